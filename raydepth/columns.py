@@ -1,0 +1,48 @@
+"""The column batch that travels between the steps: its column names, and the two things every step does with its status.
+
+A batch is a ``dict[str, np.ndarray]`` whose arrays share their first axis, the N frames of one micro-batch. All frames of
+a batch come from one video and have one working size H x W.
+
+=================  ==================  =========================================================================
+column             dtype, shape        meaning
+=================  ==================  =========================================================================
+``frame_id``       str [N]             ``<video>:<pts>``, the identity of a frame
+``video``          str [N]             id derived from the file's content
+``path``           str [N]             where the source was read from
+``frame_index``    int64 [N]           index of the frame in the source, in display order
+``pts``            int64 [N]           presentation time stamp in the stream's time base
+``time_s``         float64 [N]         presentation time in seconds
+``rgb``            uint8 [N,H,W,3]     the frame at working resolution; zeros where it could not be decoded
+``inv_depth``      float32 [N,H,W]     inverse depth, larger = nearer, normalised once per clip (about 0..1)
+``near``           float32 [N,H,W]     alpha of everything nearer than the farthest plane, 0..1
+``hole``           bool [N,H,W]        where ``background`` was invented (the near layer, dilated)
+``background``     uint8 [N,H,W,3]     the far layer with the hole behind the near one filled
+``far_inv_depth``  float32 [N,H,W]     inverse depth of that far layer, continued under the hole
+``asked_inv_depth`` float32 [N,H,W]    inverse depth that the edit asked for
+``region``         float32 [N,H,W]     where the edit may change pixels, 0..1
+``edited``         uint8 [N,H,W,3]     the result
+``status``         str [N]             ``ok`` or ``error``
+``error_type``     str [N]             empty where ok
+``error_message``  str [N]             empty where ok
+``note``           str [N]             what a step skipped and why, for example ``empty near layer``; empty otherwise
+``threshold``      float32 [N,K]       the resolved planes, as normalised inverse depth, nearest first
+``seconds_<step>`` float32 [N]         wall-clock seconds that the step spent on the frame (a batch's time / N)
+``rmse_...`` etc.  float64 [N]         metrics; NaN where not measured
+=================  ==================  =========================================================================
+"""
+
+import numpy as np
+
+Batch = dict[str, np.ndarray]
+
+
+def ok_rows(batch: Batch) -> np.ndarray:
+    """Indices int64 [M] of the frames that no step has failed on so far."""
+    return np.flatnonzero(batch["status"] == "ok")
+
+
+def mark_error(batch: Batch, row: int, error_type: str, message: str) -> None:
+    """Turns one frame into an error row, in place; the columns that hold text are object arrays, so any length fits."""
+    batch["status"][row] = "error"
+    batch["error_type"][row] = error_type
+    batch["error_message"][row] = message

@@ -1,0 +1,336 @@
+"""The job file: frozen models, one per section, that refuse what they do not know; the first thing that a run reads."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+
+
+class JobError(ValueError):
+    """The job is wrong: nothing was started. The message names the field, the value that came and what is allowed."""
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, strict, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Input(Section):
+    """Which frames: ``input``."""
+
+    paths: Annotated[list[str], Field(min_length=1)]
+    """Video files, folders (of images or of videos) and glob patterns; relative to the current directory."""
+    stride: Annotated[int, Field(ge=1)] = 1
+    """Every n-th frame of the source, counted from its first frame."""
+    start_s: Annotated[float, Field(ge=0)] | None = None
+    """First presentation time in seconds, inclusive."""
+    end_s: Annotated[float, Field(gt=0)] | None = None
+    """Last presentation time in seconds, exclusive."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """At most so many frames in the whole job, counted in the order of the paths."""
+    size: Annotated[int, Field(ge=32, le=8192)] | None = 512
+    """Short side of the working resolution in pixels; null keeps the source's size."""
+
+    @model_validator(mode="after")
+    def _range_is_not_empty(self) -> "Input":
+        if self.start_s is not None and self.end_s is not None and self.end_s <= self.start_s:
+            raise ValueError(f"end_s ({self.end_s}) must be larger than start_s ({self.start_s})")
+        return self
+
+
+DepthKind = Literal["disparity_rel", "depth_rel", "depth_m"]
+
+
+class Depth(Section):
+    """How depth is estimated: ``depth``."""
+
+    model: str = "builtin"
+    """``builtin``, a hub id, a local directory, an ``.onnx`` file, or ``files:PATTERN`` for depth files beside the input.
+
+    A pattern may use ``{parent}`` (folder of the source), ``{stem}`` (its name without ending), ``{frame_index}`` (with a
+    format, ``{frame_index:06d}``), ``{pts}`` and, for image folders, ``{image}`` (the image's name without ending).
+    """
+    kind: DepthKind | None = None
+    """What the model's numbers are; null: as the checkpoint or its class says (``depth_m`` for ONNX and files)."""
+    scale: Annotated[float, Field(gt=0)] = 0.001
+    """Metres per unit of 16-bit depth files (0.001: millimetres)."""
+    input_size: Annotated[int, Field(ge=32)] | None = None
+    """Short side in pixels that the model sees; null: what its preprocessor file or its fixed input shape says."""
+    calibration_frames: Annotated[int, Field(ge=1)] = 16
+    """Frames sampled over a clip to fix its normalisation and thresholds, once per clip."""
+    truth: str | None = None
+    """Pattern of ground-truth depth files in metres (as in ``files:``), or null."""
+
+
+class AtQuantile(Section):
+    """The plane that leaves this fraction of the clip's sampled pixels farther away."""
+
+    quantile: Annotated[float, Field(gt=0, lt=1)]
+
+
+class AtMetres(Section):
+    """The plane at this distance; needs a metric model."""
+
+    metres: Annotated[float, Field(gt=0)]
+
+
+class AtPoint(Section):
+    """The plane just behind the thing at this point of the clip's first frame, in fractions of width and height."""
+
+    point: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)]
+
+
+class AtBox(Section):
+    """The plane just behind the thing in this box of the clip's first frame: x0, y0, x1, y1 as fractions."""
+
+    box: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=4, max_length=4)]
+
+    @model_validator(mode="after")
+    def _box_is_not_empty(self) -> "AtBox":
+        x0, y0, x1, y1 = self.box
+        if x1 <= x0 or y1 <= y0:
+            raise ValueError(f"box must be [x0, y0, x1, y1] with x0 < x1 and y0 < y1, got {self.box}")
+        return self
+
+
+def _plane_form(value: Any) -> str:
+    if isinstance(value, dict):
+        return next((key for key in ("quantile", "metres", "point", "box") if key in value), "quantile")
+    if isinstance(value, Section):
+        return type(value).__name__[2:].lower()
+    return "auto" if isinstance(value, str) else "value"
+
+
+Plane = Annotated[
+    Annotated[Literal["auto"], Tag("auto")]
+    | Annotated[float, Tag("value")]
+    | Annotated[AtQuantile, Tag("quantile")]
+    | Annotated[AtMetres, Tag("metres")]
+    | Annotated[AtPoint, Tag("point")]
+    | Annotated[AtBox, Tag("box")],
+    Discriminator(_plane_form),
+]
+
+
+class Fill(Section):
+    """How the hole behind the near layer is filled: ``layers.fill``."""
+
+    method: Literal["telea", "navier-stokes", "onnx"] = "telea"
+    model: str | None = None
+    """Path of the ``.onnx`` file (image and mask in, image out) for method ``onnx``."""
+    dilate: Annotated[int, Field(ge=0, le=256)] = 8
+    """Pixels at working resolution by which the near mask grows to become the hole."""
+    radius: Annotated[float, Field(gt=0)] = 5.0
+    """Neighbourhood in pixels that ``telea`` and ``navier-stokes`` look at."""
+
+    @model_validator(mode="after")
+    def _onnx_needs_a_model(self) -> "Fill":
+        if self.method == "onnx" and not self.model:
+            raise ValueError("method onnx needs layers.fill.model, the path of an .onnx file")
+        return self
+
+
+class Layers(Section):
+    """Where a frame is cut: ``layers``."""
+
+    at: Annotated[
+        Annotated[Plane, Tag("one")] | Annotated[list[Plane], Field(min_length=1, max_length=8), Tag("several")],
+        Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
+    ] = "auto"
+    """``auto``, a normalised inverse depth 0..1 (larger = nearer), {quantile}, {metres}, {point}, {box}, or a list."""
+    feather: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Width of the soft edge in normalised inverse depth (logistic); 0: hard masks."""
+    min_area: Annotated[int, Field(ge=0)] = 64
+    """Islands and pin-holes of fewer pixels than this are removed."""
+    edge_filter: bool = True
+    """Median-filter depth at its discontinuities first, so that halos don't stay with the far layer."""
+    fill: Fill = Fill()
+
+    @property
+    def planes(self) -> list[Any]:
+        """The planes asked for, always as a list."""
+        return list(self.at) if isinstance(self.at, list) else [self.at]
+
+
+class Recompose(Section):
+    """The frame's near layers over its own filled far layer."""
+
+    kind: Literal["recompose"] = "recompose"
+
+
+class Remove(Section):
+    """The far layer alone, its hole filled: what lies behind."""
+
+    kind: Literal["remove"]
+
+
+Edit = Annotated[Recompose | Remove, Field(discriminator="kind")]
+
+
+class Inject(Section):
+    """How the layers' keys and values enter the generation: ``compose.inject`` (method.md, section 2)."""
+
+    mode: Literal["mosaic", "concat", "replace"] = "mosaic"
+    weight: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """w of the mosaic; in concat and replace 0 switches injection off and other values scale the layers' say."""
+    blocks: Annotated[list[str], Field(min_length=1)] = ["up"]
+    """Names of U-Net parts whose self-attention is injected: ``down``, ``mid``, ``up`` or prefixes such as ``up_blocks.2``."""
+    window: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)] = [0.0, 1.0]
+    """First and last part of the steps that run, as fractions; [a, a] is empty."""
+
+    @model_validator(mode="after")
+    def _window_is_ordered(self) -> "Inject":
+        if self.window[1] < self.window[0]:
+            raise ValueError(f"window must be [first, last] with first <= last, got {self.window}")
+        return self
+
+
+class Compose(Section):
+    """How the layers become one picture again: ``compose``."""
+
+    method: Literal["featglac-kv", "paste", "poisson"] = "featglac-kv"
+    model: str = "builtin"
+    """``builtin``, a hub id or a local directory of a Stable-Diffusion-class pipeline."""
+    lora: str | None = None
+    """Hub id or path of LoRA weights, for example ``latent-consistency/lcm-lora-sdv1-5``."""
+    prompt: str = ""
+    negative_prompt: str = ""
+    sampler: Literal["ddim", "dpm++", "lcm"] = "ddim"
+    steps: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Steps of the full schedule; ``strength`` says what part of them runs."""
+    strength: Annotated[float, Field(gt=0, le=1)] = 0.6
+    """Noise level that generation starts from: the last ``strength`` part of the steps runs."""
+    guidance: Annotated[float, Field(ge=1)] = 1.0
+    """Classifier-free guidance scale; 1 switches it off and saves its lane."""
+    inject: Inject = Inject()
+    blend: bool = True
+    """After each step, latents outside the edit's region are replaced by the noised original."""
+    paste_back: bool = True
+    """Finally, pixels outside the edit's region are the source's own, with a feathered edge inside the region."""
+
+
+class Output(Section):
+    """Where results go: ``output``."""
+
+    path: str
+    """Folder, local or ``s3://`` / ``gs://``."""
+    images: Literal["parquet", "png", "both", "none"] = "parquet"
+    """Where pictures are kept: encoded in the shards, as PNG files, both, or nowhere (figures only)."""
+    keep: list[Literal["edited", "depth", "near", "background", "rgb"]] = ["edited", "depth", "near", "background", "rgb"]
+    """Which pictures are kept."""
+    overwrite: bool = False
+    """Delete what an earlier run left in the folder instead of going on with it."""
+    shard_frames: Annotated[int, Field(ge=1, le=4096)] = 32
+    """Frames in a shard, rounded up to whole batches: what a crash can cost, per worker."""
+
+
+class Run(Section):
+    """What the job runs on: ``run``."""
+
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Actors that hold the models."""
+    gpus_per_worker: Annotated[float, Field(ge=0)] = 0
+    batch: Annotated[int, Field(ge=1, le=256)] = 8
+    """Frames that go through the models together."""
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """auto: float16 on a GPU, float32 on a CPU."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    decode: Literal["stream", "in_actor"] = "stream"
+    """``stream``: tasks of their own decode ahead; ``in_actor``: for machines with few CPUs per GPU."""
+    max_hours: Annotated[float, Field(gt=0)] | None = None
+    """Stop feeding after so long, finish what is in flight, exit 75."""
+    attempts: Annotated[int, Field(ge=1, le=20)] = 2
+    """Times that a failing frame is tried over all runs before it stays quarantined."""
+    stall_minutes: Annotated[float, Field(gt=0)] = 20.0
+    """No sign of life for so long ends the run with an error instead of a silent hang."""
+    object_store_gb: Annotated[float, Field(gt=0)] | None = None
+    """Size of Ray's object store on the embedded default; null: 1 GB."""
+
+
+class Evaluate(Section):
+    """What is measured beside the edit: ``evaluate``."""
+
+    again_every: Annotated[int, Field(ge=0)] = 10
+    """Every n-th frame gets its depth estimated again on the result and its codec round trip measured; 0: never."""
+
+
+class Job(Section):
+    """A whole job file."""
+
+    schema_version: Literal[1]
+    input: Input
+    depth: Depth = Depth()
+    layers: Layers = Layers()
+    edit: Edit = Recompose()
+    compose: Compose = Compose()
+    evaluate: Evaluate = Evaluate()
+    output: Output
+    run: Run = Run()
+
+
+def load_job(path: str | Path, overrides: list[str] | None = None) -> Job:
+    """Reads a job file and applies ``--set a.b=value`` overrides (values are YAML).
+
+    Raises:
+        JobError: the file is missing or unreadable, is not YAML, or a field is unknown, of the wrong type or impossible;
+            the message has one line per field, each with the field's path, the value that came and what is allowed.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise JobError(f"job file {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise JobError(f"job file {path} is not UTF-8 text: {error}") from error
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise JobError(f"job file {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise JobError(f"job file {path} must hold sections such as 'input:' and 'output:', got {type(tree).__name__}")
+    for override in overrides or []:
+        _apply(tree, override)
+    return parse_job(tree)
+
+
+def parse_job(tree: dict[str, Any]) -> Job:
+    """Checks a job given as nested dictionaries; raises JobError as load_job does."""
+    try:
+        return Job.model_validate(tree)
+    except ValidationError as error:
+        raise JobError("\n".join(_describe(detail) for detail in error.errors())) from error
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise JobError(f"--set {override!r}: expected a.b=value, for example --set run.batch=4")
+    *parents, last = key.split(".")
+    for depth, parent in enumerate(parents):
+        child = tree.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise JobError(f"--set {override!r}: {'.'.join(parents[: depth + 1])} is a value, not a section")
+        tree = child
+    try:
+        tree[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise JobError(f"--set {override!r}: the value is not YAML: {' '.join(str(error).split())}") from error
+
+
+_TAGS = {"one", "several", "auto", "value", "quantile", "metres", "point", "box", "recompose", "remove"}
+
+
+def _describe(detail: Any) -> str:
+    """One line on one refused field."""
+    location = [str(part) for part in detail["loc"]]
+    field = ".".join(part for i, part in enumerate(location) if not (part in _TAGS and i < len(location) - 1))
+    field = field.removesuffix(".one").removesuffix(".auto").removesuffix(".value") or "job"
+    value = detail["input"]
+    if detail["type"] == "extra_forbidden":
+        return f"{field}: unknown key"
+    if detail["type"] == "missing":
+        return f"{field}: required, but missing"
+    shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
+    message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "allowed:")
+    return f"{field}: got {shown}; {message}"
