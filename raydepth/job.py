@@ -245,6 +245,8 @@ class Run(Section):
     """Times that a failing frame is tried over all runs before it stays quarantined."""
     stall_minutes: Annotated[float, Field(gt=0)] = 20.0
     """No sign of life for so long ends the run with an error instead of a silent hang."""
+    logical_gpus: Annotated[int, Field(ge=0)] | None = None
+    """GPUs that the embedded default pretends to have, to try a GPU job's graph on CPUs; null: the real ones."""
     object_store_gb: Annotated[float, Field(gt=0)] | None = None
     """Size of Ray's object store on the embedded default; null: 1 GB."""
 
@@ -318,14 +320,15 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         raise JobError(f"--set {override!r}: the value is not YAML: {' '.join(str(error).split())}") from error
 
 
-_TAGS = {"one", "several", "auto", "value", "quantile", "metres", "point", "box", "recompose", "remove"}
+_TAGS = {"one", "several", "auto", "value", "recompose", "remove"}
 
 
 def _describe(detail: Any) -> str:
-    """One line on one refused field."""
+    """One line on one refused field; pydantic's names for a union's branches are left out of the path."""
     location = [str(part) for part in detail["loc"]]
-    field = ".".join(part for i, part in enumerate(location) if not (part in _TAGS and i < len(location) - 1))
-    field = field.removesuffix(".one").removesuffix(".auto").removesuffix(".value") or "job"
+    following = [*location[1:], ""]
+    path = [part for part, then in zip(location, following, strict=True) if part not in _TAGS and part != then]
+    field = ".".join(path) or "job"
     value = detail["input"]
     if detail["type"] == "extra_forbidden":
         return f"{field}: unknown key"

@@ -1,0 +1,5 @@
+"""``python -m raydepth`` is the ``raydepth`` program."""
+
+from raydepth.cli import main
+
+main()

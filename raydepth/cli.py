@@ -1,0 +1,191 @@
+"""The command line: parse, call, print. Heavy imports wait inside the commands, so that ``--help`` answers at once."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from raydepth import __version__
+from raydepth.job import Job, JobError, load_job
+
+OK, FAILED, WRONG, SOME_FAILED, STOPPED = 0, 1, 2, 3, 75
+"""Exit codes: every frame done; anything else; the job is wrong; some frames failed; stopped at the deadline."""
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Depth-aware image editing of whole video collections, on Ray Data.",
+)
+
+JobFile = Annotated[Path, typer.Argument(metavar="JOB.yaml", help="The job file.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Set a field of the job; repeatable.")]
+Address = Annotated[str | None, typer.Option(help="A running Ray cluster (host:port, ray://, auto); default: start one here.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+OutFolder = Annotated[str, typer.Argument(metavar="OUT", help="The output folder of a run.")]
+
+
+def main() -> None:
+    """The ``raydepth`` program: runs a command and turns what it raises into the exit codes of design.md, section 4."""
+    try:
+        code = app(standalone_mode=False)
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except (JobError, FileNotFoundError) as error:
+        code = _complain(error, WRONG)
+    except KeyboardInterrupt:
+        code = _complain("interrupted; what is done is kept, run the same command again to go on", FAILED)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a usage error of click's: unknown option, missing argument
+            code = _complain(error.format_message(), WRONG)
+        elif (job_error := _job_error_behind(error)) is not None:
+            code = _complain(job_error, WRONG)
+        else:
+            code = _complain(f"{type(error).__name__}: {error}", FAILED)
+    sys.exit(code if isinstance(code, int) else OK)
+
+
+def _complain(error: object, code: int) -> int:
+    print(f"raydepth: {error}", file=sys.stderr)
+    return code
+
+
+def _job_error_behind(error: BaseException | None) -> JobError | None:
+    """A worker's JobError arrives wrapped in Ray's errors."""
+    while error is not None:
+        if isinstance(error, JobError):
+            return error
+        error = getattr(error, "cause", None) or error.__cause__
+    return None
+
+
+def _load(path: Path, overrides: list[str] | None, **sections: dict[str, Any]) -> Job:
+    extra = [
+        f"{section}.{key}={json.dumps(value)}"
+        for section, values in sections.items()
+        for key, value in values.items()
+        if value is not None
+    ]
+    return load_job(path, [*(overrides or []), *extra])
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit()
+
+
+@app.command()
+def run(
+    job: JobFile,
+    set_: Overrides = None,
+    max_hours: Annotated[float | None, typer.Option(help="Stop feeding after so long, exit 75.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many frames.")] = None,
+    overwrite: Annotated[bool | None, typer.Option("--overwrite", help="Delete what an earlier run left.")] = None,
+    address: Address = None,
+) -> None:
+    """Run a job; running it again goes on where it stopped."""
+    resolved = _load(
+        job, set_, run={"max_hours": max_hours}, input={"limit": limit}, output={"overwrite": overwrite}
+    )
+    from raydepth.pipeline import run as run_job
+
+    outcome = run_job(resolved, address=address, say=lambda line: print(line, flush=True))
+    frames = outcome.frames
+    print(f"{frames['done']} done, {frames['failed']} failed, {frames['missing']} missing of {frames['total']} frames")
+    for reason, count in outcome.errors.items():
+        print(f"  {count} x {reason}")
+    print(f"report: {outcome.report}")
+    if frames["missing"]:
+        raise typer.Exit(STOPPED if outcome.stopped else FAILED)
+    raise typer.Exit(SOME_FAILED if frames["failed"] else OK)
+
+
+@app.command()
+def plan(job: JobFile, set_: Overrides = None, as_json: AsJson = False, address: Address = None) -> None:
+    """Say what a job will take: frames, segments, hours, memory, disk; and whether it can be scheduled."""
+    from raydepth.estimate import estimate
+
+    figures = estimate(_load(job, set_), address=address)
+    print(json.dumps(figures, indent=2) if as_json else "\n".join(f"{key:>28}  {value}" for key, value in figures.items()))
+
+
+@app.command()
+def status(out: OutFolder, as_json: AsJson = False) -> None:
+    """Say what is done, failed and missing in an output folder."""
+    from raydepth.store.folder import OutputFolder
+    from raydepth.store.ledger import status as read_status
+
+    try:
+        state = read_status(OutputFolder.at(out))
+    except FileNotFoundError as error:
+        raise JobError(f"{out}: no raydepth run has started there (no segments.parquet)") from error
+    if as_json:
+        print(json.dumps(state))
+        return
+    print("  ".join(f"{key} {value}" for key, value in state["frames"].items()))
+    print(f"{state['shards']} shards, {state['bytes'] / 1e6:.1f} MB")
+    for reason, count in state["errors"].items():
+        print(f"  {count} x {reason}")
+
+
+@app.command()
+def report(out: OutFolder) -> None:
+    """Rebuild OUT/report from the shards."""
+    from raydepth.store.folder import OutputFolder
+    from raydepth.summary import rebuild
+
+    print(rebuild(OutputFolder.at(out)))
+
+
+@app.command()
+def submit(
+    job: JobFile,
+    address: Annotated[str, typer.Option(help="The cluster's dashboard, http://HOST:8265.")],
+    set_: Overrides = None,
+) -> None:
+    """Run the same job on a Ray cluster; follow its log and pass its exit code on."""
+    from raydepth.submission import submit as submit_job
+
+    raise typer.Exit(submit_job(_load(job, set_), address, say=lambda line: print(line, end="", flush=True)))
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.")],
+    frames: Annotated[int, typer.Option(min=1, help="Frames in the clip.")] = 48,
+    size: Annotated[int, typer.Option(min=32, max=4320, help="Short side in pixels; 16:9.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another scene.")] = 0,
+) -> None:
+    """Make a synthetic clip with exact depth."""
+    from raydepth.synth.clip import write_clip
+
+    if out.is_file():
+        raise JobError(f"{out} is a file; name a folder")
+    paths = write_clip(out, frames=frames, size=(size, round(size * 16 / 9 / 2) * 2), seed=seed)
+    print(f"{paths.video}\n{paths.depth}")
+
+
+@app.command()
+def models(
+    action: Annotated[str, typer.Argument(metavar="[list|check]", help="list names, or check opens them.")] = "list",
+    job: Annotated[Path | None, typer.Option(help="With check: the job whose models are opened.")] = None,
+) -> None:
+    """List the models that jobs may name, with licences and what is cached; or check that a job's can be opened."""
+    from raydepth import models as known
+
+    if action == "list":
+        print(f"{'builtin':50} Apache-2.0              in the package   depth, diffusion")
+        for role, entries in known.HUB_DEFAULTS.items():
+            for name, licence in entries:
+                print(f"{name:50} {licence:23} {'cached' if known.cached(name) else 'not cached':16} {role}")
+    elif action == "check" and job is not None:
+        resolved = load_job(job)
+        known.check_models(resolved)
+        for model in known.named_models(resolved):
+            print(f"{model.field}: {model.name} ({model.form}): found")
+    else:
+        raise JobError("models: expected 'list', or 'check --job JOB.yaml'")

@@ -1,0 +1,134 @@
+"""The models that a job names: builtin, hub ids, local directories and ONNX files; found and checked before anything starts."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from raydepth import builtin
+from raydepth.job import Job, JobError
+
+Form = Literal["builtin", "onnx", "directory", "hub", "files"]
+
+HUB_DEFAULTS = {
+    "depth": [
+        ("depth-anything/Depth-Anything-V2-Small-hf", "Apache-2.0"),
+        ("Intel/dpt-hybrid-midas", "Apache-2.0"),
+        ("Intel/zoedepth-nyu-kitti", "MIT"),
+        ("apple/DepthPro-hf", "Apple AMLR"),
+    ],
+    "diffusion": [
+        ("stable-diffusion-v1-5/stable-diffusion-v1-5", "CreativeML OpenRAIL-M"),
+        ("latent-consistency/lcm-lora-sdv1-5", "OpenRAIL++"),
+    ],
+}
+"""Hub models that jobs and documentation name, with the licence that their page states (to be read there)."""
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """A model as a job names it: the field, the name, and what form of name it is."""
+
+    field: str
+    name: str
+    form: Form
+    role: Literal["depth", "diffusion", "fill", "lora"]
+
+
+def form_of(name: str) -> Form:
+    """What kind of name a model has; a path is a path when it exists, looks absolute, or starts with a dot."""
+    if name == "builtin":
+        return "builtin"
+    if name.startswith("files:"):
+        return "files"
+    if name.endswith(".onnx"):
+        return "onnx"
+    if Path(name).is_dir() or name.startswith(("/", "./", "../", "~")) or name.count("/") != 1:
+        return "directory"
+    return "hub"
+
+
+def named_models(job: Job) -> Iterator[NamedModel]:
+    """Every model that the job will load."""
+    yield NamedModel("depth.model", job.depth.model, form_of(job.depth.model), "depth")
+    if job.layers.fill.method == "onnx" and job.layers.fill.model:
+        yield NamedModel("layers.fill.model", job.layers.fill.model, form_of(job.layers.fill.model), "fill")
+    if job.compose.method.startswith("featglac"):
+        yield NamedModel("compose.model", job.compose.model, form_of(job.compose.model), "diffusion")
+        if job.compose.lora:
+            yield NamedModel("compose.lora", job.compose.lora, form_of(job.compose.lora), "lora")
+
+
+def check_models(job: Job) -> None:
+    """Finds and opens every model that a job names, without loading weights into memory or downloading them.
+
+    Raises:
+        JobError: a file or directory is missing, unreadable or truncated, or a hub id is neither cached nor reachable.
+    """
+    for model in named_models(job):
+        if model.form == "onnx":
+            _check_onnx(model)
+        elif model.form == "hub":
+            _check_hub(model)
+        elif model.form in ("builtin", "directory"):
+            role: Literal["depth", "diffusion"] = "depth" if model.role == "depth" else "diffusion"
+            _check_directory(model, builtin.path(role) if model.form == "builtin" else Path(model.name).expanduser())
+
+
+def cached(name: str) -> bool:
+    """Whether a hub model's configuration is in the local Hugging Face cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    files = ("config.json", "model_index.json", "pytorch_lora_weights.safetensors")
+    return any(isinstance(try_to_load_from_cache(name, file), str) for file in files)
+
+
+def _check_onnx(model: NamedModel) -> None:
+    path = Path(model.name).expanduser()
+    if not path.is_file():
+        raise JobError(f"{model.field}: no file {model.name}")
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise JobError(f"{model.field}: .onnx models need onnxruntime; pip install 'raydepth[onnx]'") from error
+    try:
+        onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a family of its own for every way a file can be wrong
+        raise JobError(f"{model.field}: {model.name} cannot be loaded as ONNX: {error}") from error
+
+
+def _check_directory(model: NamedModel, path: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_dir():
+        raise JobError(f"{model.field}: no directory {model.name} (a hub id has the form owner/name)")
+    index = "model_index.json" if model.role == "diffusion" else "config.json"
+    if model.role != "lora":
+        try:
+            json.loads((path / index).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise JobError(f"{model.field}: {model.name} has no readable {index}: {error}") from error
+    weights = sorted(path.rglob("*.safetensors"))
+    if not weights:
+        raise JobError(f"{model.field}: {model.name} holds no .safetensors weights (pickled .bin files are not loaded)")
+    for file in weights:
+        try:
+            with safe_open(str(file), "numpy"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise JobError(f"{model.field}: {file} is damaged or unreadable: {error}") from error
+
+
+def _check_hub(model: NamedModel) -> None:
+    from huggingface_hub import HfApi
+
+    if cached(model.name):
+        return
+    try:
+        HfApi().model_info(model.name, timeout=20)
+    except Exception as error:  # offline, no such model, gated: each has its own exception type
+        raise JobError(
+            f"{model.field}: {model.name} is not in the local cache and cannot be looked up on the hub ({type(error).__name__}); "
+            "check the id and the network, or name a local directory"
+        ) from error

@@ -1,0 +1,119 @@
+"""Watching a run from the driver: the progress line, the deadline, Ctrl-C, and the alarm for a silent hang."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from raydepth.tracker import Snapshot
+
+POLL_S = 0.5
+
+
+class Stalled(RuntimeError):
+    """No worker gave a sign of life for too long; the run was given up instead of hanging."""
+
+
+class _Watched(Protocol):
+    def snapshot(self) -> Snapshot: ...
+    def stop(self) -> None: ...
+
+
+def watch(
+    work: Callable[[], object],
+    tracker: _Watched,
+    *,
+    total: int,
+    deadline: float | None,
+    stall_s: float,
+    say: Callable[[str], None],
+) -> bool:
+    """Runs ``work`` in a thread and watches it; returns whether it was asked to stop before the end.
+
+    Args:
+        work: consumes the dataset; its exception is raised here.
+        tracker: counts of the run.
+        total: frames to do.
+        deadline: ``time.monotonic()`` at which nothing new is fed.
+        stall_s: seconds without a sign of life after which the run is given up.
+        say: gets a line where the progress line cannot be rewritten (no terminal).
+
+    Raises:
+        Stalled: see ``stall_s``.
+        KeyboardInterrupt: a second Ctrl-C; the first one stops like the deadline.
+    """
+    problem: list[BaseException] = []
+
+    def consume() -> None:
+        try:
+            work()
+        except BaseException as error:  # handed to the main thread below
+            problem.append(error)
+
+    thread = threading.Thread(target=consume, name="raydepth-consumer", daemon=True)
+    thread.start()
+    line = ProgressLine(total, say)
+    stopped = False
+    while thread.is_alive():
+        try:
+            thread.join(POLL_S)
+            snapshot = tracker.snapshot()
+            line.show(snapshot)
+            if not stopped and deadline is not None and time.monotonic() >= deadline:
+                stopped = True
+                say("deadline: finishing what is in flight; run the same command again to go on")
+                tracker.stop()
+            if snapshot.silent_s > stall_s:
+                raise Stalled(
+                    f"no worker gave a sign of life for {snapshot.silent_s:.0f} s (run.stall_minutes); "
+                    "what is done is kept, run the same command again to go on"
+                )
+        except KeyboardInterrupt:
+            if stopped:
+                raise
+            stopped = True
+            say("interrupted: finishing what is in flight (Ctrl-C again to give up at once)")
+            tracker.stop()
+    line.show(tracker.snapshot(), last=True)
+    if problem:
+        raise problem[0]
+    return stopped
+
+
+class ProgressLine:
+    """``done/total frames, frames/s, time left, failures``: rewritten in place on a terminal, else a line every 15 s."""
+
+    def __init__(self, total: int, say: Callable[[str], None]) -> None:
+        self._total = total
+        self._say = say
+        self._started = time.monotonic()
+        self._first: float | None = None
+        self._shown = -15.0
+        self._terminal = sys.stderr.isatty()
+
+    def show(self, snapshot: Snapshot, *, last: bool = False) -> None:
+        """Shows the state; the rate counts from the first finished frame, so that loading models does not blur it."""
+        now = time.monotonic()
+        finished = snapshot.done + snapshot.failed
+        if self._first is None and finished:
+            self._first = now
+        elapsed = now - self._started
+        rate = finished / elapsed if elapsed else 0.0
+        left = (self._total - finished) / rate if rate else None
+        text = f"{finished}/{self._total} frames  {rate:.2f} frames/s  {_clock(left)} left  {snapshot.failed} failed"
+        if snapshot.restarts:
+            text += f"  {snapshot.restarts} restarts"
+        if self._terminal:
+            sys.stderr.write("\r\x1b[K" + text + ("\n" if last else ""))
+            sys.stderr.flush()
+        elif last or now - self._shown >= 15:
+            self._shown = now
+            self._say(text)
+
+
+def _clock(seconds: float | None) -> str:
+    if seconds is None:
+        return "--:--"
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"

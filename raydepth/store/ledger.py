@@ -1,0 +1,67 @@
+"""The ledger of what is done, read from the shards themselves: what a new run still has to do, and ``raydepth status``."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from raydepth.store.folder import OutputFolder
+from raydepth.store.plan import Part, read_plan
+from raydepth.store.shards import FRAMES, read_shards
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Every frame that a shard holds: ``frame_id`` -> (status, attempts, error type)."""
+
+    rows: dict[str, tuple[str, int, str]]
+
+    @classmethod
+    def read(cls, folder: OutputFolder) -> "Ledger":
+        """Reads four small columns of every shard; a frame that two shards hold counts once, ok before error."""
+        rows: dict[str, tuple[str, int, str]] = {}
+        for table in read_shards(folder, columns=("frame_id", "status", "attempts", "error_type")):
+            for frame_id, status, attempts, error_type in zip(
+                *(table[name].to_pylist() for name in ("frame_id", "status", "attempts", "error_type")), strict=True
+            ):
+                if rows.get(frame_id, ("error",))[0] != "ok":
+                    rows[frame_id] = (status, attempts, error_type)
+        return cls(rows)
+
+    def finished(self, frame_id: str, attempts: int) -> bool:
+        """Done, or failed so often that it stays quarantined."""
+        status, tried, _ = self.rows.get(frame_id, ("missing", 0, ""))
+        return status == "ok" or (status == "error" and tried >= attempts)
+
+    def todo(self, parts: list[Part], attempts: int) -> list[Part]:
+        """The parts with a frame that is missing or may be tried again; they are redone whole, so their bytes stay equal."""
+        return [part for part in parts if not all(self.finished(frame, attempts) for frame in part.frame_ids)]
+
+    def tried(self, frame_id: str) -> int:
+        """Attempts that earlier runs made on a frame that is not done; 0 for a done or new frame."""
+        status, attempts, _ = self.rows.get(frame_id, ("missing", 0, ""))
+        return attempts if status == "error" else 0
+
+
+def status(folder: OutputFolder) -> dict:
+    """What ``raydepth status --json`` prints (design.md, section 4); raises FileNotFoundError where no run has started.
+
+    Frames are those of ``segments.parquet``; a source that could not be read at all counts one failed frame.
+    """
+    plan = read_plan(folder)
+    ledger = Ledger.read(folder)
+    errors: Counter[str] = Counter()
+    done = failed = 0
+    planned = 0
+    for frame_id, error_type in zip(plan["frame_id"].to_pylist(), plan["error_type"].to_pylist(), strict=True):
+        planned += 1
+        state, _, reason = ledger.rows.get(frame_id, ("missing", 0, "")) if frame_id else ("error", 0, error_type)
+        done += state == "ok"
+        failed += state == "error"
+        if state == "error":
+            errors[reason] += 1
+    sizes = folder.files(FRAMES)
+    return {
+        "frames": {"total": planned, "done": done, "failed": failed, "missing": planned - done - failed},
+        "shards": len(sizes),
+        "bytes": sum(sizes.values()),
+        "errors": dict(errors.most_common()),
+    }

@@ -1,0 +1,131 @@
+"""What a job covers: segments cut into parts of whole batches, and ``segments.parquet``, their record in the output folder."""
+
+import io
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raydepth.frames.segments import Segment
+from raydepth.store.folder import OutputFolder
+
+SEGMENTS = "segments.parquet"
+
+_PLAN_SCHEMA = pa.schema(
+    [
+        ("frame_id", pa.string()),
+        ("video", pa.string()),
+        ("path", pa.string()),
+        ("segment", pa.int32()),
+        ("part", pa.int32()),
+        ("frame_index", pa.int64()),
+        ("pts", pa.int64()),
+        ("time_s", pa.float64()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("error_type", pa.string()),
+        ("error_message", pa.string()),
+    ]
+)
+
+MAX_PART_BYTES = 64 * 2**20
+"""Raw pixels of a part: it travels as one row, so it must stay well under Ray's 128 MiB blocks."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Frames ``start:stop`` of a segment, decoded, edited and stored together: whole batches; the unit of resuming."""
+
+    segment: Segment
+    number: int
+    start: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        """``<video>/<segment>-<part>``, unique in the job and the shard's name."""
+        return f"{self.segment.video}/{self.segment.index:06d}-{self.number:04d}"
+
+    @property
+    def frames(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def frame_ids(self) -> list[str]:
+        return [f"{self.segment.video}:{pts}" for pts in self.segment.pts[self.start : self.stop]]
+
+
+@dataclass(frozen=True)
+class UnreadableSource:
+    """A file that no frame can be had from; it is reported and the rest of the job goes on."""
+
+    path: str
+    error_type: str
+    error_message: str
+
+
+def cut_parts(segments: list[Segment], *, batch: int, shard_frames: int, limit: int | None) -> list[Part]:
+    """Cuts segments at fixed positions: parts of ``shard_frames`` rounded up to whole batches, at most 64 MiB of pixels.
+
+    ``limit`` drops frames behind the first N of the job, after cutting, so that the cuts do not depend on it.
+    """
+    parts: list[Part] = []
+    left = limit if limit is not None else sum(len(segment.pts) for segment in segments)
+    for segment in segments:
+        fit = max(1, MAX_PART_BYTES // (segment.height * segment.width * 3 * batch))
+        length = batch * min(fit, -(-shard_frames // batch))
+        for number, start in enumerate(range(0, len(segment.pts), length)):
+            frames = min(length, len(segment.pts) - start, left)
+            if frames == 0:
+                return parts
+            parts.append(Part(segment, number, start, start + frames))
+            left -= frames
+    return parts
+
+
+def by_segment(parts: list[Part]) -> Iterator[list[Part]]:
+    """Groups consecutive parts of one segment: what one decoder opens the file once for."""
+    for _, group in itertools.groupby(parts, key=lambda part: (part.segment.video, part.segment.index)):
+        yield list(group)
+
+
+def write_plan(folder: OutputFolder, parts: list[Part], unreadable: list[UnreadableSource]) -> None:
+    """Writes ``segments.parquet``: one row a frame, and one row (frame_index -1, no frame_id) for each unreadable source."""
+    tables = []
+    for part in parts:
+        segment, rows = part.segment, slice(part.start, part.stop)
+        columns = {
+            "frame_id": part.frame_ids,
+            "video": [segment.video] * part.frames,
+            "path": [segment.path] * part.frames,
+            "segment": np.full(part.frames, segment.index),
+            "part": np.full(part.frames, part.number),
+            "frame_index": segment.frame_index[rows],
+            "pts": segment.pts[rows],
+            "time_s": segment.time_s[rows],
+            "height": np.full(part.frames, segment.height),
+            "width": np.full(part.frames, segment.width),
+        }
+        tables.append(_plan_table(columns, part.frames))
+    for source in unreadable:
+        columns = {"path": [source.path], "frame_index": [-1]}
+        columns |= {"error_type": [source.error_type], "error_message": [source.error_message]}
+        tables.append(_plan_table(columns, 1))
+    buffer = io.BytesIO()
+    pq.write_table(pa.concat_tables(tables), buffer)
+    folder.write(SEGMENTS, buffer.getvalue())
+
+
+def _plan_table(columns: dict[str, Any], rows: int) -> pa.Table:
+    return pa.table(
+        [pa.array(columns.get(field.name, [None] * rows), field.type) for field in _PLAN_SCHEMA], schema=_PLAN_SCHEMA
+    )
+
+
+def read_plan(folder: OutputFolder) -> pa.Table:
+    """``segments.parquet``; raises FileNotFoundError where no run has started."""
+    return pq.read_table(io.BytesIO(folder.read(SEGMENTS)))

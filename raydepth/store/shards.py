@@ -1,0 +1,112 @@
+"""Shards: one Parquet file per part, one row a frame, with ids, status, timings, metrics and encoded pictures (step 7)."""
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raydepth.columns import Batch
+from raydepth.job import Output
+from raydepth.store.codecs import encode_alpha, encode_depth, encode_rgb
+from raydepth.store.folder import OutputFolder
+
+FRAMES = "frames"
+IMAGES = "images"
+
+PICTURES = ("rgb_png", "depth_png16", "near_png", "background_png", "edited_png")
+"""Columns that hold encoded pictures, in the order of the pipeline."""
+
+_TEXT = ("frame_id", "video", "path", "status", "error_type", "error_message", "note")
+_INT64 = ("frame_index", "pts", "seed")
+_INT32 = ("segment", "part", "height", "width", "attempts")
+_ARRAYS = ("rgb", "inv_depth", "near", "hole", "background", "far_inv_depth", "asked_inv_depth", "region", "edited", "alphas")
+
+
+def shard_name(part_name: str) -> str:
+    """The shard's file inside the output folder."""
+    return f"{FRAMES}/{part_name}.parquet"
+
+
+def encode_pictures(batch: Batch, keep: Sequence[str]) -> dict[str, list]:
+    """Encodes the pictures of a batch as the job asks; None in error rows. Lists have one entry a frame."""
+    rows: dict[str, list] = {name: [] for name in (*PICTURES, "depth_offset", "depth_scale")}
+    for i, status in enumerate(batch["status"]):
+        shown = set(keep) if status == "ok" else set()
+        depth: tuple = encode_depth(batch["inv_depth"][i]) if "depth" in shown else (None, None, None)
+        rows["depth_png16"].append(depth[0])
+        rows["depth_offset"].append(depth[1])
+        rows["depth_scale"].append(depth[2])
+        rows["rgb_png"].append(encode_rgb(batch["rgb"][i]) if "rgb" in shown else None)
+        rows["near_png"].append(encode_alpha(batch["near"][i]) if "near" in shown else None)
+        rows["background_png"].append(encode_rgb(batch["background"][i]) if "background" in shown else None)
+        rows["edited_png"].append(encode_rgb(batch["edited"][i]) if "edited" in shown else None)
+    return rows
+
+
+def batch_table(batch: Batch, pictures: dict[str, list]) -> pa.Table:
+    """One Arrow row a frame: scalar columns as they are, thresholds as lists, pictures as bytes; no tensor columns."""
+    columns: dict[str, pa.Array] = {}
+    for name, values in batch.items():
+        if name in _ARRAYS:
+            continue
+        if name in _TEXT:
+            columns[name] = pa.array([str(value) for value in values], pa.string())
+        elif name in _INT64:
+            columns[name] = pa.array(values.astype(np.int64))
+        elif name in _INT32:
+            columns[name] = pa.array(values.astype(np.int32))
+        elif values.ndim == 2:
+            columns[name] = pa.array([row.tolist() for row in values], pa.list_(pa.float64()))
+        elif values.dtype == object:
+            columns[name] = pa.array([str(value) for value in values], pa.string())
+        else:
+            columns[name] = pa.array(values)
+    for name, values in pictures.items():
+        kind = pa.float64() if name.startswith("depth_") and name != "depth_png16" else pa.binary()
+        columns[name] = pa.array(values, kind)
+    return pa.table(columns)
+
+
+def write_shard(folder: OutputFolder, part_name: str, tables: list[pa.Table], output: Output) -> int:
+    """Writes a part's rows as one shard, and its pictures as PNG files where asked; returns the bytes written.
+
+    PNG files come first and the shard last: a shard that exists is complete.
+    """
+    table = pa.concat_tables(tables, promote_options="default")
+    written = 0
+    if output.images in ("png", "both"):
+        for name in PICTURES:
+            for video, index, data in zip(
+                table["video"].to_pylist(), table["frame_index"].to_pylist(), table[name].to_pylist(), strict=True
+            ):
+                if data is not None:
+                    folder.write(f"{IMAGES}/{video}/{index:06d}_{name.split('_')[0]}.png", data)
+                    written += len(data)
+    if output.images in ("png", "none"):
+        table = table.drop_columns([name for name in PICTURES if name in table.column_names])
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression={name: "NONE" if name in PICTURES else "ZSTD" for name in table.column_names})
+    folder.write(shard_name(part_name), buffer.getvalue())
+    return written + buffer.tell()
+
+
+def read_shards(folder: OutputFolder, *, columns: Iterable[str] | None = None, pictures: bool = False) -> Iterator[pa.Table]:
+    """Streams the shards in name order, each as a table; pictures are left unread unless asked for.
+
+    A file that is not a readable shard raises OSError with its name: shards are written atomically, so this is damage.
+    """
+    for name in folder.files(FRAMES):
+        if not name.endswith(".parquet"):
+            continue
+        try:
+            file = pq.ParquetFile(folder.filesystem.open_input_file(folder.path(name)))
+            wanted = [
+                column
+                for column in file.schema_arrow.names
+                if (columns is None or column in columns) and (pictures or column not in PICTURES)
+            ]
+            yield file.read(columns=wanted)
+        except pa.ArrowInvalid as error:
+            raise OSError(f"{folder.uri}/{name} is not a readable shard ({error}); delete it and run the job again") from error

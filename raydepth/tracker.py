@@ -1,0 +1,107 @@
+"""Progress and crash counts of a run, kept outside the workers so that they outlive them; plain Python, an actor in the pipeline."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a worker is told when it begins a unit of work (a part, or a segment to decode)."""
+
+    number: int
+    """1 for the first try; every earlier try died with its process."""
+    deaths: Mapping[str, int]
+    """How often a process died while it was at what: a frame tried alone, or a part being decoded."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of a run at one moment."""
+
+    done: int
+    failed: int
+    restarts: int
+    silent_s: float
+    """Seconds since the last sign of life from any worker."""
+
+
+class Progress(Protocol):
+    """What a worker needs of the tracker; ``Tracker`` in one process, a proxy to the actor on Ray."""
+
+    def begin(self, unit: str) -> Attempt: ...
+    def at(self, unit: str, what: str | None) -> None: ...
+    def tick(self, unit: str, frames: int) -> None: ...
+    def finish(self, unit: str, done: int, failed: int) -> None: ...
+    def stopping(self) -> bool: ...
+    def starting(self) -> int: ...
+    def started(self) -> None: ...
+
+
+class Tracker:
+    """Counts what is begun, done and died. A unit begun again without having finished means that its worker died."""
+
+    def __init__(self) -> None:
+        self._attempts: dict[str, int] = {}
+        self._at: dict[str, str | None] = {}
+        self._deaths: dict[str, Counter[str]] = {}
+        self._partial: dict[str, int] = {}
+        self._open: set[str] = set()
+        self._done = self._failed = self._restarts = self._starting = 0
+        self._stop = False
+        self._last_sign = time.monotonic()
+
+    def begin(self, unit: str) -> Attempt:
+        """Opens a unit and says which try this is."""
+        self._last_sign = time.monotonic()
+        if unit in self._open:
+            self._restarts += 1
+            what = self._at.pop(unit, None)
+            if what is not None:
+                self._deaths.setdefault(unit, Counter())[what] += 1
+        self._open.add(unit)
+        self._attempts[unit] = self._attempts.get(unit, 0) + 1
+        return Attempt(self._attempts[unit], dict(self._deaths.get(unit, {})))
+
+    def at(self, unit: str, what: str | None) -> None:
+        """Notes what a unit's process is about to touch, in case it dies of it (None: it survived)."""
+        self._last_sign = time.monotonic()
+        self._at[unit] = what
+
+    def tick(self, unit: str, frames: int) -> None:
+        """Notes that ``frames`` frames of an open unit have been edited so far."""
+        self._last_sign = time.monotonic()
+        self._partial[unit] = frames
+
+    def finish(self, unit: str, done: int, failed: int) -> None:
+        """Closes a unit."""
+        self._last_sign = time.monotonic()
+        self._open.discard(unit)
+        self._partial.pop(unit, None)
+        self._done += done
+        self._failed += failed
+
+    def starting(self) -> int:
+        """Notes that a worker begins to load its models; returns how many have begun since one was last ready."""
+        self._starting += 1
+        return self._starting
+
+    def started(self) -> None:
+        """Notes that a worker's models are loaded."""
+        self._last_sign = time.monotonic()
+        self._starting = 0
+
+    def stop(self) -> None:
+        """Asks the workers to finish what they have begun and to take up nothing new."""
+        self._stop = True
+
+    def stopping(self) -> bool:
+        """Whether nothing new should be taken up."""
+        return self._stop
+
+    def snapshot(self) -> Snapshot:
+        """Counts so far; frames of open units are counted as done."""
+        silent_s = time.monotonic() - self._last_sign
+        return Snapshot(self._done + sum(self._partial.values()), self._failed, self._restarts, silent_s)

@@ -1,0 +1,160 @@
+"""One worker's whole work on a frame, steps 3 to 7, without Ray: depth, layers, composition, metrics, shard."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+
+from raydepth.columns import Batch, mark_error, ok_rows
+from raydepth.deglad.fill import load_filler
+from raydepth.deglad.stage import LayerStage
+from raydepth.depth.estimator import load_depth
+from raydepth.depth.files import DepthFiles
+from raydepth.depth.stage import DepthStage
+from raydepth.evaluate.stage import MetricStage
+from raydepth.featglac.compositor import load_compositor
+from raydepth.featglac.stage import ComposeStage
+from raydepth.job import Job
+from raydepth.store.folder import OutputFolder
+from raydepth.store.plan import Part
+from raydepth.store.record import ClipCalibration
+from raydepth.store.shards import batch_table, encode_pictures, write_shard
+from raydepth.tracker import Attempt, Progress
+
+Step = Callable[[Batch], Batch]
+
+
+def load_steps(job: Job, clips: Mapping[str, ClipCalibration], *, device: str, dtype: str) -> list[Step]:
+    """Loads the models and gives the steps that a micro-batch goes through, in order.
+
+    Args:
+        job: the resolved job.
+        clips: calibration and planes of every video of the job, by video id.
+        device: ``cpu`` or ``cuda``.
+        dtype: ``float32``, ``float16`` or ``bfloat16``.
+
+    Raises:
+        JobError: a model cannot be loaded.
+    """
+    estimator = load_depth(job.depth, device=device, dtype=dtype)
+    compositor = load_compositor(job.compose, device=device, dtype=dtype)
+    calibrations = {video: clip.depth for video, clip in clips.items()}
+    planes = {video: clip.planes for video, clip in clips.items()}
+    truth = DepthFiles(job.depth.truth, kind="depth_m", scale=job.depth.scale) if job.depth.truth else None
+    return [
+        DepthStage(estimator, calibrations),
+        LayerStage(job.layers, planes, load_filler(job.layers.fill)),
+        ComposeStage(job.edit, compositor, job.run.seed),
+        MetricStage(estimator, calibrations, compositor, again_every=job.evaluate.again_every, truth=truth),
+    ]
+
+
+def edit_batch(steps: list[Step], batch: Batch) -> Batch:
+    """Takes a micro-batch through the steps; a frame that raises becomes an error row and the others keep their results.
+
+    The frames that raise are found one by one and blanked, then the whole batch runs again in its full shape, so that
+    the others' bytes do not depend on their neighbours. Batches without a good frame are returned as they are.
+    """
+    if not len(ok_rows(batch)):
+        return batch
+    try:
+        return _run(steps, batch)
+    except Exception as error:  # whatever a model or a frame raises must cost frames, not the job
+        whole = error
+    for row in ok_rows(batch):
+        try:
+            _run(steps, {name: column[row : row + 1] for name, column in batch.items()})
+        except Exception as error:
+            blank(batch, row, type(error).__name__, str(error))
+    try:
+        return _run(steps, batch) if len(ok_rows(batch)) else batch
+    except Exception:
+        for row in ok_rows(batch):
+            message = f"its batch of {len(batch['status'])} fails as a whole ({whole}); a smaller run.batch may help"
+            blank(batch, row, type(whole).__name__, message)
+        return batch
+
+
+def blank(batch: Batch, row: int, error_type: str, message: str) -> None:
+    """Turns a frame into an error row whose pixels are zeros, so that a batch keeps its shape without it."""
+    mark_error(batch, row, error_type, message)
+    batch["rgb"] = batch["rgb"].copy()  # batches from the object store are read-only
+    batch["rgb"][row] = 0
+
+
+def _run(steps: list[Step], batch: Batch) -> Batch:
+    # Steps add columns and may mark rows; copies of the text columns keep a failed pass from leaking into the next.
+    state = {name: column.copy() if column.dtype == object else column for name, column in batch.items()}
+    for step in steps:
+        state = step(state)
+    return state
+
+
+class PartEditor:
+    """Edits parts and writes their shards; the state of one worker (an actor on Ray, a plain object in a test)."""
+
+    def __init__(self, job: Job, steps: list[Step], folder: OutputFolder, progress: Progress) -> None:
+        self._job = job
+        self._steps = steps
+        self._folder = folder
+        self._progress = progress
+        self._encoder = ThreadPoolExecutor(1)
+
+    def __call__(self, part: Part, batches: Iterable[Batch], tried: Mapping[str, int]) -> dict[str, int | str]:
+        """Edits one part batch by batch, writes its shard, and returns ``{part, done, failed, bytes}``.
+
+        Args:
+            part: what is edited.
+            batches: its decoded micro-batches, in order.
+            tried: attempts that earlier runs made on frames that failed, by frame id.
+
+        A part whose worker died is tried again as it is; when it dies ``run.attempts`` times, its frames are tried
+        alone, and those that kill the worker become error rows (``WorkerCrashed``) that no later run tries again.
+        """
+        attempt = self._progress.begin(part.name)
+        pending = []
+        done = failed = 0
+        for batch in batches:
+            self._set_aside(part, batch, attempt)
+            batch = edit_batch(self._steps, batch)
+            batch["attempts"] = np.array([self._attempts(batch, i, tried) for i in range(len(batch["status"]))])
+            # Encoding overlaps the next batch's models: cv2 releases the interpreter lock.
+            pending.append(self._encoder.submit(self._encode, part, batch))
+            good = int((batch["status"] == "ok").sum())
+            done, failed = done + good, failed + len(batch["status"]) - good
+            self._progress.tick(part.name, done)
+        written = write_shard(self._folder, part.name, [table.result() for table in pending], self._job.output)
+        self._progress.finish(part.name, done, failed)
+        return {"part": part.name, "done": done, "failed": failed, "bytes": written}
+
+    def _set_aside(self, part: Part, batch: Batch, attempt: Attempt) -> None:
+        """Marks the frames that kill workers, after finding them one by one when a part has died too often."""
+        died = f"the worker process died {attempt.number - 1} times on"
+        hopeless = attempt.number > self._job.run.attempts + len(attempt.deaths) + 1
+        for row in ok_rows(batch):
+            if batch["frame_id"][row] in attempt.deaths:
+                blank(batch, row, "WorkerCrashed", f"{died} it; not tried again")
+            elif hopeless:
+                blank(batch, row, "WorkerCrashed", f"{died} its part, but on no frame alone; a smaller run.batch may help")
+        if attempt.number > self._job.run.attempts:
+            for row in ok_rows(batch):
+                self._progress.at(part.name, str(batch["frame_id"][row]))
+                edit_batch(self._steps, {name: column[row : row + 1].copy() for name, column in batch.items()})
+                self._progress.at(part.name, None)
+
+    def _attempts(self, batch: Batch, row: int, tried: Mapping[str, int]) -> int:
+        if batch["error_type"][row] == "WorkerCrashed":
+            return self._job.run.attempts
+        return tried.get(str(batch["frame_id"][row]), 0) + 1
+
+    def _encode(self, part: Part, batch: Batch) -> pa.Table:
+        started = time.perf_counter()
+        n = len(batch["status"])
+        pictures = encode_pictures(batch, self._job.output.keep if self._job.output.images != "none" else [])
+        constant = {"segment": part.segment.index, "part": part.number}
+        constant |= {"height": part.segment.height, "width": part.segment.width}
+        batch |= {name: np.full(n, value) for name, value in constant.items()}
+        batch["seconds_encode"] = np.full(n, (time.perf_counter() - started) / n, np.float32)
+        return batch_table(batch, pictures)

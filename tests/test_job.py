@@ -1,0 +1,108 @@
+"""The job file refuses what it does not know, names the field, and takes overrides as YAML."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raydepth.job import JobError, load_job, parse_job
+
+MINIMAL = {"schema_version": 1, "input": {"paths": ["a.mp4"]}, "output": {"path": "out"}}
+
+
+def with_field(field: str, value: object) -> dict:
+    tree: dict = {key: dict(section) if isinstance(section, dict) else section for key, section in MINIMAL.items()}
+    *parents, last = field.split(".")
+    node = tree
+    for parent in parents:
+        node = node.setdefault(parent, {})
+    node[last] = value
+    return tree
+
+
+def test_defaults_survive_a_round_trip():
+    job = parse_job(MINIMAL)
+    assert parse_job(job.model_dump(mode="json")) == job
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("input.sise", 256, ["input.sise", "unknown key"]),
+        ("input.stride", 0, ["input.stride", "got 0", "greater than or equal to 1"]),
+        ("input.stride", "2", ["input.stride", "got '2'", "integer"]),
+        ("input.paths", [], ["input.paths", "at least 1"]),
+        ("input.paths", "a.mp4", ["input.paths", "list"]),
+        ("layers.at", "otsu", ["layers.at", "'otsu'", "'auto'"]),
+        ("layers.at", {"metres": -1}, ["layers.at.metres", "got -1"]),
+        ("layers.at", [0.5, {"point": [0.5, 1.5]}], ["layers.at.1.point.1", "got 1.5"]),
+        ("layers.fill", {"method": "onnx"}, ["layers.fill", "layers.fill.model"]),
+        ("edit.kind", "teleport", ["edit", "teleport", "recompose", "remove"]),
+        ("compose.method", "magic", ["compose.method", "'magic'", "featglac-kv", "paste", "poisson"]),
+        ("compose.inject.window", [0.8, 0.2], ["compose.inject", "first <= last"]),
+        ("run.dtype", "float8", ["run.dtype", "'float8'", "bfloat16"]),
+        ("run", 3, ["run", "got 3"]),
+        ("schema_version", 2, ["schema_version", "got 2", "1"]),
+    ],
+)
+def test_a_wrong_field_is_named_with_value_and_what_is_allowed(field, value, words):
+    with pytest.raises(JobError) as error:
+        parse_job(with_field(field, value))
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_every_wrong_field_has_its_line():
+    with pytest.raises(JobError) as error:
+        parse_job({"schema_version": 1, "inputs": {}, "run": {"batch": 0}})
+    lines = str(error.value).splitlines()
+    assert {line.split(":")[0] for line in lines} == {"input", "output", "inputs", "run.batch"}
+
+
+def test_overrides_are_yaml_and_make_sections(tmp_path: Path):
+    file = tmp_path / "job.yaml"
+    file.write_text("schema_version: 1\ninput: {paths: [a.mp4]}\noutput: {path: out}\n")
+    job = load_job(file, ["input.paths=[b.mp4, c d.mp4]", "layers.at={quantile: 0.6}", "run.max_hours=0.5"])
+    assert job.input.paths == ["b.mp4", "c d.mp4"]
+    assert job.layers.planes[0].quantile == 0.6
+    assert job.run.max_hours == 0.5
+
+
+@pytest.mark.parametrize("override", ["input", "=3", "input.paths.x=3", "run.batch=[1"])
+def test_a_malformed_override_is_refused(tmp_path: Path, override: str):
+    file = tmp_path / "job.yaml"
+    file.write_text("schema_version: 1\ninput: {paths: [a.mp4]}\noutput: {path: out}\n")
+    with pytest.raises(JobError, match="--set"):
+        load_job(file, [override])
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "a: [1", "just words", "!!python/object/apply:os.system ['true']"])
+def test_what_is_not_a_job_file_is_refused(tmp_path: Path, text: str):
+    file = tmp_path / "job.yaml"
+    file.write_text(text)
+    with pytest.raises(JobError):
+        load_job(file)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path):
+    with pytest.raises(JobError, match="No such file"):
+        load_job(tmp_path / "none.yaml")
+    with pytest.raises(JobError):
+        load_job(tmp_path)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+        lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=8), children, max_size=3),
+        max_leaves=8,
+    ),
+    st.sampled_from(["input", "input.paths", "layers.at", "layers.fill", "edit", "compose.inject", "run.workers", "output"]),
+)
+def test_any_value_anywhere_parses_or_is_a_job_error(value, field):
+    try:
+        parse_job(with_field(field, value))
+    except JobError as error:
+        assert str(error)
