@@ -21,8 +21,12 @@ app = typer.Typer(
 )
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB.yaml", help="The job file.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Set a field of the job; repeatable.")]
-Address = Annotated[str | None, typer.Option(help="A running Ray cluster (host:port, ray://, auto); default: start one here.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Set a field of the job; repeatable.")
+]
+Address = Annotated[
+    str | None, typer.Option(help="A running Ray cluster (host:port, ray://, auto); default: start one here.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 OutFolder = Annotated[str, typer.Argument(metavar="OUT", help="The output folder of a run.")]
 
@@ -84,7 +88,9 @@ def run(
     set_: Overrides = None,
     max_hours: Annotated[float | None, typer.Option(help="Stop feeding after so long, exit 75.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many frames.")] = None,
-    overwrite: Annotated[bool | None, typer.Option("--overwrite", help="Delete what an earlier run left.")] = None,
+    overwrite: Annotated[
+        bool | None, typer.Option("--overwrite", help="Delete what an earlier run left.")
+    ] = None,
     address: Address = None,
 ) -> None:
     """Run a job; running it again goes on where it stopped."""
@@ -95,7 +101,9 @@ def run(
 
     outcome = run_job(resolved, address=address, say=lambda line: print(line, flush=True))
     frames = outcome.frames
-    print(f"{frames['done']} done, {frames['failed']} failed, {frames['missing']} missing of {frames['total']} frames")
+    print(
+        f"{frames['done']} done, {frames['failed']} failed, {frames['missing']} missing of {frames['total']} frames"
+    )
     for reason, count in outcome.errors.items():
         print(f"  {count} x {reason}")
     print(f"report: {outcome.report}")
@@ -110,7 +118,11 @@ def plan(job: JobFile, set_: Overrides = None, as_json: AsJson = False, address:
     from raydepth.estimate import estimate
 
     figures = estimate(_load(job, set_), address=address)
-    print(json.dumps(figures, indent=2) if as_json else "\n".join(f"{key:>28}  {value}" for key, value in figures.items()))
+    print(
+        json.dumps(figures, indent=2)
+        if as_json
+        else "\n".join(f"{key:>28}  {value}" for key, value in figures.items())
+    )
 
 
 @app.command()
@@ -171,7 +183,9 @@ def synth(
 
 @app.command()
 def models(
-    action: Annotated[str, typer.Argument(metavar="[list|check]", help="list names, or check opens them.")] = "list",
+    action: Annotated[
+        str, typer.Argument(metavar="[list|check]", help="list names, or check opens them.")
+    ] = "list",
     job: Annotated[Path | None, typer.Option(help="With check: the job whose models are opened.")] = None,
 ) -> None:
     """List the models that jobs may name, with licences and what is cached; or check that a job's can be opened."""

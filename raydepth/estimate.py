@@ -31,7 +31,9 @@ def estimate(job: Job, *, address: str | None = None) -> dict[str, Any]:
     """
     check_models(job)
     segments, unreadable = find_segments(job)
-    parts = cut_parts(segments, batch=job.run.batch, shard_frames=job.output.shard_frames, limit=job.input.limit)
+    parts = cut_parts(
+        segments, batch=job.run.batch, shard_frames=job.output.shard_frames, limit=job.input.limit
+    )
     frames = sum(part.frames for part in parts)
     pixels = parts[0].segment.height * parts[0].segment.width
     lanes = count_lanes(job.compose, layers=2 if job.edit.kind == "recompose" else 1, frames=1)
@@ -69,7 +71,13 @@ def _seconds_per_frame(job: Job, lanes: int, pixels: int) -> tuple[float | None,
         measured = json.loads(folder.read("benchmark.json")).get("worker_seconds_per_frame")
         if measured is not None:
             return measured, f"measured by an earlier run in {folder.uri}"
-    if job.run.gpus_per_worker and form_of(job.compose.model) == "hub" and job.compose.method.startswith("featglac"):
+    if (
+        job.run.gpus_per_worker
+        and form_of(job.compose.model) == "hub"
+        and job.compose.method.startswith("featglac")
+    ):
         scale = pixels / SD_PIXELS
-        return round(scale * (lanes / T4_LANES_PER_S + T4_OTHER_S), 2), "estimated for SD 1.5 on a T4 in float16"
+        return round(
+            scale * (lanes / T4_LANES_PER_S + T4_OTHER_S), 2
+        ), "estimated for SD 1.5 on a T4 in float16"
     return None, "unknown: run once with --limit 32 into the same folder, then plan again"

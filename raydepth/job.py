@@ -136,7 +136,8 @@ class Layers(Section):
     """Where a frame is cut: ``layers``."""
 
     at: Annotated[
-        Annotated[Plane, Tag("one")] | Annotated[list[Plane], Field(min_length=1, max_length=8), Tag("several")],
+        Annotated[Plane, Tag("one")]
+        | Annotated[list[Plane], Field(min_length=1, max_length=8), Tag("several")],
         Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
     ] = "auto"
     """``auto``, a normalised inverse depth 0..1 (larger = nearer), {quantile}, {metres}, {point}, {box}, or a list."""
@@ -177,7 +178,10 @@ class Inject(Section):
     """w of the mosaic; in concat and replace 0 switches injection off and other values scale the layers' say."""
     blocks: Annotated[list[str], Field(min_length=1)] = ["up"]
     """Names of U-Net parts whose self-attention is injected: ``down``, ``mid``, ``up`` or prefixes such as ``up_blocks.2``."""
-    window: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)] = [0.0, 1.0]
+    window: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)] = [
+        0.0,
+        1.0,
+    ]
     """First and last part of the steps that run, as fractions; [a, a] is empty."""
 
     @model_validator(mode="after")
@@ -218,7 +222,13 @@ class Output(Section):
     """Folder, local or ``s3://`` / ``gs://``."""
     images: Literal["parquet", "png", "both", "none"] = "parquet"
     """Where pictures are kept: encoded in the shards, as PNG files, both, or nowhere (figures only)."""
-    keep: list[Literal["edited", "depth", "near", "background", "rgb"]] = ["edited", "depth", "near", "background", "rgb"]
+    keep: list[Literal["edited", "depth", "near", "background", "rgb"]] = [
+        "edited",
+        "depth",
+        "near",
+        "background",
+        "rgb",
+    ]
     """Which pictures are kept."""
     overwrite: bool = False
     """Delete what an earlier run left in the folder instead of going on with it."""
@@ -290,7 +300,9 @@ def load_job(path: str | Path, overrides: list[str] | None = None) -> Job:
     except yaml.YAMLError as error:
         raise JobError(f"job file {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
-        raise JobError(f"job file {path} must hold sections such as 'input:' and 'output:', got {type(tree).__name__}")
+        raise JobError(
+            f"job file {path} must hold sections such as 'input:' and 'output:', got {type(tree).__name__}"
+        )
     for override in overrides or []:
         _apply(tree, override)
     return parse_job(tree)
@@ -317,7 +329,9 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     try:
         tree[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise JobError(f"--set {override!r}: the value is not YAML: {' '.join(str(error).split())}") from error
+        raise JobError(
+            f"--set {override!r}: the value is not YAML: {' '.join(str(error).split())}"
+        ) from error
 
 
 _TAGS = {"one", "several", "auto", "value", "recompose", "remove"}
@@ -327,7 +341,9 @@ def _describe(detail: Any) -> str:
     """One line on one refused field; pydantic's names for a union's branches are left out of the path."""
     location = [str(part) for part in detail["loc"]]
     following = [*location[1:], ""]
-    path = [part for part, then in zip(location, following, strict=True) if part not in _TAGS and part != then]
+    path = [
+        part for part, then in zip(location, following, strict=True) if part not in _TAGS and part != then
+    ]
     field = ".".join(path) or "job"
     value = detail["input"]
     if detail["type"] == "extra_forbidden":

@@ -73,7 +73,9 @@ def check_models(job: Job) -> None:
             _check_hub(model)
         elif model.form in ("builtin", "directory"):
             role: Literal["depth", "diffusion"] = "depth" if model.role == "depth" else "diffusion"
-            _check_directory(model, builtin.path(role) if model.form == "builtin" else Path(model.name).expanduser())
+            _check_directory(
+                model, builtin.path(role) if model.form == "builtin" else Path(model.name).expanduser()
+            )
 
 
 def cached(name: str) -> bool:
@@ -91,9 +93,13 @@ def _check_onnx(model: NamedModel) -> None:
     try:
         import onnxruntime
     except ImportError as error:
-        raise JobError(f"{model.field}: .onnx models need onnxruntime; pip install 'raydepth[onnx]'") from error
+        raise JobError(
+            f"{model.field}: .onnx models need onnxruntime; pip install 'raydepth[onnx]'"
+        ) from error
+    quiet = onnxruntime.SessionOptions()
+    quiet.log_severity_level = 3
     try:
-        onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        onnxruntime.InferenceSession(str(path), quiet, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a family of its own for every way a file can be wrong
         raise JobError(f"{model.field}: {model.name} cannot be loaded as ONNX: {error}") from error
 
@@ -111,7 +117,9 @@ def _check_directory(model: NamedModel, path: Path) -> None:
             raise JobError(f"{model.field}: {model.name} has no readable {index}: {error}") from error
     weights = sorted(path.rglob("*.safetensors"))
     if not weights:
-        raise JobError(f"{model.field}: {model.name} holds no .safetensors weights (pickled .bin files are not loaded)")
+        raise JobError(
+            f"{model.field}: {model.name} holds no .safetensors weights (pickled .bin files are not loaded)"
+        )
     for file in weights:
         try:
             with safe_open(str(file), "numpy"):

@@ -64,7 +64,9 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
     segments, unreadable = find_segments(job)
     for source in unreadable:
         say(f"unreadable: {source.path}: {source.error_message}")
-    parts = cut_parts(segments, batch=job.run.batch, shard_frames=job.output.shard_frames, limit=job.input.limit)
+    parts = cut_parts(
+        segments, batch=job.run.batch, shard_frames=job.output.shard_frames, limit=job.input.limit
+    )
     with ExitStack() as stack:
         folder = OutputFolder.at(job.output.path)
         folder.prepare()
@@ -147,10 +149,14 @@ def calibrate_clips(
     rows = [{"segments": pickle.dumps([s for s in segments if s.video == video])} for video in wanted]
     if rows:
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            ClipCalibrator, fn_constructor_args=(job,), batch_size=1, **_actors(job, min(job.run.workers, len(rows)))
+            ClipCalibrator,
+            fn_constructor_args=(job,),
+            batch_size=1,
+            **_actors(job, min(job.run.workers, len(rows))),
         )
         for row in dataset.iter_rows():
-            clips[row["video"]] = pickle.loads(row["clip"])
+            if (clip := pickle.loads(row["clip"])) is not None:
+                clips[row["video"]] = clip
         record.write_calibrations(folder, clips)
     return clips
 
@@ -163,19 +169,24 @@ class ClipCalibrator:
         self._estimator = load_depth(job.depth, **device_and_dtype(job))
 
     def __call__(self, rows: dict[str, np.ndarray]) -> dict[str, list]:
-        """One row ``segments`` (pickled list[Segment]) -> one row ``video``, ``clip`` (pickled ClipCalibration)."""
+        """One row ``segments`` (pickled list[Segment]) -> one row ``video``, ``clip`` (pickled ClipCalibration or None).
+
+        A clip of whose sampled frames none gives depth has no scale (None); its frames become error rows later.
+        """
         segments: list[Segment] = pickle.loads(rows["segments"][0])
+        video = segments[0].video
         maps: list[np.ndarray] = []
         for segment in sample_frames(segments, self._job.depth.calibration_frames):
             for batch in batches(segment, 1):
                 if batch["status"][0] == "ok":
                     maps.extend(self._estimator(batch))
-        if not any(np.isfinite(raw).any() for raw in maps):
-            raise JobError(f"{segments[0].path}: none of its sampled frames could be decoded or has depth")
+        maps = [raw for raw in maps if np.isfinite(raw).all()]
+        if not maps:
+            return {"video": [video], "clip": [pickle.dumps(None)]}
         scale = calibrate(maps, estimator=self._estimator.name, kind=self._estimator.kind)
         sampled = [scale.normalise(raw) for raw in maps]
         planes = resolve_planes(self._job.layers.planes, sampled, sampled[0], scale)
-        return {"video": [segments[0].video], "clip": [pickle.dumps(ClipCalibration(scale, planes))]}
+        return {"video": [video], "clip": [pickle.dumps(ClipCalibration(scale, planes))]}
 
 
 def sample_frames(segments: Sequence[Segment], count: int) -> list[Segment]:
@@ -207,7 +218,10 @@ def edit_dataset(
         dataset = dataset.flat_map(decode, num_cpus=1)
     tried = {frame: ledger.tried(frame) for part in todo for frame in part.frame_ids if ledger.tried(frame)}
     return dataset.map_batches(
-        Editor, fn_constructor_args=(job, folder, dict(clips), tried, tracker), batch_size=1, **_actors(job, job.run.workers)
+        Editor,
+        fn_constructor_args=(job, folder, dict(clips), tried, tracker),
+        batch_size=1,
+        **_actors(job, job.run.workers),
     )
 
 
@@ -241,10 +255,16 @@ class Decoder:
         unit = f"decode {parts[0].name}"
         attempt = self._tracker.begin(unit)
         try:
-            for lost, group in groupby(parts, key=lambda part: attempt.deaths.get(part.name, 0) >= self._job.run.attempts):
+            for lost, group in groupby(
+                parts, key=lambda part: attempt.deaths.get(part.name, 0) >= self._job.run.attempts
+            ):
                 run = list(group)
                 wanted = np.concatenate([np.arange(part.start, part.stop) for part in run])
-                reason = f"the decoding process died {self._job.run.attempts} times on these frames" if lost else None
+                reason = (
+                    f"the decoding process died {self._job.run.attempts} times on these frames"
+                    if lost
+                    else None
+                )
                 stream = batches(run[0].segment.take(wanted), self._job.run.batch, lost=reason)
                 for part in run:
                     if self._tracker.stopping():
@@ -267,12 +287,15 @@ class Editor:
         tracker: RemoteTracker,
     ) -> None:
         if (starts := tracker.starting()) > job.run.workers + job.run.attempts:
-            raise RuntimeError(f"worker processes died {starts - 1} times while loading models; is memory too small for them?")
+            raise RuntimeError(
+                f"worker processes died {starts - 1} times while loading models; is memory too small for them?"
+            )
         self._job = job
         self._tried = tried
         self._tracker = tracker
         self._decoder = Decoder(job, tracker)
-        self._edit = PartEditor(job, load_steps(job, clips, **device_and_dtype(job)), folder, tracker)
+        steps = load_steps(job, clips, **device_and_dtype(job))
+        self._edit = PartEditor(job, clips, steps, folder, tracker)
         tracker.started()
 
     def __call__(self, rows: dict[str, np.ndarray]) -> Iterator[dict[str, list]]:
@@ -289,7 +312,9 @@ class Editor:
             return
         columns = {"rgb": rows["rgb"][0], **pickle.loads(rows["columns"][0])}
         starts = range(0, len(columns["rgb"]), self._job.run.batch)
-        split = [{name: column[i : i + self._job.run.batch] for name, column in columns.items()} for i in starts]
+        split = [
+            {name: column[i : i + self._job.run.batch] for name, column in columns.items()} for i in starts
+        ]
         yield pickle.loads(rows["part"][0]), split
 
 
@@ -303,7 +328,9 @@ def device_and_dtype(job: Job) -> dict[str, str]:
 
     cpu = job.run.gpus_per_worker == 0 or job.run.logical_gpus is not None
     if not cpu and not torch.cuda.is_available():
-        raise JobError("run.gpus_per_worker: torch sees no CUDA device on this worker; install a CUDA build of torch or set 0")
+        raise JobError(
+            "run.gpus_per_worker: torch sees no CUDA device on this worker; install a CUDA build of torch or set 0"
+        )
     if cpu:
         # Ray sets OMP_NUM_THREADS to the reserved CPUs; models should use the cores that are there, fairly shared.
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // job.run.workers))

@@ -28,7 +28,8 @@ def submit(job: Job, address: str, *, say: Callable[[str], None]) -> int:
     with tempfile.TemporaryDirectory() as directory:
         Path(directory, "job.yaml").write_text(resolve(job), encoding="utf-8")
         submission = client.submit_job(
-            entrypoint="python -m raydepth run job.yaml --address auto", runtime_env={"working_dir": directory}
+            entrypoint="python -m raydepth run job.yaml --address auto",
+            runtime_env={"working_dir": directory},
         )
     say(f"submitted as {submission}; stop it with: ray job stop {submission} --address {address}\n")
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ from raydepth.depth.files import DepthFiles
 from raydepth.depth.stage import DepthStage
 from raydepth.evaluate.stage import MetricStage
 from raydepth.featglac.compositor import load_compositor
-from raydepth.featglac.stage import ComposeStage
+from raydepth.featglac.stage import ComposeStage, clip_seed
 from raydepth.job import Job
 from raydepth.store.folder import OutputFolder
 from raydepth.store.plan import Part
@@ -95,14 +96,24 @@ def _run(steps: list[Step], batch: Batch) -> Batch:
 class PartEditor:
     """Edits parts and writes their shards; the state of one worker (an actor on Ray, a plain object in a test)."""
 
-    def __init__(self, job: Job, steps: list[Step], folder: OutputFolder, progress: Progress) -> None:
+    def __init__(
+        self,
+        job: Job,
+        clips: Mapping[str, ClipCalibration],
+        steps: list[Step],
+        folder: OutputFolder,
+        progress: Progress,
+    ) -> None:
         self._job = job
+        self._kinds = {video: clip.depth.kind for video, clip in clips.items()}
         self._steps = steps
         self._folder = folder
         self._progress = progress
         self._encoder = ThreadPoolExecutor(1)
 
-    def __call__(self, part: Part, batches: Iterable[Batch], tried: Mapping[str, int]) -> dict[str, int | str]:
+    def __call__(
+        self, part: Part, batches: Iterable[Batch], tried: Mapping[str, int]
+    ) -> dict[str, int | str]:
         """Edits one part batch by batch, writes its shard, and returns ``{part, done, failed, bytes}``.
 
         Args:
@@ -119,13 +130,17 @@ class PartEditor:
         for batch in batches:
             self._set_aside(part, batch, attempt)
             batch = edit_batch(self._steps, batch)
-            batch["attempts"] = np.array([self._attempts(batch, i, tried) for i in range(len(batch["status"]))])
+            batch["attempts"] = np.array(
+                [self._attempts(batch, i, tried) for i in range(len(batch["status"]))]
+            )
             # Encoding overlaps the next batch's models: cv2 releases the interpreter lock.
             pending.append(self._encoder.submit(self._encode, part, batch))
             good = int((batch["status"] == "ok").sum())
             done, failed = done + good, failed + len(batch["status"]) - good
             self._progress.tick(part.name, done)
-        written = write_shard(self._folder, part.name, [table.result() for table in pending], self._job.output)
+        written = write_shard(
+            self._folder, part.name, [table.result() for table in pending], self._job.output
+        )
         self._progress.finish(part.name, done, failed)
         return {"part": part.name, "done": done, "failed": failed, "bytes": written}
 
@@ -137,11 +152,18 @@ class PartEditor:
             if batch["frame_id"][row] in attempt.deaths:
                 blank(batch, row, "WorkerCrashed", f"{died} it; not tried again")
             elif hopeless:
-                blank(batch, row, "WorkerCrashed", f"{died} its part, but on no frame alone; a smaller run.batch may help")
+                blank(
+                    batch,
+                    row,
+                    "WorkerCrashed",
+                    f"{died} its part, but on no frame alone; a smaller run.batch may help",
+                )
         if attempt.number > self._job.run.attempts:
             for row in ok_rows(batch):
                 self._progress.at(part.name, str(batch["frame_id"][row]))
-                edit_batch(self._steps, {name: column[row : row + 1].copy() for name, column in batch.items()})
+                edit_batch(
+                    self._steps, {name: column[row : row + 1].copy() for name, column in batch.items()}
+                )
                 self._progress.at(part.name, None)
 
     def _attempts(self, batch: Batch, row: int, tried: Mapping[str, int]) -> int:
@@ -153,8 +175,10 @@ class PartEditor:
         started = time.perf_counter()
         n = len(batch["status"])
         pictures = encode_pictures(batch, self._job.output.keep if self._job.output.images != "none" else [])
-        constant = {"segment": part.segment.index, "part": part.number}
+        constant: dict[str, Any] = {"segment": part.segment.index, "part": part.number}
         constant |= {"height": part.segment.height, "width": part.segment.width}
+        constant |= {"seed": clip_seed(self._job.run.seed, part.segment.video)}
+        constant |= {"depth_kind": self._kinds.get(part.segment.video, "")}
         batch |= {name: np.full(n, value) for name, value in constant.items()}
         batch["seconds_encode"] = np.full(n, (time.perf_counter() - started) / n, np.float32)
         return batch_table(batch, pictures)

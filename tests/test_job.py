@@ -12,7 +12,9 @@ MINIMAL = {"schema_version": 1, "input": {"paths": ["a.mp4"]}, "output": {"path"
 
 
 def with_field(field: str, value: object) -> dict:
-    tree: dict = {key: dict(section) if isinstance(section, dict) else section for key, section in MINIMAL.items()}
+    tree: dict = {
+        key: dict(section) if isinstance(section, dict) else section for key, section in MINIMAL.items()
+    }
     *parents, last = field.split(".")
     node = tree
     for parent in parents:
@@ -77,7 +79,9 @@ def test_a_malformed_override_is_refused(tmp_path: Path, override: str):
         load_job(file, [override])
 
 
-@pytest.mark.parametrize("text", ["", "- a\n- b\n", "a: [1", "just words", "!!python/object/apply:os.system ['true']"])
+@pytest.mark.parametrize(
+    "text", ["", "- a\n- b\n", "a: [1", "just words", "!!python/object/apply:os.system ['true']"]
+)
 def test_what_is_not_a_job_file_is_refused(tmp_path: Path, text: str):
     file = tmp_path / "job.yaml"
     file.write_text(text)
@@ -96,10 +100,23 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path):
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-        lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=8), children, max_size=3),
+        lambda children: (
+            st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=8), children, max_size=3)
+        ),
         max_leaves=8,
     ),
-    st.sampled_from(["input", "input.paths", "layers.at", "layers.fill", "edit", "compose.inject", "run.workers", "output"]),
+    st.sampled_from(
+        [
+            "input",
+            "input.paths",
+            "layers.at",
+            "layers.fill",
+            "edit",
+            "compose.inject",
+            "run.workers",
+            "output",
+        ]
+    ),
 )
 def test_any_value_anywhere_parses_or_is_a_job_error(value, field):
     try:

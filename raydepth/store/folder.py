@@ -29,7 +29,9 @@ class OutputFolder:
             else:
                 filesystem, root = pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri))
         except (ValueError, OSError) as error:
-            raise JobError(f"output.path: {uri!r} cannot be opened ({error}); give a local path, s3:// or gs://") from error
+            raise JobError(
+                f"output.path: {uri!r} cannot be opened ({error}); give a local path, s3:// or gs://"
+            ) from error
         return cls(uri, filesystem, root)
 
     def __reduce__(self) -> tuple:
@@ -98,7 +100,9 @@ class OutputFolder:
 
     def delete_temporaries(self) -> None:
         """Removes the temporary files that killed writers left; only under the lock."""
-        for info in self.filesystem.get_file_info(pafs.FileSelector(self.root, recursive=True, allow_not_found=True)):
+        for info in self.filesystem.get_file_info(
+            pafs.FileSelector(self.root, recursive=True, allow_not_found=True)
+        ):
             if info.base_name.startswith(".") and info.base_name.endswith(".tmp"):
                 self.filesystem.delete_file(info.path)
 
@@ -126,7 +130,9 @@ class OutputFolder:
             handle.seek(0)
             holder = handle.read().strip()
             handle.close()
-            raise JobError(f"output.path: {self.uri} is in use by another run ({holder}); wait for it or name another folder") from error
+            raise JobError(
+                f"output.path: {self.uri} is in use by another run ({holder}); wait for it or name another folder"
+            ) from error
         handle.truncate(0)
         handle.write(f"process {os.getpid()}")
         handle.flush()

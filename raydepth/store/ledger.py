@@ -20,7 +20,8 @@ class Ledger:
         rows: dict[str, tuple[str, int, str]] = {}
         for table in read_shards(folder, columns=("frame_id", "status", "attempts", "error_type")):
             for frame_id, status, attempts, error_type in zip(
-                *(table[name].to_pylist() for name in ("frame_id", "status", "attempts", "error_type")), strict=True
+                *(table[name].to_pylist() for name in ("frame_id", "status", "attempts", "error_type")),
+                strict=True,
             ):
                 if rows.get(frame_id, ("error",))[0] != "ok":
                     rows[frame_id] = (status, attempts, error_type)
@@ -51,9 +52,13 @@ def status(folder: OutputFolder) -> dict:
     errors: Counter[str] = Counter()
     done = failed = 0
     planned = 0
-    for frame_id, error_type in zip(plan["frame_id"].to_pylist(), plan["error_type"].to_pylist(), strict=True):
+    for frame_id, error_type in zip(
+        plan["frame_id"].to_pylist(), plan["error_type"].to_pylist(), strict=True
+    ):
         planned += 1
-        state, _, reason = ledger.rows.get(frame_id, ("missing", 0, "")) if frame_id else ("error", 0, error_type)
+        state, _, reason = (
+            ledger.rows.get(frame_id, ("missing", 0, "")) if frame_id else ("error", 0, error_type)
+        )
         done += state == "ok"
         failed += state == "error"
         if state == "error":

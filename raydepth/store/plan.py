@@ -122,7 +122,8 @@ def write_plan(folder: OutputFolder, parts: list[Part], unreadable: list[Unreada
 
 def _plan_table(columns: dict[str, Any], rows: int) -> pa.Table:
     return pa.table(
-        [pa.array(columns.get(field.name, [None] * rows), field.type) for field in _PLAN_SCHEMA], schema=_PLAN_SCHEMA
+        [pa.array(columns.get(field.name, [None] * rows), field.type) for field in _PLAN_SCHEMA],
+        schema=_PLAN_SCHEMA,
     )
 
 

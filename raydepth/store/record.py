@@ -81,7 +81,17 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def environment() -> dict[str, Any]:
     """Machine and versions, as ``environment.json``."""
-    packages = ("torch", "ray", "diffusers", "transformers", "numpy", "opencv-python", "av", "pyarrow", "onnxruntime")
+    packages = (
+        "torch",
+        "ray",
+        "diffusers",
+        "transformers",
+        "numpy",
+        "opencv-python",
+        "av",
+        "pyarrow",
+        "onnxruntime",
+    )
     versions = {}
     for package in packages:
         try:
@@ -101,7 +111,10 @@ def environment() -> dict[str, Any]:
 
 def write_calibrations(folder: OutputFolder, clips: dict[str, ClipCalibration]) -> None:
     """Keeps the clips' calibrations, so that a resumed run normalises and cuts exactly as the first."""
-    tree = {video: {"depth": asdict(clip.depth), "planes": list(clip.planes)} for video, clip in sorted(clips.items())}
+    tree = {
+        video: {"depth": asdict(clip.depth), "planes": list(clip.planes)}
+        for video, clip in sorted(clips.items())
+    }
     folder.write(CALIBRATIONS, json.dumps(tree, indent=2).encode())
 
 
@@ -111,5 +124,6 @@ def read_calibrations(folder: OutputFolder) -> dict[str, ClipCalibration]:
         return {}
     tree = json.loads(folder.read(CALIBRATIONS))
     return {
-        video: ClipCalibration(Calibration(**clip["depth"]), tuple(clip["planes"])) for video, clip in tree.items()
+        video: ClipCalibration(Calibration(**clip["depth"]), tuple(clip["planes"]))
+        for video, clip in tree.items()
     }

@@ -1,7 +1,7 @@
 """Shards: one Parquet file per part, one row a frame, with ids, status, timings, metrics and encoded pictures (step 7)."""
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,18 @@ PICTURES = ("rgb_png", "depth_png16", "near_png", "background_png", "edited_png"
 _TEXT = ("frame_id", "video", "path", "status", "error_type", "error_message", "note")
 _INT64 = ("frame_index", "pts", "seed")
 _INT32 = ("segment", "part", "height", "width", "attempts")
-_ARRAYS = ("rgb", "inv_depth", "near", "hole", "background", "far_inv_depth", "asked_inv_depth", "region", "edited", "alphas")
+_ARRAYS = (
+    "rgb",
+    "inv_depth",
+    "near",
+    "hole",
+    "background",
+    "far_inv_depth",
+    "asked_inv_depth",
+    "region",
+    "edited",
+    "alphas",
+)
 
 
 def shard_name(part_name: str) -> str:
@@ -79,7 +90,10 @@ def write_shard(folder: OutputFolder, part_name: str, tables: list[pa.Table], ou
     if output.images in ("png", "both"):
         for name in PICTURES:
             for video, index, data in zip(
-                table["video"].to_pylist(), table["frame_index"].to_pylist(), table[name].to_pylist(), strict=True
+                table["video"].to_pylist(),
+                table["frame_index"].to_pylist(),
+                table[name].to_pylist(),
+                strict=True,
             ):
                 if data is not None:
                     folder.write(f"{IMAGES}/{video}/{index:06d}_{name.split('_')[0]}.png", data)
@@ -87,26 +101,39 @@ def write_shard(folder: OutputFolder, part_name: str, tables: list[pa.Table], ou
     if output.images in ("png", "none"):
         table = table.drop_columns([name for name in PICTURES if name in table.column_names])
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression={name: "NONE" if name in PICTURES else "ZSTD" for name in table.column_names})
+    pq.write_table(
+        table,
+        buffer,
+        compression={name: "NONE" if name in PICTURES else "ZSTD" for name in table.column_names},
+    )
     folder.write(shard_name(part_name), buffer.getvalue())
     return written + buffer.tell()
 
 
-def read_shards(folder: OutputFolder, *, columns: Iterable[str] | None = None, pictures: bool = False) -> Iterator[pa.Table]:
-    """Streams the shards in name order, each as a table; pictures are left unread unless asked for.
-
-    A file that is not a readable shard raises OSError with its name: shards are written atomically, so this is damage.
-    """
+def read_shards(folder: OutputFolder, *, columns: Collection[str] | None = None) -> Iterator[pa.Table]:
+    """Streams the shards in name order, each as a table without pictures; raises OSError as read_shard does."""
     for name in folder.files(FRAMES):
-        if not name.endswith(".parquet"):
-            continue
-        try:
-            file = pq.ParquetFile(folder.filesystem.open_input_file(folder.path(name)))
+        if name.endswith(".parquet"):
+            yield read_shard(folder, name, columns=columns)
+
+
+def read_shard(
+    folder: OutputFolder, name: str, *, columns: Collection[str] | None = None, pictures: bool = False
+) -> pa.Table:
+    """Reads one shard, all its columns or those named; pictures only when asked for.
+
+    Raises:
+        OSError: the file is not a readable shard; shards are written atomically, so this is damage from outside.
+    """
+    try:
+        with folder.filesystem.open_input_file(folder.path(name)) as stream, pq.ParquetFile(stream) as file:
             wanted = [
                 column
                 for column in file.schema_arrow.names
                 if (columns is None or column in columns) and (pictures or column not in PICTURES)
             ]
-            yield file.read(columns=wanted)
-        except pa.ArrowInvalid as error:
-            raise OSError(f"{folder.uri}/{name} is not a readable shard ({error}); delete it and run the job again") from error
+            return file.read(columns=wanted)
+    except pa.ArrowInvalid as error:
+        raise OSError(
+            f"{folder.uri}/{name} is not a readable shard ({error}); delete it and run the job again"
+        ) from error

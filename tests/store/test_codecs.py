@@ -5,7 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from raydepth.store.codecs import decode_alpha, decode_depth, decode_rgb, encode_alpha, encode_depth, encode_rgb
+from raydepth.store.codecs import (
+    decode_alpha,
+    decode_depth,
+    decode_rgb,
+    encode_alpha,
+    encode_depth,
+    encode_rgb,
+)
 
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 9))
 

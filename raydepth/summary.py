@@ -1,0 +1,141 @@
+"""Step 8: the shards fold into ``benchmark.json`` and ``report/``; also what ``raydepth report OUT`` rebuilds them with."""
+
+import json
+from collections import defaultdict
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
+
+from raydepth.evaluate.fold import Fold, fold, row_columns
+from raydepth.report.build import Summary, build_report
+from raydepth.report.numbers import stages
+from raydepth.store import record
+from raydepth.store.folder import OutputFolder
+from raydepth.store.ledger import status
+from raydepth.store.plan import read_plan
+from raydepth.store.shards import FRAMES, IMAGES, PICTURES, read_shard, read_shards, shard_name
+
+BENCHMARK = "benchmark.json"
+
+_MODEL_STEPS = ("seconds_depth", "seconds_fill", "seconds_compose")
+"""Steps whose time is models at work: what the speed of light is made of."""
+
+
+def summarise(folder: OutputFolder, *, seconds: float, edited: int, restarts: int) -> str:
+    """Writes ``benchmark.json`` (unless this run edited nothing) and the report; returns where the page is.
+
+    Args:
+        folder: the output of a run.
+        seconds: wall-clock seconds of this run.
+        edited: frames that this run set out to edit.
+        restarts: worker processes that died and were replaced.
+    """
+    rows, folded = _read(folder)
+    if edited:
+        figures = _benchmark(folder, folded, seconds=seconds, edited=edited, restarts=restarts)
+        folder.write(BENCHMARK, json.dumps(figures, indent=2).encode())
+    return _report(folder, rows, folded)
+
+
+def rebuild(folder: OutputFolder) -> str:
+    """Builds the report again from what is in the folder; returns where the page is. Raises FileNotFoundError."""
+    read_plan(folder)
+    return _report(folder, *_read(folder))
+
+
+def _read(folder: OutputFolder) -> tuple[pa.Table, Fold]:
+    """The small columns of all rows, and their fold, in one pass over the shards."""
+    tables = []
+    for table in read_shards(folder):
+        tables.append(
+            table.select(
+                [name for name in table.column_names if name in set(row_columns(table.column_names))]
+            )
+        )
+    if not tables:
+        return pa.table({"frame_id": pa.array([], pa.string())}), fold([])
+    return pa.concat_tables(tables, promote_options="default"), fold(tables)
+
+
+def _benchmark(
+    folder: OutputFolder, folded: Fold, *, seconds: float, edited: int, restarts: int
+) -> dict[str, Any]:
+    job = yaml.safe_load(folder.read(record.JOB))
+    per_stage = {
+        name: statistics.mean for name, statistics in stages(folded.overall).items() if statistics.count
+    }
+    models = sum(per_stage.get(name, 0.0) for name in _MODEL_STEPS)
+    in_worker = sum(value for name, value in per_stage.items() if name != "seconds_decode")
+    light = job["run"]["workers"] / models if models else None
+    rate = edited / seconds
+    return {
+        "frames_edited": edited,
+        "wall_seconds": seconds,
+        "frames_per_second": rate,
+        "seconds_per_frame_per_stage": per_stage,
+        "worker_seconds_per_frame": in_worker,
+        "speed_of_light_frames_per_second": light,
+        "share_of_speed_of_light": rate / light if light else None,
+        "bytes": sum(folder.files(FRAMES).values()) + sum(folder.files(IMAGES).values()),
+        "restarts": restarts,
+        "workers": job["run"]["workers"],
+        "environment": json.loads(folder.read(record.ENVIRONMENT)),
+    }
+
+
+def _report(folder: OutputFolder, rows: pa.Table, folded: Fold) -> str:
+    benchmark = json.loads(folder.read(BENCHMARK)) if folder.exists(BENCHMARK) else {}
+    environment = json.loads(folder.read(record.ENVIRONMENT))
+    state = status(folder)
+    summary: Summary = {
+        "name": folder.root.rsplit("/", 1)[-1],
+        "frames": state["frames"],
+        "errors": state["errors"],
+        "frames_per_s": benchmark.get("frames_per_second"),
+        "wall_s": benchmark.get("wall_seconds"),
+        "speed_of_light": benchmark.get("speed_of_light_frames_per_second"),
+        "machine": {name: environment[name] for name in ("platform", "machine", "cpus", "memory_bytes")},
+        "versions": {
+            "raydepth": environment["raydepth"],
+            "python": environment["python"],
+            **environment["packages"],
+        },
+        "job_yaml": folder.read(record.JOB).decode(),
+    }
+    build_report(
+        statistics=folded,
+        per_frame_columns=rows,
+        read_pictures=lambda frames: _pictures(folder, frames),
+        summary=summary,
+        write=folder.write,
+    )
+    return f"{folder.root if folder.is_local else folder.uri}/report/index.html"
+
+
+def _pictures(folder: OutputFolder, frames: list[str]) -> dict[str, dict[str, bytes]]:
+    """Frame id -> kind -> encoded picture, from the shards, or from PNG files where shards hold none."""
+    plan = read_plan(folder)
+    plan = plan.filter(pc.is_in(plan["frame_id"], pa.array(frames, pa.string())))
+    wanted: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in plan.to_pylist():
+        wanted[f"{row['video']}/{row['segment']:06d}-{row['part']:04d}"].append(row)
+    found: dict[str, dict[str, bytes]] = {}
+    for part, planned in wanted.items():
+        if not folder.exists(shard_name(part)):
+            continue
+        stored = {
+            row["frame_id"]: row for row in read_shard(folder, shard_name(part), pictures=True).to_pylist()
+        }
+        for row in planned:
+            pictures = found.setdefault(row["frame_id"], {})
+            for column in PICTURES:
+                kind = column.split("_")[0]
+                file = f"{IMAGES}/{row['video']}/{row['frame_index']:06d}_{kind}.png"
+                data = stored.get(row["frame_id"], {}).get(column) or (
+                    folder.read(file) if folder.exists(file) else None
+                )
+                if data:
+                    pictures[kind] = data
+    return found

@@ -1,0 +1,39 @@
+"""Running jobs in tests: a small job tree, and what of a run's shards must be equal between runs."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from raydepth.job import Job, parse_job
+from raydepth.store.folder import OutputFolder
+from raydepth.store.shards import FRAMES, read_shard
+
+
+def small_job(clip: Path | list[str], out: Path, **fields: Any) -> Job:
+    """A job that takes seconds: builtin depth, pasted layers, 64 pixels, parts of 8 frames; ``a__b=value`` sets fields."""
+    tree: dict[str, Any] = {
+        "schema_version": 1,
+        "input": {"paths": clip if isinstance(clip, list) else [str(clip)], "size": 64},
+        "depth": {"calibration_frames": 2},
+        "compose": {"method": "paste"},
+        "output": {"path": str(out), "shard_frames": 8},
+        "run": {"batch": 4, "stall_minutes": 2.0},
+        "evaluate": {"again_every": 4},
+    }
+    for field, value in fields.items():
+        *parents, last = field.split("__")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = value
+    return parse_job(tree)
+
+
+def results(out: Path) -> pa.Table:
+    """All rows of a run, sorted by video and frame, without what may differ between equal runs: timings."""
+    folder = OutputFolder.at(str(out))
+    tables = [read_shard(folder, name, pictures=True) for name in folder.files(FRAMES)]
+    table = pa.concat_tables(tables, promote_options="default")
+    keep = [name for name in table.column_names if not name.startswith("seconds_")]
+    return table.select(keep).sort_by([("path", "ascending"), ("frame_index", "ascending")])

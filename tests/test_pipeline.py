@@ -1,0 +1,155 @@
+"""The whole flow on a real Ray: one small clip through every step, two logical GPUs, and the ways a run ends."""
+
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from raydepth.job import JobError
+from raydepth.pipeline import run, sample_frames
+from raydepth.store.codecs import decode_alpha, decode_depth, decode_rgb
+from raydepth.store.folder import OutputFolder
+from raydepth.store.ledger import status
+from tests.clips import write_clip
+from tests.runs import results, small_job
+
+pytestmark = pytest.mark.timeout(280)
+
+
+def quiet(line: str) -> None:
+    """Progress goes nowhere."""
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clips") / "box über wall.mp4", frames=26)
+
+
+def test_every_frame_goes_through_every_step_once(clip: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    outcome = run(small_job(clip, out, compose__method="featglac-kv", compose__steps=4), say=quiet)
+    assert outcome.frames == {"total": 26, "done": 26, "failed": 0, "missing": 0}
+    assert not outcome.stopped
+    table = results(out)
+    assert table["frame_index"].to_pylist() == list(range(26))
+    assert len(set(table["frame_id"].to_pylist())) == 26
+    assert set(table["status"].to_pylist()) == {"ok"}
+    # One scale and one threshold for the clip: nothing flickers.
+    assert len({tuple(value) for value in table["threshold"].to_pylist()}) == 1
+    assert len(set(table["depth_lo"].to_pylist())) == 1
+    for row in table.to_pylist():
+        rgb, edited = decode_rgb(row["rgb_png"]), decode_rgb(row["edited_png"])
+        near = decode_alpha(row["near_png"])
+        inv_depth = decode_depth(row["depth_png16"], row["depth_offset"], row["depth_scale"])
+        assert rgb.shape == edited.shape == (64, 86, 3)
+        assert near.shape == inv_depth.shape == (64, 86)
+        assert row["rmse_outside"] == 0.0  # paste_back: the source's pixels exactly
+        assert math.isfinite(row["rmse_asked"]) == (row["frame_index"] % 4 == 0)
+        assert math.isfinite(row["rmse_round_trip"]) == (row["frame_index"] % 4 == 0)
+    # 26 frames in parts of 8: three shards of 8 and one of 2.
+    assert sorted(table["part"].to_pylist()) == [0] * 8 + [1] * 8 + [2] * 8 + [3] * 2
+    report = json.loads((out / "report" / "report.json").read_text())
+    assert report["schema_version"] == 1
+    assert (out / "report" / "index.html").stat().st_size > 4000
+    benchmark = json.loads((out / "benchmark.json").read_text())
+    assert benchmark["frames_edited"] == 26
+    assert benchmark["restarts"] == 0
+    assert {"seconds_decode", "seconds_depth", "seconds_compose"} <= benchmark["seconds_per_frame_per_stage"].keys()
+    assert status(OutputFolder.at(str(out)))["frames"]["done"] == 26
+
+
+def test_two_workers_on_two_logical_gpus_give_the_same_bytes_as_one(clip: Path, tmp_path: Path):
+    job = {"run__gpus_per_worker": 1, "run__workers": 2, "run__logical_gpus": 2}
+    run(small_job(clip, tmp_path / "two", **job), say=quiet)
+    run(small_job(clip, tmp_path / "actor", **job, run__decode="in_actor"), say=quiet)
+    run(small_job(clip, tmp_path / "one"), say=quiet)
+    assert results(tmp_path / "two").equals(results(tmp_path / "one"))
+    assert results(tmp_path / "actor").equals(results(tmp_path / "one"))
+
+
+def test_more_workers_than_the_machine_has_are_refused(clip: Path, tmp_path: Path):
+    with pytest.raises(JobError, match=r"required 3 GPUs, available 2"):
+        run(small_job(clip, tmp_path, run__gpus_per_worker=1, run__workers=3, run__logical_gpus=2), say=quiet)
+    with pytest.raises(JobError, match=r"required 65 CPUs .* available"):
+        run(small_job(clip, tmp_path, run__workers=64), say=quiet)
+    assert not (tmp_path / "frames").exists()
+
+
+def test_a_deadline_stops_and_the_next_run_goes_on(clip: Path, tmp_path: Path):
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    stopped = run(small_job(clip, halves, run__max_hours=1e-9), say=quiet)
+    assert stopped.stopped
+    assert stopped.frames["missing"] > 0
+    assert stopped.frames["failed"] == 0
+    finished = run(small_job(clip, halves), say=quiet)
+    assert finished.frames == {"total": 26, "done": 26, "failed": 0, "missing": 0}
+    run(small_job(clip, whole), say=quiet)
+    assert results(halves).equals(results(whole))
+    began = time.monotonic()
+    assert run(small_job(clip, halves), say=quiet).frames["done"] == 26
+    assert time.monotonic() - began < 30  # nothing to do: Ray is not even started
+
+
+def test_the_rest_of_the_job_goes_on_beside_unreadable_files(clip: Path, tmp_path: Path):
+    empty, text, cut = tmp_path / "empty.mp4", tmp_path / "text.mp4", tmp_path / "cut.mp4"
+    empty.write_bytes(b"")
+    text.write_text("this is not a video")
+    cut.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    said: list[str] = []
+    job = small_job([str(clip), str(empty), str(text), str(cut)], tmp_path / "out")
+    outcome = run(job, say=said.append)
+    assert outcome.frames["done"] == 26
+    assert outcome.frames["failed"] == 3
+    assert sum(str(path) in line for line in said for path in (empty, text, cut)) == 3
+
+
+def test_a_folder_of_another_job_is_refused_with_the_difference(clip: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    run(small_job(clip, out), say=quiet)
+    before = results(out)
+    with pytest.raises(JobError, match=r"layers\.feather: 0\.0 there, 0\.1 here"):
+        run(small_job(clip, out, layers__feather=0.1), say=quiet)
+    assert results(out).equals(before)
+    # Where results don't change, the folder goes on; overwrite starts anew.
+    run(small_job(clip, out, run__workers=1, run__attempts=3), say=quiet)
+    run(small_job(clip, out, layers__feather=0.1, output__overwrite=True), say=quiet)
+    assert not results(out).equals(before)
+
+
+def test_a_folder_in_use_is_refused(clip: Path, tmp_path: Path):
+    folder = OutputFolder.at(str(tmp_path))
+    lock = folder.lock()
+    assert lock is not None
+    with lock, pytest.raises(JobError, match="in use by another run"):
+        run(small_job(clip, tmp_path), say=quiet)
+
+
+def test_limit_stride_and_time_range(clip: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    run(small_job(clip, out, input__limit=5, input__stride=3, input__start_s=0.25), say=quiet)
+    assert results(out)["frame_index"].to_pylist() == [6, 9, 12, 15, 18]
+    with pytest.raises(JobError, match="no frames to edit"):
+        run(small_job(clip, tmp_path / "none", input__start_s=99.0), say=quiet)
+    assert not (tmp_path / "none").exists()
+
+
+def test_png_files_and_no_pictures(clip: Path, tmp_path: Path):
+    out = tmp_path / "png"
+    run(small_job(clip, out, output__images="png", input__limit=4, output__keep=["edited", "rgb"]), say=quiet)
+    table = results(out)
+    assert "edited_png" not in table.column_names
+    (video,) = set(table["video"].to_pylist())
+    files = sorted(path.name for path in (out / "images" / video).iterdir())
+    assert files == sorted(f"{i:06d}_{kind}.png" for i in range(4) for kind in ("rgb", "edited"))
+
+
+def test_calibration_samples_the_whole_clip_and_its_first_frame(clip: Path, tmp_path: Path):
+    from raydepth.pipeline import find_segments
+
+    segments, _ = find_segments(small_job(clip, tmp_path))
+    sampled = np.concatenate([segment.frame_index for segment in sample_frames(segments, 5)])
+    assert sampled.tolist() == [0, 6, 12, 19, 25]
+    assert sum(len(segment.pts) for segment in sample_frames(segments, 500)) == 26
