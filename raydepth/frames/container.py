@@ -1,0 +1,65 @@
+"""The one place where video files are opened: FFmpeg's reading of a path, and the choice among its video streams."""
+
+import os
+
+import av
+import av.container
+from av.stream import Discard, Disposition
+from av.video.stream import VideoStream
+
+from raydepth.frames.sources import SourceError
+
+
+def open_container(path: str) -> av.container.InputContainer:
+    """Opens a video file for reading; the caller closes it.
+
+    Raises:
+        SourceError: "Missing", "EmptyFile", "NotAVideo" or "Unreadable", with what to do about it.
+    """
+    try:
+        if os.path.getsize(path) == 0:
+            raise SourceError("EmptyFile", f"{path} is empty (0 bytes): copy or record it again")
+        # absolute, as FFmpeg takes `take1:b.mp4` for a protocol; metadata in another encoding than UTF-8 are no error
+        container = av.open(os.path.abspath(path), "r", metadata_errors="replace")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise SourceError("Missing", f"{path} does not exist") from error
+    except av.InvalidDataError as error:
+        with open(path, "rb") as file:
+            head = file.read(12)
+        if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free"):
+            raise SourceError(
+                "Unreadable",
+                f"{path} has no index (moov atom): an mp4/mov whose recording or copying was cut off; "
+                "copy it again, or rebuild it with a tool such as untrunc",
+            ) from error
+        raise SourceError("NotAVideo", f"{path} is not a video that FFmpeg can read ({error.strerror})") from error
+    except (av.FFmpegError, OSError) as error:
+        raise SourceError("Unreadable", f"{path} can't be read: {error.strerror}") from error
+    if container.format.name == "tty":  # FFmpeg takes any text for ANSI art
+        container.close()
+        raise SourceError("NotAVideo", f"{path} is a text file, not a video")
+    return container
+
+
+def video_stream(container: av.container.InputContainer, path: str) -> VideoStream:
+    """The stream to work on: the largest picture that isn't cover art, the first of equals.
+
+    Raises:
+        SourceError: "NoVideoStream" (audio or cover art only) or "NoDecoder".
+    """
+    covers = Disposition.attached_pic | Disposition.timed_thumbnails
+    streams = [stream for stream in container.streams.video if not stream.disposition & covers]
+    if not streams:
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
+        raise SourceError("NoVideoStream", f"{path} has no video stream (streams: {kinds}; cover art doesn't count)")
+    decodable = [stream for stream in streams if stream.codec_context is not None]
+    if not decodable:
+        raise SourceError("NoDecoder", f"{path}: this FFmpeg has no decoder for its video stream; convert it to H.264")
+    return max(decodable, key=lambda stream: (stream.width or 0) * (stream.height or 0))
+
+
+def read_only(container: av.container.InputContainer, stream: VideoStream) -> None:
+    """Tells the demuxer to leave out all other streams, so that it needn't read them where the format allows."""
+    for other in container.streams:
+        if other.index != stream.index:
+            other.discard = Discard.all

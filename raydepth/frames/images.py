@@ -1,0 +1,91 @@
+"""Folders of images as clips: sizes for the probe, pixels for decode()."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+from PIL import Image
+
+from raydepth.frames.sources import SourceError
+
+IMAGE_RATE = Fraction(25)
+"""Images have no times: image i counts as shown at i / 25 s."""
+
+_TURNED = frozenset({5, 6, 7, 8})
+"""EXIF orientations that swap width and height."""
+
+_EXIF_ORIENTATION = 0x0112
+
+
+def image_sizes(files: Sequence[str]) -> np.ndarray:
+    """Height and width as displayed, int64 [n, 2], from the files' headers; unreadable ones take their neighbour's.
+
+    Raises:
+        SourceError: "Unreadable", not one image can be read.
+    """
+    sizes: list[tuple[int, int] | None] = []
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                turned = image.getexif().get(_EXIF_ORIENTATION) in _TURNED
+                sizes.append(image.size if turned else image.size[::-1])
+        except _UNREADABLE:
+            sizes.append(None)
+    last = next((size for size in sizes if size), None)
+    if last is None:
+        raise SourceError("Unreadable", f"none of the {len(files)} images can be read, for example {files[0]}")
+    filled = []
+    for size in sizes:
+        last = size or last
+        filled.append(last)
+    return np.array(filled, np.int64)
+
+
+def read_image(file: str, height: int, width: int) -> np.ndarray:
+    """Reads an image upright and at the given size.
+
+    EXIF orientation is applied. Alpha is dropped, not composited over a colour that was never there; 16-bit images are
+    scaled to 8 bits; grey ones are given three equal channels. Embedded colour profiles are not applied.
+
+    Returns:
+        uint8 [height, width, 3], RGB.
+
+    Raises:
+        OSError: the file can't be read, is damaged, or holds 32-bit floats, which are no colours.
+    """
+    try:
+        with Image.open(file) as image:
+            rgb = _rgb(image)
+            orientation = image.getexif().get(_EXIF_ORIENTATION)
+    except _UNREADABLE as error:
+        raise OSError(f"image can't be read: {error}") from error
+    if orientation in _TRANSPOSE:
+        rgb = rgb.transpose(_TRANSPOSE[orientation])
+    if rgb.size != (width, height):
+        kernel = Image.Resampling.BOX if height < rgb.height else Image.Resampling.BICUBIC
+        rgb = rgb.resize((width, height), kernel)
+    return np.array(rgb)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("its pixels are 32-bit floats, expected 8 or 16 bits")
+    if image.mode.startswith("I"):  # 16 bits, which convert() would clip instead of scale
+        image = Image.fromarray(np.clip(np.asarray(image) / 257 + 0.5, 0, 255).astype(np.uint8))
+    if "transparency" in image.info:  # of a palette or of one colour; convert("RGB") would fill it
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+"""What Pillow raises for damaged files."""
+
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}

@@ -1,0 +1,140 @@
+"""Step 1, second half: cuts a source at keyframes into segments, the units that Ray schedules and decode() reads."""
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+from raydepth.frames.probe import Source
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The m wanted frames of one stretch of a source, with everything that decode() needs; small and picklable.
+
+    A segment owns the frames from its keyframe's pts on, up to the next segment's keyframe's, whatever order they are
+    stored in: B-frames of an open GOP that are shown before the keyframe they follow belong to the segment before.
+
+    Attributes:
+        video, path, kind, time_base, stream, orientation: as in Source.
+        index: number of the segment in its source; the same whatever stride and time range are.
+        height, width: working size in pixels, as displayed.
+        frame_index: int64 [m], index in the source in display order.
+        pts: int64 [m], strictly increasing.
+        time_s: float64 [m], seconds after the source's first frame.
+        seek_pts, seek_index: int64 [k], pts and frame index of the keyframes where decoding can start: those of the
+            stretch and a few before it, should a seek miss; ahead of the first one decoding starts with the file.
+        packets: int64 [m] or None, see Source.packets.
+        images: files of the m frames; empty for a video.
+    """
+
+    video: str
+    path: str
+    kind: Literal["video", "images"]
+    index: int
+    height: int
+    width: int
+    orientation: tuple[int, int, int, int]
+    time_base: Fraction
+    stream: int
+    frame_index: np.ndarray
+    pts: np.ndarray
+    time_s: np.ndarray
+    seek_pts: np.ndarray
+    seek_index: np.ndarray
+    packets: np.ndarray | None = None
+    images: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    def take(self, rows: Sequence[int] | np.ndarray | slice) -> "Segment":
+        """The segment with only these rows (positions 0..m-1, each once and in display order, however they are given)."""
+        kept = np.unique(np.arange(len(self))[rows if isinstance(rows, slice) else np.asarray(rows, np.int64)])
+        return replace(
+            self,
+            frame_index=self.frame_index[kept],
+            pts=self.pts[kept],
+            time_s=self.time_s[kept],
+            packets=None if self.packets is None else self.packets[kept],
+            images=tuple(self.images[row] for row in kept) if self.images else (),
+        )
+
+
+def working_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:
+    """The working (height, width) in pixels for a source of this size.
+
+    The short side becomes `short_side`, up or down; the long side keeps the aspect to the nearest even pixel. A source
+    that has that short side already, and `None`, keep the source's size, odd sizes included.
+    """
+    if short_side is None or short_side == min(height, width):
+        return height, width
+    long_side = max(2, 2 * round(max(height, width) * short_side / min(height, width) / 2))
+    return (short_side, long_side) if height <= width else (long_side, short_side)
+
+
+def plan_segments(
+    source: Source,
+    *,
+    size: int | None,
+    stride: int = 1,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    min_frames: int = 240,
+) -> list[Segment]:
+    """Cuts a source into segments that hold its wanted frames; segments without any are left out.
+
+    Cuts lie on keyframes, and where the size of images changes. They depend on the source and `min_frames` only. A
+    source that isn't seekable (see probe.py) is one segment.
+
+    Args:
+        source: what probe() found.
+        size: short side of the working size in pixels; None keeps the source's.
+        stride: every n-th frame counted from the source's first.
+        start_s, end_s: seconds after the source's first frame, half open [start_s, end_s); None is no bound.
+        min_frames: source frames in a segment at least, where keyframes and sizes allow.
+    """
+    time_s = source.time_s
+    wanted = np.zeros(len(source.pts), bool)
+    wanted[::stride] = True
+    wanted &= (time_s >= (-np.inf if start_s is None else start_s)) & (time_s < (np.inf if end_s is None else end_s))
+    seeks = np.flatnonzero(source.keyframe) if source.kind == "video" and source.seekable else np.zeros(0, np.int64)
+    segments = []
+    for index, (start, stop) in enumerate(pairwise(_cuts(source, min_frames))):
+        frames = start + np.flatnonzero(wanted[start:stop])
+        if not len(frames):
+            continue
+        height, width = source.sizes[start] if source.kind == "images" else (source.height, source.width)
+        height, width = working_size(int(height), int(width), size)
+        near = seeks[max(0, bisect.bisect_right(seeks, start) - 5) : bisect.bisect_left(seeks, stop)]
+        segments.append(
+            Segment(
+                video=source.video, path=source.path, kind=source.kind, index=index, height=height, width=width,
+                orientation=source.orientation, time_base=source.time_base, stream=source.stream,
+                frame_index=frames, pts=source.pts[frames], time_s=time_s[frames],
+                seek_pts=source.pts[near], seek_index=near,
+                packets=None if source.packets is None else source.packets[frames],
+                images=tuple(source.images[frame] for frame in frames) if source.images else (),
+            )
+        )  # fmt: skip
+    return segments
+
+
+def _cuts(source: Source, min_frames: int) -> list[int]:
+    """Frame indices where segments begin, and the end."""
+    count = len(source.pts)
+    if not source.seekable:
+        return [0, count]
+    # stretches of one size; a video has one
+    borders = [0, *(np.flatnonzero((np.diff(source.sizes, axis=0) != 0).any(axis=1)) + 1).tolist(), count]
+    cuts = []
+    for border, end in pairwise(borders):
+        cuts.append(border)
+        for keyframe in (border + np.flatnonzero(source.keyframe[border:end])).tolist():
+            if keyframe - cuts[-1] >= min_frames and end - keyframe >= min_frames:
+                cuts.append(keyframe)
+    return [*cuts, count]

@@ -1,0 +1,97 @@
+"""Turns the job's `input.paths` into a list of sources: video files and folders of images; the very first thing of a run."""
+
+import glob
+import os
+import re
+from collections.abc import Sequence
+
+from raydepth.job import JobError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+VIDEO_SUFFIXES = frozenset(
+    [".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".mpe", ".vob", ".m2v", ".m1v", ".ts", ".mts", ".m2ts", ".mxf", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".ogg", ".gif", ".mjpeg", ".mjpg", ".y4m", ".h264", ".264", ".h265", ".265", ".hevc", ".ivf", ".obu", ".nut", ".dv", ".rm", ".rmvb"]
+)
+
+
+class SourceError(Exception):
+    """A source can't be used; the rest of the job goes on without it.
+
+    Attributes:
+        error_type: "Missing", "EmptyFile", "NotAVideo", "NoVideoStream", "NoDecoder", "NoFrames" or "Unreadable".
+    """
+
+    def __init__(self, error_type: str, message: str) -> None:
+        super().__init__(error_type, message)  # both, so that it survives pickling
+        self.error_type = error_type
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """Sorting key that puts `frame2` before `frame10`; equal numbers written differently are told apart by spelling."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+
+
+def suffix(path: str) -> str:
+    """The ending of a file name in lower case, with its dot."""
+    return os.path.splitext(path)[1].lower()
+
+
+def image_names(folder: str) -> tuple[str, ...]:
+    """Names of the images directly in a folder, in natural order; hidden files are left out."""
+    names = (entry.name for entry in os.scandir(folder) if not entry.name.startswith(".") and entry.is_file())
+    return tuple(sorted((name for name in names if suffix(name) in IMAGE_SUFFIXES), key=natural_key))
+
+
+def expand(paths: Sequence[str]) -> list[str]:
+    """Lists the sources that paths, folders and glob patterns (`*`, `?`, `[...]`, `**`) stand for.
+
+    A file stands for itself, whatever its ending. A folder stands for the videos in it; where it has none, for the
+    sequence of its images (images beside videos are taken for covers); and for whatever its subfolders stand for. A
+    pattern that ends in a bare `*` takes folders, videos and images only, so that a README doesn't become a source.
+    Hidden files and folders are left out unless named.
+
+    Args:
+        paths: as in `input.paths`; relative ones start at the current directory.
+
+    Returns:
+        Absolute paths in the order of `paths`, in natural order within a folder or pattern, each file once.
+
+    Raises:
+        JobError: a path doesn't exist, matches nothing, or holds neither videos nor images.
+    """
+    found: dict[str, str] = {}  # real path -> path as written, so that a link and its target count once
+    for path in paths:
+        if "://" in path:
+            raise JobError(f"input.paths: {path!r} is in object storage, which is not read yet; copy it to a local folder")
+        full = os.path.abspath(os.path.expanduser(path))
+        if os.path.exists(full):
+            matches = [full]
+        else:  # tried second: `clip [1].mp4` is a file name first and a pattern only then
+            matches = sorted(glob.glob(full, recursive=True), key=natural_key)
+            if os.path.basename(full).endswith("*"):
+                known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+                matches = [match for match in matches if os.path.isdir(match) or suffix(match) in known]
+        sources = [source for match in matches for source in (_walk(match) if os.path.isdir(match) else [match])]
+        if not sources:
+            what = "holds neither videos nor images" if os.path.isdir(full) else "matches nothing"
+            raise JobError(
+                f"input.paths: {path!r} {what} (current directory {os.getcwd()}); expected video files, folders or patterns"
+            )
+        for source in sources:
+            found.setdefault(os.path.realpath(source), source)
+    return list(found.values())
+
+
+def _walk(folder: str) -> list[str]:
+    entries = sorted(os.scandir(folder), key=lambda entry: natural_key(entry.name))
+    entries = [entry for entry in entries if not entry.name.startswith(".")]
+    sources = [entry.path for entry in entries if entry.is_file() and suffix(entry.name) in VIDEO_SUFFIXES]
+    if not sources and image_names(folder):
+        sources = [folder]
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):  # a link could lead round in a circle
+            sources += _walk(entry.path)
+    return sources
