@@ -1,0 +1,118 @@
+"""Step 8 on the column batch: measures every frame against ground truth, against its input and against what was asked."""
+
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from raydepth.columns import Batch, ok_rows
+from raydepth.evaluate import depth as depth_metrics
+from raydepth.evaluate import image as image_metrics
+from raydepth.evaluate.measures import MEASURES
+
+if TYPE_CHECKING:
+    from raydepth.depth.calibrate import Calibration
+    from raydepth.depth.estimator import DepthEstimator
+    from raydepth.featglac.compositor import Compositor
+
+ORDER_PAIRS = 1000
+"""Point pairs a frame for the depth order: a standard error of at most 1.6 percentage points."""
+
+
+class MetricStage:
+    """Adds every column of ``measures.MEASURES`` (float64 [N], NaN where not measured) and ``seconds_metrics``.
+
+    Args:
+        estimator: estimates depth again on the edited frame; one that reads depth from files cannot, and is left alone.
+        calibrations: the clip's normalisation, by video id.
+        compositor: gives the codec's round trip.
+        again_every: frames whose index is a multiple of this are estimated again and sent through the codec; 0: none.
+        truth: batch -> float32 [N,H,W] metres with NaN where there is no reading; None: no ground truth.
+    """
+
+    def __init__(
+        self,
+        estimator: "DepthEstimator",
+        calibrations: "Mapping[str, Calibration]",
+        compositor: "Compositor",
+        *,
+        again_every: int,
+        truth: Callable[[Batch], np.ndarray] | None = None,
+    ) -> None:
+        self.estimator = estimator
+        self.calibrations = calibrations
+        self.compositor = compositor
+        self.again_every = again_every
+        self.truth = truth
+
+    def __call__(self, batch: Batch) -> Batch:
+        started = time.perf_counter()
+        count = len(batch["frame_id"])
+        columns = {name: np.full(count, np.nan) for name in MEASURES}
+        rows = ok_rows(batch)
+        for row in rows:
+            _measure_edit(columns, row, batch)
+        if self.truth is not None and rows.size:
+            part = _take(batch, rows)
+            for row, truth in zip(rows, self.truth(part), strict=True):
+                self._measure_truth(columns, row, batch, truth)
+        if self.again_every:
+            again = rows[batch["frame_index"][rows] % self.again_every == 0]
+            if again.size:
+                self._measure_again(columns, again, batch)
+        seconds = np.full(count, (time.perf_counter() - started) / count, np.float32)
+        return {**batch, **columns, "seconds_metrics": seconds}
+
+    def _measure_truth(self, columns: Batch, row: int, batch: Batch, truth: np.ndarray) -> None:
+        inv_depth = batch["inv_depth"][row]
+        calibration = self.calibrations[batch["video"][row]]
+        if calibration.kind == "depth_m":
+            estimate = calibration.metres(inv_depth)
+        else:
+            raw_inverse = calibration.raw_inverse(inv_depth)
+            estimate = raw_inverse if calibration.kind == "disparity_rel" else -raw_inverse
+        valid = depth_metrics.readings(estimate, truth)
+        aligned = depth_metrics.align(estimate, truth, calibration.kind)
+        if np.isnan(aligned.scale) or not valid.any():
+            return
+        columns["align_scale"][row], columns["align_shift"][row] = aligned.scale, aligned.shift
+        columns["rmse_truth"][row] = depth_metrics.rmse(aligned.depth, truth, valid)
+        columns["abs_rel_truth"][row] = depth_metrics.abs_rel(aligned.depth, truth, valid)
+        for k in (1, 2, 3):
+            columns[f"delta{k}_truth"][row] = depth_metrics.delta(aligned.depth, truth, valid, k)
+        columns["silog_truth"][row] = depth_metrics.silog(aligned.depth, truth, valid)
+        pairs = depth_metrics.sample_pairs(valid, ORDER_PAIRS, zlib.crc32(batch["frame_id"][row].encode()))
+        columns["order_truth"][row] = depth_metrics.order_accuracy(inv_depth, truth, pairs)
+
+    def _measure_again(self, columns: Batch, rows: np.ndarray, batch: Batch) -> None:
+        part = _take(batch, rows)
+        if getattr(self.estimator, "reads_pixels", True):
+            raw = self.estimator({**part, "rgb": part["edited"]})
+            for row, found in zip(rows, raw, strict=True):
+                inv_depth = self.calibrations[batch["video"][row]].normalise(found)
+                error = inv_depth.astype(np.float64) - batch["asked_inv_depth"][row]
+                # A frame with a non-finite estimate stays unmeasured: the edit itself is not at fault.
+                columns["rmse_asked"][row] = np.sqrt(np.mean(error**2)) if np.isfinite(found).all() else np.nan
+        decoded = self.compositor.round_trip(part["rgb"])
+        if decoded is None:
+            return
+        for row, again in zip(rows, decoded, strict=True):
+            rgb, outside = batch["rgb"][row], batch["region"][row] == 0
+            columns["rmse_round_trip"][row] = image_metrics.rmse(again, rgb)
+            columns["psnr_round_trip"][row] = image_metrics.psnr(again, rgb)
+            columns["rmse_round_trip_outside"][row] = image_metrics.rmse(again, rgb, outside)
+
+
+def _measure_edit(columns: Batch, row: int, batch: Batch) -> None:
+    edited, rgb, outside = batch["edited"][row], batch["rgb"][row], batch["region"][row] == 0
+    columns["rmse_outside"][row] = image_metrics.rmse(edited, rgb, outside)
+    columns["psnr_outside"][row] = image_metrics.psnr(edited, rgb, outside)
+    columns["rmse_all"][row] = image_metrics.rmse(edited, rgb)
+    columns["psnr_all"][row] = image_metrics.psnr(edited, rgb)
+    columns["ssim_all"][row] = image_metrics.ssim(edited, rgb)
+
+
+def _take(batch: Batch, rows: np.ndarray) -> Batch:
+    return {name: column[rows] for name, column in batch.items()}

@@ -1,0 +1,149 @@
+"""Builds the whole report from statistics, the rows' small columns and a way to read and write files."""
+
+import math
+from collections.abc import Callable
+from typing import Any, TypedDict
+
+import numpy as np
+import pyarrow as pa
+import yaml
+
+from raydepth.evaluate.fold import Fold, Group, deduplicate
+from raydepth.evaluate.measures import THREE_RMSES
+from raydepth.report import figures
+from raydepth.report.choose import Example, choose
+from raydepth.report.numbers import document, stages, to_json
+from raydepth.report.page import render
+from raydepth.report.pictures import panels
+
+CURVE_VIDEOS = 6
+"""Videos whose course over time is drawn: those with failed frames first, then the longest."""
+
+ReadPictures = Callable[[list[str]], dict[str, dict[str, bytes]]]
+
+
+class Summary(TypedDict, total=False):
+    """What only the run knows; whatever is missing is left out of the report or counted from the rows."""
+
+    name: str
+    """The job's name, for example its file's stem."""
+    command: str
+    """The command line that wrote the output."""
+    frames: dict[str, int]
+    """``total``, ``done``, ``failed``, ``missing``."""
+    frames_per_s: float | None
+    """Frames done per second of wall clock, all workers together."""
+    wall_s: float | None
+    speed_of_light: float | None
+    """Frames per second of the models alone on the same workers."""
+    machine: dict[str, Any]
+    versions: dict[str, Any]
+    errors: dict[str, int]
+    """Failed frames by error type."""
+    job_yaml: str
+    """The resolved job file."""
+
+
+def build_report(
+    *,
+    statistics: Fold,
+    per_frame_columns: pa.Table,
+    read_pictures: ReadPictures,
+    summary: Summary,
+    write: Callable[[str, bytes], None],
+) -> dict[str, Any]:
+    """Writes ``report/report.json``, ``report/index.html``, ``report/figures/*.png`` and ``report/pictures/*.jpg``.
+
+    Args:
+        statistics: what ``evaluate.fold.fold`` made of all rows.
+        per_frame_columns: the columns ``evaluate.fold.row_columns`` of all rows, without pictures; repeated frames are legal.
+        read_pictures: frame ids -> kind (``rgb``, ``depth``, ``near``, ``background``, ``edited``) -> encoded picture; frames
+            and kinds that are not kept may be missing.
+        summary: what only the run knows.
+        write: stores bytes under a path relative to the output folder.
+
+    Returns:
+        The tree of ``report.json`` (schema in ``report.numbers``), with NaN where the file has null.
+    """
+    frames = deduplicate(per_frame_columns)
+    job = yaml.safe_load(summary.get("job_yaml", "")) or {}
+    tree = document(statistics, frames, dict(summary), job)
+    examples, worst = choose(frames)
+    tree["pictures"] = _write_pictures([*examples, *worst], read_pictures, job, write)
+    tree["figures"] = _write_figures(statistics, frames, write)
+    write("report/report.json", to_json(tree).encode())
+    write("report/index.html", render(tree, examples, worst, summary.get("job_yaml", "")).encode())
+    return tree
+
+
+def _write_pictures(
+    examples: list[Example], read_pictures: ReadPictures, job: dict[str, Any], write: Callable[[str, bytes], None]
+) -> list[dict[str, Any]]:
+    dilate = job.get("layers", {}).get("fill", {}).get("dilate", 8)
+    stored = read_pictures(list(dict.fromkeys(str(example.row["frame_id"]) for example in examples)))
+    written = []
+    for number, example in enumerate(examples):
+        row = example.row
+        made = panels(
+            stored.get(str(row["frame_id"]), {}),
+            depth_offset=row.get("depth_offset"),
+            depth_scale=row.get("depth_scale"),
+            dilate=dilate,
+        )
+        # Numbered, not named: nothing that comes from a file name reaches the disk or a link.
+        files = {kind: f"pictures/{number:02d}_{kind}.jpg" for kind in made}
+        for kind, data in made.items():
+            write(f"report/{files[kind]}", data)
+        written.append({"frame_id": row["frame_id"], "why": example.reasons, "panels": files})
+    return written
+
+
+def _write_figures(folded: Fold, frames: pa.Table, write: Callable[[str, bytes], None]) -> list[dict[str, str]]:
+    """Writes the figures that have something to show."""
+    written: list[dict[str, str]] = []
+
+    def keep(kind: str, about: str, file: str, data: bytes) -> None:
+        write(f"report/figures/{file}.png", data)
+        written.append({"file": f"figures/{file}.png", "kind": kind, "about": about})
+
+    done = frames.filter(pa.compute.equal(frames["status"], "ok"))
+    labels = _labels(folded.videos)
+    floor = folded.overall.get("rmse_round_trip_outside").mean
+    for name in THREE_RMSES:
+        values = _column(done, name)
+        if np.isfinite(values).any():
+            below = floor if name == "rmse_outside" else math.nan
+            data = figures.distribution(name, values[np.isfinite(values)], folded.overall.get(name), below)
+            keep("distribution", name, f"distribution_{name}", data)
+        measured = {labels[video]: group.get(name) for video, group in folded.videos.items() if group.get(name).count}
+        if len(measured) > 1:
+            keep("spread", name, f"spread_{name}", figures.spread(name, measured))
+    chosen = sorted(folded.videos, key=lambda video: (-folded.videos[video].failed, -folded.videos[video].done))
+    for number, video in enumerate(chosen[:CURVE_VIDEOS]):
+        part = done.filter(pa.compute.equal(done["video"], video))
+        columns = {name: _column(part, name) for name in THREE_RMSES}
+        columns = {name: values for name, values in columns.items() if np.isfinite(values).any()}
+        failed = np.array([failure.time_s for failure in folded.failures if failure.video == video], np.float64)
+        if columns:
+            floors = _column(part, "rmse_round_trip_outside")
+            data = figures.curves(_column(part, "time_s"), columns, failed, floors)
+            keep("curves", labels[video], f"curves_{number}", data)
+    timings = stages(folded.overall)
+    if timings:
+        keep("seconds", "seconds per stage", "seconds_per_stage", figures.seconds_per_stage(timings))
+    return written
+
+
+def _column(table: pa.Table, name: str) -> np.ndarray:
+    if name not in table.schema.names:
+        return np.full(len(table), np.nan)
+    return table[name].cast(pa.float64()).to_numpy()
+
+
+def _labels(videos: dict[str, Group]) -> dict[str, str]:
+    """File names, told apart by the video id where two are the same."""
+    names = [group.label() for group in videos.values()]
+    return {
+        video: group.label() if names.count(group.label()) == 1 else f"{group.label()} ({video[:6]})"
+        for video, group in videos.items()
+    }

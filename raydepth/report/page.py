@@ -1,0 +1,195 @@
+"""The page: one HTML file that opens from disk, without scripts and without anything from the network."""
+
+import math
+from pathlib import Path, PurePath
+from typing import Any
+
+import jinja2
+
+from raydepth.evaluate.measures import THREE_RMSES
+from raydepth.report.choose import FULL_VIDEOS, Example
+
+TEMPLATES = Path(__file__).parent / "templates"
+MOST_ROWS = 200
+"""Rows of the page's tables; the rest is in report.json, and the page says so."""
+
+_PANEL_LABELS = {
+    "rgb": "Input",
+    "depth": "Depth",
+    "near": "Near layer",
+    "background": "Background, filled",
+    "edited": "Edited",
+}
+_EDITS = {
+    "recompose": "were split at depth, the hole behind the near layer was filled, and the layers became one picture again",
+    "remove": "lost their near layer, and what lies behind was filled in",
+}
+_UNITS = {"normalised inverse depth": "of the depth range"}
+_CARDS = {
+    "rmse_truth": (
+        "Is the depth right?",
+        "Estimated depth against ground truth. It tells how far off the geometry is on which everything else stands.",
+    ),
+    "rmse_outside": (
+        "Is the rest untouched?",
+        "The edited frame against the input, only where nothing should change. 0 is perfect; 255 grey levels is black for white.",
+    ),
+    "rmse_asked": (
+        "Did the edit do what was asked?",
+        "Depth estimated again on the edited frame, against the depth that the edit asked for. 1 is a whole clip's range of inverse depth.",
+    ),
+}
+
+
+def render(tree: dict[str, Any], examples: list[Example], worst: list[Example], job_yaml: str) -> str:
+    """HTML text of ``index.html``; every text that comes from outside is escaped.
+
+    Args:
+        tree: ``report.json`` as a tree (``report.numbers``), NaN allowed, with ``pictures`` in the order examples, worst.
+        examples: frames to show.
+        worst: worst frames to show.
+        job_yaml: the resolved job file.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "share": share, "duration": duration, "file_name": lambda p: PurePath(p).name}
+    strips = [
+        _strip(example, written["panels"], tree) for example, written in zip([*examples, *worst], tree["pictures"], strict=True)
+    ]
+    method = tree["job"]["method"]
+    return environment.get_template("index.html.j2").render(
+        report=tree,
+        title=tree["job"]["name"] or "raydepth",
+        verdict=_verdict(tree["frames"]),
+        sentence=_EDITS.get(tree["job"]["edit"], "were edited by depth") + (f" with {method}" if method else ""),
+        cards=[_card(name, tree) for name in THREE_RMSES],
+        examples=strips[: len(examples)],
+        worst=strips[len(examples) :],
+        any_pictures=any(strip["panels"] for strip in strips),
+        distributions=_figures(tree, "distribution"),
+        spreads=_figures(tree, "spread"),
+        courses=_figures(tree, "curves"),
+        timings=_figures(tree, "seconds"),
+        panel_labels=_PANEL_LABELS,
+        full_videos=FULL_VIDEOS,
+        most_rows=MOST_ROWS,
+        three=THREE_RMSES,
+        environment=_flat(tree["environment"]["machine"]) | _flat(tree["environment"]["versions"]),
+        job_yaml=job_yaml,
+    )
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number for reading: three significant digits, thousands apart, a dash where there is none."""
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞"
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}".replace(",", "\u202f")
+    if abs(value) < 1e-4 or abs(value) >= 1e6:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        return f"{mantissa}·10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+    decimals = max(digits - 1 - math.floor(math.log10(abs(value))), 0)
+    return f"{value:,.{decimals}f}".replace(",", "\u202f")
+
+
+def share(value: float | None) -> str:
+    """A fraction as a percentage."""
+    return "–" if value is None or math.isnan(value) else f"{100 * value:.3g} %"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds of wall clock as hours, minutes and seconds."""
+    if seconds is None or math.isnan(seconds):
+        return "–"
+    if seconds < 60:
+        return f"{number(seconds)} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _verdict(frames: dict[str, int]) -> dict[str, str]:
+    """Tone (good, warn or bad) and text."""
+    if frames["done"] == 0:
+        return {"tone": "bad", "text": "No frame was done"}
+    if frames["missing"]:
+        return {"tone": "warn", "text": "Not finished: run the same command again to go on"}
+    if frames["failed"]:
+        return {"tone": "warn", "text": "Finished, but some frames failed"}
+    return {"tone": "good", "text": "Every frame is done"}
+
+
+def _card(name: str, tree: dict[str, Any]) -> dict[str, Any]:
+    """One of the three RMSEs, with the rows beside its number and the places of its range bar in percent."""
+    question, meaning = _CARDS[name]
+    metrics = tree["metrics"]
+    statistics = metrics[name]
+    rows = [
+        (label, number(statistics[key]), hint)
+        for label, key, hint in (
+            ("pooled over frames", "pooled", "root of the mean square"),
+            ("median frame", "p50", ""),
+            ("95 % of frames below", "p95", ""),
+            ("worst frame", "max", ""),
+        )
+    ]
+    beside = {
+        "rmse_truth": (("AbsRel", "abs_rel_truth"), ("delta1", "delta1_truth"), ("SILog", "silog_truth")),
+        "rmse_outside": (("PSNR, dB", "psnr_outside"), ("PSNR of whole frame, dB", "psnr_all"), ("SSIM of whole frame", "ssim_all")),
+        "rmse_asked": (),
+    }[name]
+    for label, other in beside:
+        infinite = metrics[other]["infinite"]
+        hint = f"infinite on {infinite} frames" if infinite else ""
+        if metrics[other]["count"] or infinite:
+            rows.append((label, number(metrics[other]["mean"] if metrics[other]["count"] else math.inf), hint))
+    floor = metrics["rmse_round_trip_outside"] if name == "rmse_outside" else None
+    top = max(statistics["max"], floor["mean"] if floor and floor["count"] else 0.0) or 1.0
+    places = {key: 100 * statistics[key] / top for key in ("min", "p5", "p50", "p95", "max")} if statistics["count"] else None
+    if places and floor and floor["count"]:
+        places["floor"] = 100 * floor["mean"] / top
+    return {
+        "name": name,
+        "question": question,
+        "meaning": meaning,
+        "statistics": statistics,
+        "unit": _UNITS.get(statistics["unit"], statistics["unit"]),
+        "rows": rows,
+        "floor": floor,
+        "places": places,
+        "top": top,
+    }
+
+
+def _strip(example: Example, panels: dict[str, str], tree: dict[str, Any]) -> dict[str, Any]:
+    row = example.row
+    measured = [(name, row[name], tree["metrics"][name]["unit"]) for name in THREE_RMSES if _is_number(row.get(name))]
+    reasons = [f"worst {reason}" if reason in THREE_RMSES else reason for reason in example.reasons]
+    return {"row": row, "reasons": reasons, "measured": measured, "panels": panels}
+
+
+def _figures(tree: dict[str, Any], kind: str) -> list[dict[str, str]]:
+    return [figure for figure in tree["figures"] if figure["kind"] == kind]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections -> dotted name -> value, without what is not known."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif value is not None:
+            flat[f"{prefix}{key}"] = value
+    return flat

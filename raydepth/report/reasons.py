@@ -1,0 +1,46 @@
+"""Why a metric has no value, said from the job; and what its value means in this job, said as plainly."""
+
+from typing import Any
+
+from raydepth.evaluate.fold import Group
+
+
+def why_not_measured(name: str, job: dict[str, Any], overall: Group) -> str:
+    """One clause that follows "not measured:"; empty where the metric has values."""
+    if overall.get(name).count or overall.get(name).infinite:
+        return ""
+    again_every = job.get("evaluate", {}).get("again_every", 10)
+    compose, depth = job.get("compose", {}), job.get("depth", {})
+    if not overall.done:
+        return "no frame was done"
+    if name.endswith("_truth") or name.startswith("align_"):
+        if not depth.get("truth"):
+            return "the job names no ground truth (depth.truth)"
+        return "no frame has a ground-truth reading (depth.truth)"
+    if name in ("rmse_asked", "rmse_round_trip", "psnr_round_trip", "rmse_round_trip_outside"):
+        if again_every == 0:
+            return "switched off (evaluate.again_every: 0)"
+        if name == "rmse_asked" and str(depth.get("model", "")).startswith("files:"):
+            return "depth comes from files and cannot be estimated again on a new picture"
+        if name != "rmse_asked" and compose.get("method") in ("paste", "poisson"):
+            return f"compose.method {compose['method']} has no codec"
+        return f"no frame that was done is a multiple of evaluate.again_every ({again_every})"
+    if name.endswith("_outside"):
+        return "the edit may change every pixel of every frame"
+    return "no frame gave a value"
+
+
+def what_it_means(name: str, job: dict[str, Any], overall: Group) -> str:
+    """A remark on a value that could be misread; empty where there is nothing to warn of."""
+    compose, statistics = job.get("compose", {}), overall.get(name)
+    if name == "rmse_outside" and statistics.count and compose.get("paste_back", True) and statistics.high == 0:
+        return "0 by construction: paste-back copies these pixels from the input (compose.paste_back)."
+    if name == "rmse_truth" and statistics.count:
+        scale, shift = overall.get("align_scale"), overall.get("align_shift")
+        if (scale.low, scale.high, shift.low, shift.high) == (1.0, 1.0, 0.0, 0.0):
+            return "The estimator gives metres, so nothing is fitted."
+        return "The estimator gives relative depth: scale and shift are fitted to the truth on every frame."
+    if name == "rmse_asked" and statistics.count and statistics.count < overall.done:
+        every = job.get("evaluate", {}).get("again_every", 10)
+        return f"Measured where the frame's index is a multiple of {every} (evaluate.again_every)."
+    return ""

@@ -1,0 +1,214 @@
+"""The whole report from made-up rows: files, schema, honesty about what was not measured, and hostile names."""
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+import yaml
+
+from raydepth.evaluate.measures import MEASURES, THREE_RMSES
+from tests.report.made_up import JOB, STAGES, encoded, make_report, row
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+ROWS = [row("dog", i) for i in range(11)] + [row("cup", i) for i in range(6)] + [row("cup", 6, status="error", attempts=2)]
+
+
+class Page(HTMLParser):
+    """Collects what a browser would load, run or show."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def page(folder: Path) -> Page:
+    return Page((folder / "index.html").read_text(encoding="utf-8"))
+
+
+def strict_json(folder: Path) -> dict[str, Any]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads((folder / "report.json").read_text(encoding="utf-8"), parse_constant=refuse)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """The tree and the folder of the report on ``ROWS``."""
+    folder = tmp_path_factory.mktemp("run")
+    summary = {"frames": {"total": 20, "done": 17, "failed": 1, "missing": 2}, "frames_per_s": 2.0, "speed_of_light": 2.5}
+    return make_report(folder, ROWS, **summary), folder / "report"
+
+
+def test_everything_that_the_page_names_exists_and_nothing_else_was_written(report: tuple[dict[str, Any], Path]) -> None:
+    tree, folder = report
+    shown = page(folder)
+    sources = {attrs["src"] for tag, attrs in shown.tags if tag == "img"}
+    links = {attrs["href"] for tag, attrs in shown.tags if tag == "a"}
+    for name in sources | links:
+        assert (folder / name).is_file(), name
+    written = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert written == sources | links | {"index.html", "report.json"}
+    assert {figure["file"] for figure in tree["figures"]} < sources
+    for name in sources:
+        assert cv2.imread(str(folder / name)) is not None
+
+
+def test_the_page_is_self_contained_and_accessible(report: tuple[dict[str, Any], Path]) -> None:
+    _, folder = report
+    shown = page(folder)
+    assert not [tag for tag, _ in shown.tags if tag in ("script", "link", "iframe", "object")]
+    for tag, attrs in shown.tags:
+        assert not any(name.startswith("on") for name in attrs)
+        for name in ("src", "href"):
+            assert "//" not in (attrs.get(name) or "")
+        if tag == "img":
+            assert attrs["alt"]
+        if tag == "th":
+            assert attrs["scope"] in ("row", "col")
+    assert "url(" not in (folder / "index.html").read_text()
+    ids = [attrs["id"] for _, attrs in shown.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+
+
+def test_json_has_the_documented_schema_and_only_valid_numbers(report: tuple[dict[str, Any], Path]) -> None:
+    tree, folder = report
+    read = strict_json(folder)
+    assert set(read) == {
+        "schema_version", "job", "frames", "throughput", "seconds", "metrics", "videos", "worst", "errors", "failures",
+        "environment", "pictures", "figures",
+    }  # fmt: skip
+    assert read["schema_version"] == 1
+    assert read["frames"] == {"total": 20, "done": 17, "failed": 1, "missing": 2}
+    assert read["throughput"]["speed_of_light_share"] == 0.8
+    assert list(read["seconds"]) == list(STAGES)
+    assert sum(stage["share"] for stage in read["seconds"].values()) == pytest.approx(1)
+    assert read["throughput"]["seconds_per_frame"] == pytest.approx(sum(s["mean"] for s in read["seconds"].values()))
+    assert set(read["metrics"]) == set(MEASURES)
+    for statistics in (*read["metrics"].values(), *read["seconds"].values()):
+        assert {"count", "not_measured", "infinite", "mean", "pooled", "std", "min", "p5", "p50", "p95", "max"} < set(statistics)
+    outside = read["metrics"]["rmse_outside"]
+    values = [r["rmse_outside"] for r in ROWS if r["status"] == "ok"]
+    assert outside["count"] == 17 and outside["mean"] == pytest.approx(sum(values) / 17)
+    assert outside["pooled"] == pytest.approx((sum(v * v for v in values) / 17) ** 0.5)
+    assert (outside["min"], outside["max"]) == (min(values), max(values))
+    psnr = read["metrics"]["psnr_outside"]
+    assert psnr["infinite"] == 17 and psnr["count"] == 0 and psnr["mean"] is None
+    assert [video["path"] for video in read["videos"]] == ["clips/cup.mp4", "clips/dog.mp4"]
+    assert read["failures"][0]["error_type"] == "CorruptPacket" and read["errors"] == {"CorruptPacket": 1}
+    assert [w["value"] for w in read["worst"]["rmse_outside"]] == sorted(values)[:-4:-1]
+    assert read["job"]["resolved"] == yaml.safe_load(JOB)
+    assert tree["metrics"]["rmse_outside"]["count"] == 17
+
+
+def test_not_measured_is_said_with_its_reason_and_never_zero(report: tuple[dict[str, Any], Path]) -> None:
+    _, folder = report
+    read, text = strict_json(folder), page(folder).text
+    assert read["metrics"]["rmse_truth"]["mean"] is None
+    assert read["metrics"]["rmse_truth"]["not_measured_because"] == "the job names no ground truth (depth.truth)"
+    assert "the job names no ground truth (depth.truth)" in text and "Not measured" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"evaluate": {"again_every": 0}}, "switched off (evaluate.again_every: 0)"),
+        ({"depth": {"model": "files:x/{stem}.png"}}, "depth comes from files and cannot be estimated again on a new picture"),
+        ({"evaluate": {"again_every": 500}}, "no frame that was done is a multiple of evaluate.again_every (500)"),
+    ],
+)
+def test_reasons_for_what_was_not_asked_again(tmp_path: Path, change: dict, reason: str) -> None:
+    rows = [row("dog", i, rmse_asked=float("nan")) for i in range(1, 4)]
+    tree = make_report(tmp_path, rows, job_yaml=yaml.safe_dump(yaml.safe_load(JOB) | change))
+    assert tree["metrics"]["rmse_asked"]["not_measured_because"] == reason
+
+
+def test_paste_back_and_a_missing_codec_are_said(tmp_path: Path) -> None:
+    job = yaml.safe_load(JOB) | {"compose": {"method": "paste", "paste_back": True}}
+    rows = [row("dog", i, rmse_outside=0.0, rmse_round_trip_outside=float("nan")) for i in range(3)]
+    tree = make_report(tmp_path, rows, job_yaml=yaml.safe_dump(job))
+    assert "by construction" in tree["metrics"]["rmse_outside"]["remark"]
+    assert "compose.method paste has no codec" in page(tmp_path / "report").text
+    assert tree["worst"]["rmse_outside"] == []  # all equal: none is worse
+
+
+def test_names_from_files_are_only_ever_text(tmp_path: Path) -> None:
+    rows = [row("dog", i, path=f"/{HOSTILE}/{HOSTILE}.mp4") for i in range(3)]
+    rows.append(row("dog", 3, path=f"{HOSTILE}.mp4", status="error") | {"error_message": f"<script>{HOSTILE}", "error_type": HOSTILE})
+    tree = make_report(tmp_path, rows, name=HOSTILE, command=HOSTILE, job_yaml=f"# {HOSTILE}\n{JOB}", machine={HOSTILE: HOSTILE})
+    text = (tmp_path / "report" / "index.html").read_text()
+    assert HOSTILE not in text and "<script" not in text
+    shown = page(tmp_path / "report")
+    assert HOSTILE in shown.text
+    assert all(attrs.get("src") != "x" for _, attrs in shown.tags)
+    assert all(HOSTILE not in str(path) for path in tmp_path.rglob("*"))
+    assert tree["videos"][0]["path"] == f"/{HOSTILE}/{HOSTILE}.mp4"
+
+
+def test_one_frame(tmp_path: Path) -> None:
+    tree = make_report(tmp_path, [row("dog", 0)])
+    assert [picture["why"] for picture in tree["pictures"]] == [["only frame"]]
+    assert {figure["kind"] for figure in tree["figures"]} == {"distribution", "curves", "seconds"}
+    assert "1 frame of 1 video" in page(tmp_path / "report").text
+
+
+def test_nothing_but_failures(tmp_path: Path) -> None:
+    tree = make_report(tmp_path, [row("dog", i, status="error") for i in range(4)], pictures={})
+    assert tree["frames"] == {"total": 4, "done": 0, "failed": 4, "missing": 0}
+    assert tree["pictures"] == [] and tree["figures"] == []
+    assert "No frame was done" in page(tmp_path / "report").text
+    assert all(tree["metrics"][name]["not_measured_because"] == "no frame was done" for name in THREE_RMSES)
+
+
+def test_no_rows_yet(tmp_path: Path) -> None:
+    tree = make_report(tmp_path, [], frames={"total": 9, "done": 0, "failed": 0, "missing": 9})
+    assert tree["videos"] == [] and "No row of any video" in page(tmp_path / "report").text
+
+
+def test_pictures_that_were_not_kept(tmp_path: Path) -> None:
+    make_report(tmp_path, ROWS, pictures={})
+    assert "No pictures were kept" in page(tmp_path / "report").text and not (tmp_path / "report" / "pictures").exists()
+    only_edited = {"dog:0": {"edited": encoded(0)["edited"]}}
+    tree = make_report(tmp_path, ROWS, pictures=only_edited)
+    assert [list(p["panels"]) for p in tree["pictures"] if p["panels"]] == [["edited"]] * sum(
+        p["frame_id"] == "dog:0" for p in tree["pictures"]
+    )
+    assert "not kept" in page(tmp_path / "report").text
+
+
+def test_two_hundred_videos_stay_legible_and_say_what_is_left_out(tmp_path: Path) -> None:
+    rows = [row(f"v{v:03d}", i) for v in range(201) for i in range(2)]
+    tree = make_report(tmp_path, rows)
+    text = page(tmp_path / "report").text
+    assert "The middle frame of 8 of 201 videos" in text
+    assert "The first 200 of 201 videos" in text and "6 of 201 videos" in text
+    assert len(tree["videos"]) == 201 and len(tree["figures"]) < 15 and len(tree["pictures"]) <= 17
+
+
+def test_repeated_rows_change_nothing(tmp_path: Path) -> None:
+    once = make_report(tmp_path, ROWS)
+    twice = make_report(tmp_path, ROWS + ROWS[::-1])
+    del once["seconds"], twice["seconds"], once["throughput"], twice["throughput"]
+    assert json.dumps(once) == json.dumps(twice)
+
+
+def test_frames_are_chosen_as_the_page_says(report: tuple[dict[str, Any], Path]) -> None:
+    tree, _ = report
+    why = {picture["frame_id"]: picture["why"] for picture in tree["pictures"][:6]}
+    assert why == {
+        "cup:0": ["first frame"], "cup:3": ["middle frame"], "cup:5": ["last frame"],
+        "dog:0": ["first frame"], "dog:5": ["middle frame"], "dog:10": ["last frame"],
+    }  # fmt: skip
+    worst = {w["frame_id"] for name in THREE_RMSES for w in tree["worst"][name]}
+    assert {picture["frame_id"] for picture in tree["pictures"][6:]} == worst
