@@ -1,0 +1,16 @@
+"""Edit ``remove``: the far layer alone, its hole filled; the picture asked for is what lies behind."""
+
+import numpy as np
+
+from raydepth.columns import Batch
+from raydepth.deglad.layers import Layer, LayerStack
+from raydepth.edits.plan import EditPlan
+from raydepth.job import Remove
+
+
+def build(edit: Remove, batch: Batch) -> EditPlan:
+    """One opaque layer, the filled background with its own depth; the region is the hole."""
+    background = batch["background"]
+    opaque = np.ones(background.shape[:3], np.float32)
+    far = Layer(name="far", rgb=background, alpha=opaque, inv_depth=batch["far_inv_depth"])
+    return EditPlan(stack=LayerStack([far]), region=batch["hole"].astype(np.float32))

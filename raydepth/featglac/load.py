@@ -1,0 +1,150 @@
+"""Loads the parts of a Stable-Diffusion-class pipeline from the hub, a local directory or the package itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DiffusionPipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from raydepth import builtin
+from raydepth.featglac.codec import Codec
+from raydepth.featglac.sampler import Condition
+from raydepth.job import Compose, JobError
+
+
+@dataclass
+class Models:
+    """Everything that sampling needs; the text encoder has done its work and is gone."""
+
+    unet: UNet2DConditionModel
+    codec: Codec
+    scheduler_config: Mapping[str, Any]
+    condition: Condition
+
+    @property
+    def levels(self) -> int:
+        """Resolutions of the U-Net."""
+        return 1 + sum(block.downsamplers is not None for block in self.unet.down_blocks)
+
+    @property
+    def multiple(self) -> int:
+        """Pictures must be multiples of this many pixels, so that every level halves evenly."""
+        return self.codec.factor * 2 ** (self.levels - 1)
+
+
+def load_models(compose: Compose, *, device: str, dtype: str) -> Models:
+    """Loads U-Net, codec, scheduler config and the prompt's embeddings.
+
+    A model without text encoder (``builtin``) is conditioned on one all-zero token [1,1,cross_attention_dim].
+    Weights must be safetensors: pickled ones run code.
+
+    Args:
+        compose: names the model, the LoRA and the prompts.
+        device: ``cpu`` or ``cuda``.
+        dtype: of U-Net and codec; a codec whose config says ``force_upcast`` stays in float32.
+
+    Raises:
+        JobError: something is missing or unreadable, the U-Net is not of the Stable Diffusion 1.x/2.x class, or there is a
+            prompt but no text encoder.
+    """
+    kind = getattr(torch, dtype)
+    where = str(builtin.path("diffusion")) if compose.model == "builtin" else compose.model
+    try:
+        unet = UNet2DConditionModel.from_pretrained(where, subfolder="unet", dtype=kind, use_safetensors=True)
+        codec = _load_codec(where, kind, device)
+        scheduler_config = DDIMScheduler.load_config(where, subfolder="scheduler")
+        text = _load_text_encoder(where, kind)
+    except (OSError, ValueError) as error:
+        raise JobError(
+            f"compose.model: {compose.model!r} does not load as a Stable-Diffusion-class pipeline (a hub id, or a directory "
+            f"with unet/, vae/ and scheduler/ in safetensors): {error}"
+        ) from error
+    _check_class(unet, codec, compose.model)
+    if text is None and (compose.prompt or compose.negative_prompt):
+        raise JobError(f"compose.prompt: model {compose.model!r} has no text encoder; leave the prompts empty")
+    if compose.lora is not None:
+        _fuse_lora(compose.lora, unet, text)
+    unet = unet.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
+    if text is None:
+        prompt = negative = torch.zeros(1, 1, unet.config.cross_attention_dim)
+    else:
+        prompt, negative = (_encode_prompt(*text, prompt) for prompt in (compose.prompt, compose.negative_prompt))
+    condition = Condition(prompt=prompt.to(device, kind), negative=negative.to(device, kind))
+    return Models(unet=unet, codec=codec, scheduler_config=scheduler_config, condition=condition)
+
+
+def _load_codec(where: str, dtype: torch.dtype, device: str) -> Codec:
+    config = AutoencoderKL.load_config(where, subfolder="vae")
+    name = config["_class_name"]
+    if hasattr(diffusers, name):
+        codec_class = getattr(diffusers, name)
+    else:
+        from raydepth.builtin import codec as builtin_codec
+
+        codec_class = getattr(builtin_codec, name, None)
+        if codec_class is None:
+            raise ValueError(f"unknown VAE class {name!r}")
+    vae = codec_class.from_pretrained(where, subfolder="vae", dtype=torch.float32, use_safetensors=True)
+    if not getattr(vae.config, "force_upcast", False):
+        # Not by .to(), of which diffusers warns whatever the model.
+        vae = {torch.float32: vae.float, torch.float16: vae.half, torch.bfloat16: vae.bfloat16}[dtype]()
+    return Codec(vae.to(device).requires_grad_(False).eval())
+
+
+def _load_text_encoder(where: str, dtype: torch.dtype) -> tuple[CLIPTextModel, CLIPTokenizer] | None:
+    if Path(where).is_dir():
+        present = (Path(where) / "text_encoder").is_dir()
+    else:
+        present = DiffusionPipeline.load_config(where).get("text_encoder", [None])[0] is not None
+    if not present:
+        return None
+    encoder = CLIPTextModel.from_pretrained(where, subfolder="text_encoder", dtype=dtype, use_safetensors=True)
+    return encoder.eval(), CLIPTokenizer.from_pretrained(where, subfolder="tokenizer")
+
+
+def _check_class(unet: UNet2DConditionModel, codec: Codec, model: str) -> None:
+    config = unet.config
+    if config.in_channels != codec.channels:
+        raise JobError(
+            f"compose.model: the U-Net of {model!r} takes {config.in_channels} channels, its VAE gives {codec.channels}; "
+            "inpainting and editing checkpoints do not fit here, name a text-to-image one"
+        )
+    extras = ("addition_embed_type", "class_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim")
+    present = [name for name in extras if getattr(config, name) is not None]
+    if present:
+        raise JobError(
+            f"compose.model: the U-Net of {model!r} wants more than a text condition ({', '.join(present)}); "
+            "name a Stable Diffusion 1.x or 2.x class model (LCM: as a LoRA, compose.lora)"
+        )
+
+
+def _fuse_lora(lora: str, unet: UNet2DConditionModel, text: tuple[CLIPTextModel, CLIPTokenizer] | None) -> None:
+    """Adds the LoRA's weights to the models', in place, before any attention processor is touched."""
+    encoder, tokenizer = text or (None, None)
+    pipeline = StableDiffusionPipeline(
+        vae=None, text_encoder=encoder, tokenizer=tokenizer, unet=unet, scheduler=None,
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    try:
+        pipeline.load_lora_weights(lora, use_safetensors=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise JobError(f"compose.lora: {lora!r} does not load into this model as LoRA weights: {error}") from error
+    pipeline.fuse_lora()
+    pipeline.unload_lora_weights()
+
+
+@torch.inference_mode()
+def _encode_prompt(encoder: CLIPTextModel, tokenizer: CLIPTokenizer, prompt: str) -> torch.Tensor:
+    length = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
+    ids = tokenizer(prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
+    return encoder(ids)[0]

@@ -1,0 +1,71 @@
+"""Layer masks on token grids: what the attention of each U-Net resolution needs to know about the layers, once a batch."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+VISIBLE = 1 / 255
+"""A layer counts at a token from this share on: one 8-bit step. A logistic feather never reaches zero by itself."""
+
+
+def token_grids(height: int, width: int, levels: int) -> list[tuple[int, int]]:
+    """Token grids (h, w) of a U-Net on latents height x width, finest first; each level halves, rounding up."""
+    return [(-(-height // 2**level), -(-width // 2**level)) for level in range(levels)]
+
+
+def pool(weights: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """Area-pools layer weights float32 [K,N,H,W] that sum to 1 over K to tokens: float32 [K,N,T], summing to 1 as well."""
+    return F.adaptive_avg_pool2d(weights, grid).flatten(2)
+
+
+def over(tokens: torch.Tensor) -> torch.Tensor:
+    """Turns shares float32 [K,N,T] that sum to 1 over K into the share of each layer against everything behind it.
+
+    Painting the layers from the last to the first, each with this opacity, gives every layer its share back, and interpolates
+    between equal things without any rounding.
+    """
+    behind = tokens.flip(0).cumsum(0).flip(0)
+    return torch.where(behind > 0, tokens / behind.clamp_min(torch.finfo(tokens.dtype).tiny), 0.0).clamp(max=1.0)
+
+
+@dataclass(frozen=True)
+class Role:
+    """Queries of one frame that see the same layers, and the keys of those layers that they see."""
+
+    queries: torch.Tensor
+    """int64 [Q], tokens."""
+    keys: list[tuple[int, torch.Tensor]]
+    """(reference row, int64 tokens): where that layer is visible."""
+
+
+def roles(tokens: torch.Tensor, layer_rows: np.ndarray) -> list[list[Role]]:
+    """Groups the queries of each frame by the layers that they see: inside one layer that layer, in a feather ring all there.
+
+    Groups instead of a mask: a boolean mask at 64x64 tokens and three layers is 48 MB a frame and a dense call, while the
+    groups cost an index list, leave invisible keys out of the products, and keep the unmasked kernels. Every query sees at
+    least its own position of some layer (shares sum to 1), so no softmax is ever empty.
+
+    Args:
+        tokens: float32 [K,N,T], summing to 1 over K, K <= 255 (a layer counts from VISIBLE on).
+        layer_rows: int64 [K,N], the reference row where a frame finds a layer.
+
+    Returns:
+        For every frame its roles, whose queries together are all T tokens, each once.
+    """
+    visible = tokens.cpu() >= VISIBLE
+    frames = []
+    for frame, rows in zip(visible.unbind(1), layer_rows.T.tolist(), strict=True):
+        keys = [(row, layer.nonzero().flatten().to(tokens.device)) for row, layer in zip(rows, frame, strict=True)]
+        patterns, pattern_of = frame.T.unique(dim=0, return_inverse=True)
+        frames.append(
+            [
+                Role(
+                    queries=(pattern_of == i).nonzero().flatten().to(tokens.device),
+                    keys=[keys[k] for k in pattern.nonzero().flatten().tolist()],
+                )
+                for i, pattern in enumerate(patterns)
+            ]
+        )
+    return frames

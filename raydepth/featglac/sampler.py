@@ -1,0 +1,120 @@
+"""The sampling loop of FeatGLaC, mode kv: from the naive composite's noise down to one harmonised picture in latent space."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import Attention
+
+from raydepth.featglac.attention import Injection, injected
+from raydepth.featglac.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Text embeddings, encoded once a job."""
+
+    prompt: torch.Tensor
+    """[1,L,D], for generation and reference lanes."""
+    negative: torch.Tensor
+    """[1,L,D], for the unconditional lane of classifier-free guidance."""
+
+
+@dataclass(frozen=True)
+class References:
+    """The lanes that hand over keys and values, and where and when they do."""
+
+    latents: torch.Tensor
+    """float32 [R,C,h,w], clean."""
+    noise: torch.Tensor
+    """float32 [R,C,h,w], each row the noise of its frame."""
+    modules: dict[str, Attention]
+    injection: Injection
+    steps: range
+    """In which steps; in all others the reference lanes are not run."""
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Blended sampling: what stays the source's at every noise level (Avrahami et al., Blended Latent Diffusion, 2023)."""
+
+    original: torch.Tensor
+    """float32 [N,C,h,w], clean latents of the frames."""
+    region: torch.Tensor
+    """float32 [N,1,h,w], 0..1: where latents are generated."""
+
+
+def seeded_noise(seeds: Sequence[int] | np.ndarray, shape: Sequence[int]) -> tuple[torch.Tensor, list[torch.Generator]]:
+    """Draws noise float32 [N,*shape], shape [C,h,w], on the CPU, frame by frame, so that it depends neither on device nor on batch.
+
+    Returns:
+        The noise and the generators, which go on with the draws of samplers that add noise in every step (LCM).
+    """
+    generators = [torch.Generator("cpu").manual_seed(int(seed)) for seed in seeds]
+    return torch.stack([torch.randn(*shape, generator=generator) for generator in generators]), generators
+
+
+def sample(
+    unet: UNet2DConditionModel,
+    schedule: Schedule,
+    start: torch.Tensor,
+    noise: torch.Tensor,
+    generators: list[torch.Generator],
+    condition: Condition,
+    *,
+    guidance: float = 1.0,
+    references: References | None = None,
+    keep: Keep | None = None,
+) -> torch.Tensor:
+    """Generates N frames together. Without references and keep it is image-to-image as diffusers does it, bit for bit.
+
+    Latents stay in float32 whatever the U-Net's dtype. References are renoised to the step's level with the frame's own
+    noise, no inversion: z_t = sqrt(abar_t) z_0 + sqrt(1 - abar_t) eps (for LCM eps is the noise of the start).
+
+    Args:
+        unet: any SD-class U-Net.
+        schedule: made for this run; its state is used up.
+        start: float32 [N,C,h,w], clean latents of the naive composites.
+        noise: float32 [N,C,h,w].
+        generators: N, for samplers that draw in every step.
+        condition: text embeddings.
+        guidance: classifier-free guidance scale; 1 runs no unconditional lane.
+        references: reference lanes; None for plain image-to-image.
+        keep: what to hold outside the region; None to hold nothing.
+
+    Returns:
+        float32 [N,C,h,w], clean latents.
+    """
+    scheduler, frames = schedule.scheduler, len(start)
+    prompt = condition.prompt.expand(frames, -1, -1)
+    generated = [condition.negative.expand(frames, -1, -1), prompt] if guidance > 1 else [prompt]
+
+    def noised(clean: torch.Tensor, eps: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return scheduler.add_noise(clean, eps, t.expand(len(clean)))
+
+    latents = noised(start, noise, schedule.timesteps[0])
+    for step, t in enumerate(schedule.timesteps):
+        if keep is not None:
+            latents = torch.lerp(noised(keep.original, noise, t), latents, keep.region)
+        lanes, text = [latents] * len(generated), generated
+        injection: AbstractContextManager[None] = nullcontext()
+        if references is not None and step in references.steps:
+            lanes = [*lanes, noised(references.latents, references.noise, t)]
+            text = [*text, condition.prompt.expand(len(references.latents), -1, -1)]
+            injection = injected(references.modules, references.injection)
+        with injection:
+            prediction = unet(
+                scheduler.scale_model_input(torch.cat(lanes), t).to(unet.dtype),
+                t,
+                encoder_hidden_states=torch.cat(text).to(unet.dtype),
+                return_dict=False,
+            )[0]
+        prediction = prediction[: frames * len(generated)].float()
+        if len(generated) == 2:
+            unconditional, conditional = prediction.chunk(2)
+            prediction = unconditional + guidance * (conditional - unconditional)
+        latents = scheduler.step(prediction, t, latents, generator=generators, return_dict=False)[0]
+    return latents if keep is None else torch.lerp(keep.original, latents, keep.region)

@@ -1,0 +1,53 @@
+"""The compose stage (step 6): asks the edit for layers and a region, and a compositor for the picture."""
+
+import time
+from hashlib import blake2b
+
+import numpy as np
+
+from raydepth.columns import Batch, mark_error, ok_rows
+from raydepth.edits.build import build_edit
+from raydepth.featglac.compositor import Compositor
+from raydepth.job import Edit
+
+
+def clip_seed(seed: int, video: str) -> int:
+    """Seed of all noise of a clip, 0 <= seed < 2^63, from the job's seed and the video's id: noise that does not flicker."""
+    return int.from_bytes(blake2b(f"{seed}:{video}".encode(), digest_size=8).digest(), "big") >> 1
+
+
+class ComposeStage:
+    """Adds ``edited``, ``region``, ``asked_inv_depth`` and ``seconds_compose``.
+
+    Frames that may not change anywhere (an empty region: no near layer) are the source, whatever the method, and cost nothing;
+    failed frames keep zeros. A frame whose picture is not finite becomes the error row ``NonFinitePicture``.
+    """
+
+    def __init__(self, edit: Edit, compositor: Compositor, seed: int) -> None:
+        """Args: edit: the job's section; compositor: from ``load_compositor``; seed: the job's."""
+        self.edit, self.compositor, self.seed = edit, compositor, seed
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Composes one batch of columns, given with everything that the layer stage adds."""
+        began = time.perf_counter()
+        batch = batch | {name: batch[name].copy() for name in ("status", "error_type", "error_message", "note")}
+        plan = build_edit(self.edit, batch)
+        ok = ok_rows(batch)
+        edited = np.zeros_like(batch["rgb"])
+        edited[ok] = batch["rgb"][ok]
+        rows = ok[plan.region[ok].any(axis=(1, 2))]
+        if len(rows):
+            seeds = np.array([clip_seed(self.seed, video) for video in batch["video"][rows]], np.int64)
+            edited[rows] = self.compositor(plan.take(rows), batch["rgb"][rows], seeds)
+            for row, note, failed in zip(rows, self.compositor.notes, self.compositor.failed, strict=True):
+                if note:
+                    batch["note"][row] = "; ".join(filter(None, [batch["note"][row], note]))
+                if failed:
+                    mark_error(batch, row, "NonFinitePicture", "the composed picture is not finite")
+                    edited[row] = 0
+        batch["edited"] = edited
+        batch["region"] = plan.region
+        batch["asked_inv_depth"] = plan.stack.flatten_depth()
+        seconds = (time.perf_counter() - began) / len(edited)
+        batch["seconds_compose"] = np.full(len(edited), seconds, np.float32)
+        return batch
