@@ -1,0 +1,102 @@
+"""The one depth convention: raw estimates become inverse depth, larger = nearer, on one scale for a whole clip (step 3)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from raydepth.job import DepthKind
+
+NEAREST_M = 1e-3
+"""Metres closer than this count as this, so that inverse depth stays finite."""
+
+
+def to_inverse(raw: np.ndarray, kind: DepthKind) -> np.ndarray:
+    """Turns an estimator's numbers into unnormalised inverse depth, larger = nearer.
+
+    Args:
+        raw: float [...] in the kind's unit: ``disparity_rel`` (any scale, larger = nearer), ``depth_m`` (metres) or
+            ``depth_rel`` (any scale, 0 = near).
+        kind: what the numbers are.
+
+    Returns:
+        float32 of the same shape: the disparity itself, 1 / max(metres, 1e-3), or minus the relative depth (which is only
+        affine in depth, so no division is justified). NaN stays NaN.
+    """
+    raw = np.asarray(raw, dtype=np.float32)
+    if kind == "depth_m":
+        return np.float32(1) / np.maximum(raw, np.float32(NEAREST_M))
+    return -raw if kind == "depth_rel" else raw
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How one clip's raw estimates become ``inv_depth``: (raw inverse depth - lo) / (hi - lo).
+
+    Attributes:
+        estimator: name of the model that the numbers came from.
+        kind: what its numbers are.
+        lo: raw inverse depth that becomes 0, the far end of the clip's robust range.
+        hi: raw inverse depth that becomes 1, its near end; always larger than ``lo``.
+    """
+
+    estimator: str
+    kind: DepthKind
+    lo: float
+    hi: float
+
+    def normalise(self, raw: np.ndarray) -> np.ndarray:
+        """Raw estimates [...] to ``inv_depth`` float32 [...]: 0..1 in the clip's robust range, not clipped beyond it."""
+        return self.normalise_inverse(to_inverse(raw, self.kind))
+
+    def normalise_inverse(self, raw_inverse: np.ndarray | float) -> np.ndarray:
+        """Unnormalised inverse depth [...] to ``inv_depth`` float32 [...]."""
+        return ((np.asarray(raw_inverse, dtype=np.float64) - self.lo) / (self.hi - self.lo)).astype(
+            np.float32
+        )
+
+    def raw_inverse(self, inv_depth: np.ndarray | float) -> np.ndarray:
+        """The way back: ``inv_depth`` [...] to unnormalised inverse depth, float64 [...]."""
+        return self.lo + np.asarray(inv_depth, dtype=np.float64) * (self.hi - self.lo)
+
+    def metres(self, inv_depth: np.ndarray | float) -> np.ndarray:
+        """``inv_depth`` [...] to metres, float64 [...]; at and behind the horizon (inverse depth <= 0) it is inf.
+
+        Raises:
+            ValueError: the kind is not metric.
+        """
+        if self.kind != "depth_m":
+            raise ValueError(f"{self.estimator} gives {self.kind}, which has no metres")
+        inverse = self.raw_inverse(inv_depth)
+        return np.divide(1.0, inverse, out=np.full_like(inverse, np.inf), where=inverse > 0)
+
+
+def calibrate(raw: Sequence[np.ndarray], *, estimator: str, kind: DepthKind) -> Calibration:
+    """Fixes a clip's scale once, from frames sampled over it: the robust 2 %..98 % range of all their pixels together.
+
+    One range for the clip instead of one a frame is what keeps video from flickering (Depth-Anything-V2#85).
+
+    Args:
+        raw: float [H,W] maps in the kind's unit, as the estimator gave them; pixels that are not finite are left out. Maps
+            of different sizes are legal.
+        estimator: name of the model.
+        kind: what its numbers are.
+
+    Raises:
+        ValueError: no map holds a finite pixel.
+    """
+    inverse = [to_inverse(frame, kind).ravel() for frame in raw]
+    pixels = (
+        np.concatenate([frame[np.isfinite(frame)] for frame in inverse])
+        if inverse
+        else np.empty(0, np.float32)
+    )
+    if not pixels.size:
+        raise ValueError(
+            f"{estimator} gave no finite depth in {len(inverse)} sampled frames, so the clip has no scale"
+        )
+    lo, hi = (float(value) for value in np.quantile(pixels.astype(np.float64), (0.02, 0.98)))
+    if hi - lo <= 1e-6 * max(abs(lo), abs(hi), 1e-6):  # a constant map: float32 noise must not become depth
+        middle, half = (lo + hi) / 2, 0.5 * max(abs(lo), abs(hi), 1e-6)
+        lo, hi = middle - half, middle + half
+    return Calibration(estimator=estimator, kind=kind, lo=lo, hi=hi)

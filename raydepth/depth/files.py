@@ -1,0 +1,152 @@
+"""Depth from files beside the input: sensor readings as a source of layers, or ground truth to measure against (step 3)."""
+
+import string
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from raydepth.columns import Batch
+from raydepth.job import DepthKind, JobError
+
+_FIELDS = ("parent", "stem", "frame_index", "pts", "image")
+_ENDINGS = (".png", ".tif", ".tiff", ".npy")
+
+
+def read_depth(path: str, scale: float) -> np.ndarray:
+    """Reads one depth map.
+
+    Args:
+        path: a 16-bit PNG or TIFF (integer units, 0 = no reading) or a ``.npy`` array [H,W] (float metres, or integer
+            units as in the pictures).
+        scale: metres per integer unit.
+
+    Returns:
+        float32 [H,W] metres, NaN where there is no reading (0, negative or not finite).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file holds no depth map of these forms.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no depth file {path}")
+    if path.endswith(".npy"):
+        depth = np.load(path, allow_pickle=False)
+    else:
+        depth = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+        if depth is None or depth.dtype == np.uint8:
+            raise ValueError(
+                f"{path}: expected a 16-bit or float picture, got {'no picture' if depth is None else '8 bits'}"
+            )
+    if depth.ndim != 2 or depth.dtype.kind not in "uif":
+        raise ValueError(f"{path}: expected numbers [H,W], got {depth.dtype} {list(depth.shape)}")
+    metres = depth.astype(np.float32) * np.float32(scale if depth.dtype.kind in "ui" else 1)
+    metres[~(np.isfinite(metres) & (metres > 0))] = np.nan
+    return metres
+
+
+def fill_nearest(depth: np.ndarray) -> np.ndarray:
+    """Gives every NaN of a map float32 [H,W] the value of its nearest reading; a map without any reading stays NaN."""
+    missing = np.isnan(depth)
+    if not missing.any() or missing.all():
+        return depth
+    _, labels = cv2.distanceTransformWithLabels(
+        missing.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    readings = np.empty(labels.max() + 1, np.float32)
+    readings[labels[~missing]] = depth[~missing]
+    return readings[labels]
+
+
+class DepthFiles:
+    """Depth files found by a pattern, as an estimator or as ground truth.
+
+    The pattern may hold ``{parent}`` (the folder that the source lies in), ``{stem}`` (its name without ending),
+    ``{frame_index}``, ``{pts}`` and ``{image}`` (the picture's name without ending; only where the source is a folder of
+    pictures), each with a format as in ``{frame_index:06d}``.
+
+    Attributes:
+        name: ``files:`` and the pattern.
+        kind: what the numbers are.
+        reads_pixels: False: depth of an edited picture cannot be asked for.
+    """
+
+    reads_pixels = False
+
+    def __init__(
+        self, pattern: str, kind: DepthKind = "depth_m", scale: float = 0.001, *, fill: bool = False
+    ) -> None:
+        """Checks the pattern.
+
+        Args:
+            pattern: as above, ending in .png, .tif, .tiff or .npy.
+            kind: what the numbers are.
+            scale: metres per unit of integer files.
+            fill: give pixels without a reading that of the nearest pixel (an estimator needs whole maps), or keep
+                them NaN (ground truth must not be invented).
+
+        Raises:
+            JobError: the pattern is malformed or has another ending.
+        """
+        self.pattern, self.kind, self.scale, self.fill = pattern, kind, scale, fill
+        self.name = f"files:{pattern}"
+        try:
+            self._format(parent="", stem="", frame_index=0, pts=0, image="")
+        except (KeyError, IndexError, ValueError) as error:
+            allowed = ", ".join(f"{{{name}}}" for name in _FIELDS)
+            raise JobError(
+                f"depth files {pattern!r}: {error!r}; allowed: {allowed} with formats as {{frame_index:06d}}"
+            ) from error
+        if not pattern.endswith(_ENDINGS):
+            raise JobError(f"depth files {pattern!r}: expected a pattern that ends in {', '.join(_ENDINGS)}")
+        self.needs_image = any(field == "image" for _, field, _, _ in string.Formatter().parse(pattern))
+
+    def path(self, batch: Batch, row: int) -> str:
+        """The file that belongs to a frame, whether it is there or not."""
+        source = Path(str(batch["path"][row]))
+        images = batch.get("image")
+        image = "" if images is None else Path(str(images[row])).stem
+        return self._format(
+            parent=str(source.parent),
+            stem=source.stem,
+            frame_index=int(batch["frame_index"][row]),
+            pts=int(batch["pts"][row]),
+            image=image,
+        )
+
+    def __call__(self, batch: Batch) -> np.ndarray:
+        """What the files say, float32 [N,H,W] at the working size (nearest pixel).
+
+        NaN where there is no reading, or with ``fill`` only where a frame has none at all or no readable file.
+        """
+        count, height, width = batch["rgb"].shape[:3]
+        maps = np.full((count, height, width), np.nan, np.float32)
+        for row in range(count):
+            try:
+                depth = read_depth(self.path(batch, row), self.scale)
+            except (OSError, ValueError):
+                continue  # explain() says which
+            rows = (np.arange(height) + 0.5) * depth.shape[0] // height
+            columns = (np.arange(width) + 0.5) * depth.shape[1] // width
+            depth = depth[np.ix_(rows.astype(np.intp), columns.astype(np.intp))]
+            maps[row] = fill_nearest(depth) if self.fill else depth
+        return maps
+
+    def explain(self, batch: Batch, row: int) -> tuple[str, str]:
+        """Why a frame has no map."""
+        path = self.path(batch, row)
+        if self.needs_image and not str(batch["image"][row] if "image" in batch else ""):
+            return (
+                "MissingDepthFile",
+                f"pattern {self.pattern} asks for {{image}}, but the source is not a folder of pictures",
+            )
+        try:
+            read_depth(path, self.scale)
+        except FileNotFoundError as error:
+            return "MissingDepthFile", str(error)
+        except (OSError, ValueError) as error:
+            return "UnreadableDepthFile", str(error)
+        return "EmptyDepthFile", f"{path} holds no reading"
+
+    def _format(self, **fields: str | int) -> str:
+        return self.pattern.format(**fields)

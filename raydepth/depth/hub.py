@@ -1,0 +1,168 @@
+"""Depth from a transformers checkpoint: a hub id, a local directory or the built-in model (step 3)."""
+
+import json
+from typing import Any, get_args
+
+import numpy as np
+import torch
+
+from raydepth.columns import Batch
+from raydepth.depth.preprocess import read_preprocessing
+from raydepth.job import DepthKind, JobError
+
+_UNUSED = "fusion_stage.layers.0.residual_layer1"
+"""The first fusion layer has no residual input: published DPT checkpoints rightly lack these weights."""
+
+
+class HubDepth:
+    """An ``AutoModelForDepthEstimation`` with our own preprocessing on the device.
+
+    DPT / MiDaS and Depth Anything give disparity; ZoeDepth, Depth Pro, GLPN, Depth Anything's metric checkpoints and the
+    DINOv2-based DPTs (trained on metres) give metres. ``raydepth_kind`` in the checkpoint's config.json overrides that.
+
+    Attributes:
+        name: the model as the job names it.
+        kind: what its numbers are.
+        repeated: rows of the last call that overflowed in float16 and were computed again in float32.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        *,
+        name: str | None = None,
+        kind: DepthKind | None = None,
+        input_size: int | None = None,
+        device: str = "cpu",
+        dtype: str = "float32",
+    ) -> None:
+        """Loads the checkpoint, from the local cache where it is there; only safetensors, never remote code.
+
+        Args:
+            where: hub id or directory.
+            name: what to call it in messages and rows; None: ``where``.
+            kind: what its numbers are; None: as the checkpoint or its class says.
+            input_size: short side in pixels that the network sees; None: as its preprocessor file says.
+            device: torch device.
+            dtype: torch dtype by name that the network runs in.
+
+        Raises:
+            JobError: the checkpoint cannot be had, lacks weights, or its class leaves the kind open.
+        """
+        self.name = name or where
+        self.device = torch.device(device)
+        self.dtype: torch.dtype = getattr(torch, dtype)
+        self.model, file = _load(where, self.name, self.dtype)
+        self.model.to(self.device).eval()
+        config = self.model.config
+        self.kind: DepthKind = kind or _kind(config, self.name)
+        self.preprocessing = read_preprocessing(file, config.model_type)
+        if input_size is not None:
+            patch = getattr(getattr(config, "backbone_config", None) or config, "patch_size", None) or 32
+            self.preprocessing = self.preprocessing.with_short_side(
+                input_size, patch if isinstance(patch, int) else 32
+            )
+        # ZoeDepth with several heads lets the frames of a batch vote on one: alone, a frame's depth is its own.
+        self.one_by_one = len(getattr(config, "bin_configurations", None) or ()) > 1
+        self.repeated: tuple[int, ...] = ()
+
+    @torch.inference_mode()
+    def __call__(self, batch: Batch) -> np.ndarray:
+        """Raw maps float32 [N,H,W] in the kind's unit."""
+        maps = self._maps(torch.tensor(batch["rgb"], device=self.device))
+        self.repeated = ()
+        if self.dtype == torch.float16:
+            self.repeated = tuple(
+                int(row) for row in torch.nonzero(~maps.isfinite().flatten(1).all(1)).flatten()
+            )
+        if self.repeated:
+            self.model.float()
+            for row in self.repeated:
+                maps[row] = self._maps(torch.tensor(batch["rgb"][row : row + 1], device=self.device))[0]
+            self.model.to(self.dtype)
+        return maps.cpu().numpy()
+
+    def _maps(self, rgb: torch.Tensor) -> torch.Tensor:
+        """Frames uint8 [N,H,W,3] to maps float32 [N,H,W], all on the device."""
+        pixels = self.preprocessing.apply(rgb).to(self.model.dtype)
+        outputs = [
+            self.model(pixel_values=part) for part in pixels.split(1 if self.one_by_one else len(pixels))
+        ]
+        maps = torch.cat([output.predicted_depth.float() for output in outputs])
+        if self.model.config.model_type == "depth_pro":
+            # The network gives canonical inverse depth; 1 / metres = that * width / focal length, and the field of view
+            # says what focal length is, whatever the width (Depth Pro, section 3.1). Without that head: as if it were 1.
+            if outputs[0].field_of_view is not None:
+                fov = torch.cat([output.field_of_view.float().reshape(-1) for output in outputs])
+                maps = maps * (2 * torch.tan(torch.deg2rad(fov) / 2)).view(-1, 1, 1)
+            return 1 / self.preprocessing.undo(maps, *rgb.shape[1:3]).clamp(1e-4, 1e4)
+        return self.preprocessing.undo(maps, *rgb.shape[1:3])
+
+
+def _kind(config: Any, name: str) -> DepthKind:
+    stated = getattr(config, "raydepth_kind", None)
+    if stated is not None:
+        if stated not in get_args(DepthKind):
+            raise JobError(
+                f"{name}: raydepth_kind in its config.json is {stated!r}; allowed: {', '.join(get_args(DepthKind))}"
+            )
+        return stated
+    if config.model_type == "depth_anything":
+        return "depth_m" if config.depth_estimation_type == "metric" else "disparity_rel"
+    if config.model_type == "dpt":
+        backbone = getattr(config.backbone_config, "model_type", "")
+        return "depth_m" if backbone == "dinov2" else "disparity_rel"
+    if config.model_type in ("zoedepth", "depth_pro", "glpn"):
+        return "depth_m"
+    raise JobError(
+        f"depth.model: {name} is a {config.model_type} network; whether it gives metres, relative depth or disparity is "
+        f"not known here: set depth.kind to {', '.join(get_args(DepthKind))}"
+    )
+
+
+def _load(where: str, name: str, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
+    """The network and its parsed preprocessor file; what is cached is not asked of the hub again."""
+    from transformers import AutoModelForDepthEstimation
+    from transformers.utils import cached_file
+
+    for local in (True, False):
+        try:
+            model, loaded = AutoModelForDepthEstimation.from_pretrained(
+                where,
+                dtype=dtype,
+                use_safetensors=True,
+                local_files_only=local,
+                output_loading_info=True,
+                trust_remote_code=False,
+            )
+            path = cached_file(
+                where,
+                "preprocessor_config.json",
+                local_files_only=local,
+                _raise_exceptions_for_missing_entries=False,
+            )
+            break
+        except (OSError, ValueError, ImportError) as error:
+            # Not cached is an OSError; a directory or a wrong class will not get better from the hub.
+            if (
+                local
+                and isinstance(error, OSError)
+                and name != "builtin"
+                and not where.startswith(("/", "."))
+            ):
+                continue
+            raise JobError(
+                f"depth.model: {name} cannot be loaded as a depth estimation checkpoint with safetensors weights "
+                f"({type(error).__name__}: {' '.join(str(error).split())}). Without a connection, name a local directory "
+                "that holds config.json, preprocessor_config.json and model.safetensors"
+            ) from error
+    missing = sorted(key for key in loaded["missing_keys"] if _UNUSED not in key)
+    if missing:
+        raise JobError(
+            f"depth.model: {name} lacks {len(missing)} of its weights ({', '.join(missing[:3])}...), so its depth would be "
+            "noise; expected a checkpoint that was saved with its depth head"
+        )
+    if path is None:
+        return model, {}
+    with open(path, encoding="utf-8") as file:
+        return model, json.load(file)

@@ -1,0 +1,66 @@
+"""Step 3 as a plain callable on a column batch: every frame gets ``inv_depth`` on its clip's scale."""
+
+import time
+from collections.abc import Mapping
+
+import numpy as np
+
+from raydepth.columns import Batch, mark_error, ok_rows
+from raydepth.depth.calibrate import Calibration
+from raydepth.depth.estimator import DepthEstimator, Explains
+
+
+class DepthStage:
+    """Estimates and normalises; a frame without a finite map becomes an error row, its neighbours go on."""
+
+    def __init__(self, estimator: DepthEstimator, calibrations: Mapping[str, Calibration]) -> None:
+        """Keeps the estimator and each clip's scale.
+
+        Args:
+            estimator: the source of depth.
+            calibrations: by video id; a clip that is missing here had no frame to fix a scale from, and its frames become
+                error rows of type ``NotCalibrated``.
+        """
+        self.estimator, self.calibrations = estimator, calibrations
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Adds ``inv_depth`` float32 [N,H,W] (zeros in error rows), ``depth_lo``, ``depth_hi`` float64 [N] (NaN where the
+        clip has no scale) and ``seconds_depth`` float32 [N].
+
+        The batch given is left as it was. Error types: ``NonFiniteDepth``, ``NotCalibrated``, and what the estimator's own
+        ``explain`` says (``MissingDepthFile`` ...).
+        """
+        started = time.perf_counter()
+        count = len(batch["frame_id"])
+        out = batch | {name: batch[name].copy() for name in ("status", "error_type", "error_message", "note")}
+        inv_depth = np.zeros(batch["rgb"].shape[:3], np.float32)
+        lo, hi = np.full(count, np.nan), np.full(count, np.nan)
+        rows = ok_rows(batch)
+        raw = self.estimator(batch) if rows.size else inv_depth
+        for row in rows:
+            calibration = self.calibrations.get(str(batch["video"][row]))
+            if calibration is None:
+                mark_error(
+                    out,
+                    row,
+                    "NotCalibrated",
+                    "none of the clip's sampled frames gave depth, so it has no scale",
+                )
+                continue
+            lo[row], hi[row] = calibration.lo, calibration.hi
+            if np.isfinite(raw[row]).all():
+                inv_depth[row] = calibration.normalise(raw[row])
+            elif isinstance(self.estimator, Explains):
+                mark_error(out, row, *self.estimator.explain(batch, row))
+            else:
+                bad = np.count_nonzero(~np.isfinite(raw[row]))
+                mark_error(
+                    out,
+                    row,
+                    "NonFiniteDepth",
+                    f"{self.estimator.name}: {bad} of {raw[row].size} values are not finite",
+                )
+        for row in getattr(self.estimator, "repeated", ()):
+            out["note"][row] = "; ".join(filter(None, (out["note"][row], "depth repeated in float32")))
+        seconds = np.full(count, (time.perf_counter() - started) / count, np.float32)
+        return out | {"inv_depth": inv_depth, "depth_lo": lo, "depth_hi": hi, "seconds_depth": seconds}
