@@ -50,7 +50,9 @@ def align(
     source = depth[valid]
     centred = source - source.mean()
     # A constant map has no scale: the best fit is the mean reading.
-    scale = float(np.sum(centred * (target - target.mean())) / np.sum(centred**2)) if np.ptp(source) > 0 else 0.0
+    scale = (
+        float(np.sum(centred * (target - target.mean())) / np.sum(centred**2)) if np.ptp(source) > 0 else 0.0
+    )
     shift = float(target.mean() - scale * source.mean())
     depth = scale * depth + shift
     if kind == "disparity_rel":

@@ -14,7 +14,17 @@ from raydepth.evaluate.measures import MEASURES
 GAMMA = 1.02
 """Ratio of neighbouring histogram bins: a quantile is off by at most (GAMMA - 1) / (GAMMA + 1), 1 %."""
 _SMALLEST = 1e-12
-_ID_COLUMNS = ("frame_id", "video", "path", "frame_index", "time_s", "status", "error_type", "error_message", "attempts")
+_ID_COLUMNS = (
+    "frame_id",
+    "video",
+    "path",
+    "frame_index",
+    "time_s",
+    "status",
+    "error_type",
+    "error_message",
+    "attempts",
+)
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,8 @@ class Statistics:
 
     def merge(self, other: "Statistics") -> "Statistics":
         """Statistics of both columns together."""
+        bins = Counter(self.bins)
+        bins.update(other.bins)
         return Statistics(
             count=self.count + other.count,
             not_measured=self.not_measured + other.not_measured,
@@ -66,7 +78,7 @@ class Statistics:
             squares=self.squares + other.squares,
             low=min(self.low, other.low),
             high=max(self.high, other.high),
-            bins=self.bins + other.bins,
+            bins=bins,
         )
 
     @property
@@ -161,7 +173,7 @@ def fold(tables: Iterable[pa.Table | pa.RecordBatch]) -> Fold:
     A frame may occur more than once, after a crash or a retry: the first row that is done counts; a failed row counts only
     when no row of that frame is done, and of several the one with the most attempts.
     """
-    overall, videos = Group(), dict[str, Group]()
+    videos: dict[str, Group] = {}
     done: set[str] = set()
     failures: dict[str, Failure] = {}
     for table in tables:
@@ -175,31 +187,30 @@ def fold(tables: Iterable[pa.Table | pa.RecordBatch]) -> Fold:
             known = failures.get(failure.frame_id)
             if known is None or failure.attempts > known.attempts:
                 failures[failure.frame_id] = failure
-        _add(overall, videos, table, np.flatnonzero(fresh))
+        _add(videos, table, np.flatnonzero(fresh))
     left = [failure for frame_id, failure in failures.items() if frame_id not in done]
     for failure in left:
-        group = videos.setdefault(failure.video, Group(path=failure.path))
-        group.failed += 1
-        overall.failed += 1
+        videos.setdefault(failure.video, Group(path=failure.path)).failed += 1
     left.sort(key=lambda failure: (failure.path, failure.video, failure.frame_index))
     ordered = dict(sorted(videos.items(), key=lambda item: (item[1].path, item[0])))
+    overall = Group(done=sum(g.done for g in ordered.values()), failed=len(left))
+    for group in ordered.values():
+        for column, statistics in group.columns.items():
+            overall.columns[column] = overall.get(column).merge(statistics)
     return Fold(overall, ordered, left)
 
 
-def _add(overall: Group, videos: dict[str, Group], table: pa.Table | pa.RecordBatch, rows: np.ndarray) -> None:
+def _add(videos: dict[str, Group], table: pa.Table | pa.RecordBatch, rows: np.ndarray) -> None:
     """Adds the rows of one table, all of them done and new."""
-    if not rows.size:
-        return
     video = np.array(table["video"].to_pylist(), object)[rows]
     paths = table["path"].to_pylist()
     figures = {name: _floats(table[name])[rows] for name in table.schema.names if _is_figure(name)}
     for name in dict.fromkeys(video):
         mine = np.flatnonzero(video == name)
         group = videos.setdefault(name, Group(path=paths[rows[mine[0]]]))
-        for target in (group, overall):
-            target.done += mine.size
-            for column, values in figures.items():
-                target.columns[column] = target.get(column).merge(Statistics.of(values[mine]))
+        group.done += mine.size
+        for column, values in figures.items():
+            group.columns[column] = group.get(column).merge(Statistics.of(values[mine]))
 
 
 def _floats(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
@@ -214,6 +225,8 @@ def _failures(table: pa.Table | pa.RecordBatch, rows: np.ndarray) -> Iterator[Fa
 
 def deduplicate(table: pa.Table) -> pa.Table:
     """One row a frame by the rule of ``fold``, ordered by path and frame: what the report's curves and pictures read."""
+    if not len(table):  # nothing is written yet, so not even the columns are known
+        return pa.table({name: pa.array([], pa.string()) for name in _ID_COLUMNS})
     kept: dict[str, tuple[bool, int, int]] = {}
     attempts = table["attempts"].to_pylist() if "attempts" in table.schema.names else [1] * len(table)
     rows = zip(table["frame_id"].to_pylist(), table["status"].to_pylist(), attempts, strict=True)

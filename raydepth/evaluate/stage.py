@@ -94,7 +94,9 @@ class MetricStage:
                 inv_depth = self.calibrations[batch["video"][row]].normalise(found)
                 error = inv_depth.astype(np.float64) - batch["asked_inv_depth"][row]
                 # A frame with a non-finite estimate stays unmeasured: the edit itself is not at fault.
-                columns["rmse_asked"][row] = np.sqrt(np.mean(error**2)) if np.isfinite(found).all() else np.nan
+                columns["rmse_asked"][row] = (
+                    np.sqrt(np.mean(error**2)) if np.isfinite(found).all() else np.nan
+                )
         decoded = self.compositor.round_trip(part["rgb"])
         if decoded is None:
             return

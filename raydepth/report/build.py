@@ -77,7 +77,10 @@ def build_report(
 
 
 def _write_pictures(
-    examples: list[Example], read_pictures: ReadPictures, job: dict[str, Any], write: Callable[[str, bytes], None]
+    examples: list[Example],
+    read_pictures: ReadPictures,
+    job: dict[str, Any],
+    write: Callable[[str, bytes], None],
 ) -> list[dict[str, Any]]:
     dilate = job.get("layers", {}).get("fill", {}).get("dilate", 8)
     stored = read_pictures(list(dict.fromkeys(str(example.row["frame_id"]) for example in examples)))
@@ -98,7 +101,9 @@ def _write_pictures(
     return written
 
 
-def _write_figures(folded: Fold, frames: pa.Table, write: Callable[[str, bytes], None]) -> list[dict[str, str]]:
+def _write_figures(
+    folded: Fold, frames: pa.Table, write: Callable[[str, bytes], None]
+) -> list[dict[str, str]]:
     """Writes the figures that have something to show."""
     written: list[dict[str, str]] = []
 
@@ -115,15 +120,21 @@ def _write_figures(folded: Fold, frames: pa.Table, write: Callable[[str, bytes],
             below = floor if name == "rmse_outside" else math.nan
             data = figures.distribution(name, values[np.isfinite(values)], folded.overall.get(name), below)
             keep("distribution", name, f"distribution_{name}", data)
-        measured = {labels[video]: group.get(name) for video, group in folded.videos.items() if group.get(name).count}
+        measured = {
+            labels[video]: group.get(name) for video, group in folded.videos.items() if group.get(name).count
+        }
         if len(measured) > 1:
             keep("spread", name, f"spread_{name}", figures.spread(name, measured))
-    chosen = sorted(folded.videos, key=lambda video: (-folded.videos[video].failed, -folded.videos[video].done))
+    chosen = sorted(
+        folded.videos, key=lambda video: (-folded.videos[video].failed, -folded.videos[video].done)
+    )
     for number, video in enumerate(chosen[:CURVE_VIDEOS]):
         part = done.filter(pa.compute.equal(done["video"], video))
         columns = {name: _column(part, name) for name in THREE_RMSES}
         columns = {name: values for name, values in columns.items() if np.isfinite(values).any()}
-        failed = np.array([failure.time_s for failure in folded.failures if failure.video == video], np.float64)
+        failed = np.array(
+            [failure.time_s for failure in folded.failures if failure.video == video], np.float64
+        )
         if columns:
             floors = _column(part, "rmse_round_trip_outside")
             data = figures.curves(_column(part, "time_s"), columns, failed, floors)

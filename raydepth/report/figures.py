@@ -67,8 +67,17 @@ def distribution(name: str, values: np.ndarray, statistics: Statistics, floor: f
     low, high = float(values.min()), float(values.max())
     if high - low <= 1e-9 * max(abs(high), 1e-9):  # all the same: one bar in the middle
         low, high = low - max(abs(high) / 2, 0.5), high + max(abs(high) / 2, 0.5)
-    bins = min(max(int(2 * math.sqrt(values.size)), 9), 41)
-    top.hist(values, bins=np.linspace(low, high, bins + 1), color=colour, alpha=0.85, edgecolor="white", linewidth=0.6)
+    bins = (
+        min(max(int(2 * math.sqrt(values.size)), 9), 41) | 1
+    )  # odd: a value in the middle has a bar around it
+    top.hist(
+        values,
+        bins=np.linspace(low, high, bins + 1),
+        color=colour,
+        alpha=0.85,
+        edgecolor="white",
+        linewidth=0.6,
+    )
     ordered = np.sort(values)
     shares = np.arange(ordered.size + 1) / ordered.size
     bottom.step(np.r_[ordered[0], ordered], shares, where="post", color=colour, lw=2)
@@ -110,7 +119,11 @@ def spread(name: str, videos: Mapping[str, Statistics]) -> bytes:
     left_out = len(ordered) - len(shown)
     note = f"\nthe {len(shown)} largest medians; {left_out} more videos left out" if left_out else ""
     figure.suptitle(
-        f"dot: median   bar: middle half   line: middle 90 % of frames{note}", fontsize=9.5, color=QUIET, x=0.01, ha="left"
+        f"dot: median   bar: middle half   line: middle 90 % of frames{note}",
+        fontsize=9.5,
+        color=QUIET,
+        x=0.01,
+        ha="left",
     )
     return _png(figure)
 
@@ -136,7 +149,7 @@ def curves(
             axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), borderaxespad=0.0)
         unit = MEASURES[name].unit.replace("normalised inverse depth", "norm. inverse depth")
         axes.set_ylabel(f"{name}\n({unit})", fontsize=9)
-        top = axes.get_ylim()[1] if np.nanmax(values) > 0 else 1.0
+        top = axes.get_ylim()[1] if axes.dataLim.ymax > 0 else 1.0
         axes.set_ylim(-0.04 * top, top)  # room for the marks of values at 0
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
         if failed_s.size:
@@ -169,7 +182,15 @@ def seconds_per_stage(stages: Mapping[str, Statistics]) -> bytes:
         top.barh([0], [mean], left=[start], color=colour, edgecolor="white", linewidth=1.2)
         if mean / whole > 0.09:
             ink = INK if place % len(STAGE_COLOURS) in (1, 3, 5) else "white"
-            top.text(start + mean / 2, 0, f"{stage}\n{mean / whole:.0%}", ha="center", va="center", fontsize=9, color=ink)
+            top.text(
+                start + mean / 2,
+                0,
+                f"{stage}\n{mean / whole:.0%}",
+                ha="center",
+                va="center",
+                fontsize=9,
+                color=ink,
+            )
         start += mean
         rows.barh([place], [mean], height=0.62, color=colour)
         first = "" if place else "p50"
@@ -183,7 +204,7 @@ def seconds_per_stage(stages: Mapping[str, Statistics]) -> bytes:
     rows.set_yticks(range(len(stages)), list(stages))
     rows.set(ylim=(len(stages) - 0.45, -0.55), xlim=(0, widest * 1.22), xlabel="seconds a frame (bar: mean)")
     rows.grid(visible=False, axis="y")
-    rows.legend(loc="lower right")
+    rows.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderaxespad=0.0)
     return _png(figure)
 
 

@@ -36,7 +36,7 @@ from raydepth.report.choose import WORST, worst_rows
 from raydepth.report.reasons import what_it_means, why_not_measured
 
 SCHEMA_VERSION = 1
-STAGES = ("decode", "depth", "layers", "fill", "compose", "metrics")
+STAGES = ("decode", "depth", "layers", "fill", "compose", "metrics", "encode")
 _PLACE = ("frame_id", "video", "path", "frame_index", "time_s")
 
 
@@ -127,9 +127,17 @@ def describe(statistics: Statistics) -> dict[str, Any]:
 
 def stages(group: Group) -> dict[str, Statistics]:
     """Seconds a frame by stage, in the order of the pipeline; stages that never ran are left out."""
-    found = {name.removeprefix("seconds_"): group.columns[name] for name in group.columns if name.startswith("seconds_")}
+    found = {
+        name.removeprefix("seconds_"): group.columns[name]
+        for name in group.columns
+        if name.startswith("seconds_")
+    }
     order = {stage: place for place, stage in enumerate(STAGES)}
-    return {stage: found[stage] for stage in sorted(found, key=lambda s: order.get(s, len(order))) if found[stage].count}
+    return {
+        stage: found[stage]
+        for stage in sorted(found, key=lambda s: order.get(s, len(order)))
+        if found[stage].count
+    }
 
 
 def to_json(tree: Any) -> str:
@@ -152,4 +160,8 @@ def _worst(frames: pa.Table, name: str) -> list[dict[str, Any]]:
         return []
     values = frames[name].cast(pa.float64()).to_numpy()
     chosen = worst_rows(np.where(np.array(frames["status"].to_pylist()) == "ok", values, np.nan), WORST)
-    return [{**record, "value": values[row]} for row in chosen for record in frames.select(_PLACE).slice(row, 1).to_pylist()]
+    return [
+        {**record, "value": values[row]}
+        for row in chosen
+        for record in frames.select(_PLACE).slice(row, 1).to_pylist()
+    ]

@@ -57,16 +57,23 @@ def render(tree: dict[str, Any], examples: list[Example], worst: list[Example], 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "share": share, "duration": duration, "file_name": lambda p: PurePath(p).name}
+    environment.filters |= {
+        "number": number,
+        "share": share,
+        "duration": duration,
+        "file_name": lambda p: PurePath(p).name,
+    }
     strips = [
-        _strip(example, written["panels"], tree) for example, written in zip([*examples, *worst], tree["pictures"], strict=True)
+        _strip(example, written["panels"], tree)
+        for example, written in zip([*examples, *worst], tree["pictures"], strict=True)
     ]
     method = tree["job"]["method"]
     return environment.get_template("index.html.j2").render(
         report=tree,
         title=tree["job"]["name"] or "raydepth",
         verdict=_verdict(tree["frames"]),
-        sentence=_EDITS.get(tree["job"]["edit"], "were edited by depth") + (f" with {method}" if method else ""),
+        sentence=_EDITS.get(tree["job"]["edit"], "were edited by depth")
+        + (f" with {method}" if method else ""),
         cards=[_card(name, tree) for name in THREE_RMSES],
         examples=strips[: len(examples)],
         worst=strips[len(examples) :],
@@ -143,17 +150,27 @@ def _card(name: str, tree: dict[str, Any]) -> dict[str, Any]:
     ]
     beside = {
         "rmse_truth": (("AbsRel", "abs_rel_truth"), ("delta1", "delta1_truth"), ("SILog", "silog_truth")),
-        "rmse_outside": (("PSNR, dB", "psnr_outside"), ("PSNR of whole frame, dB", "psnr_all"), ("SSIM of whole frame", "ssim_all")),
+        "rmse_outside": (
+            ("PSNR, dB", "psnr_outside"),
+            ("PSNR of whole frame, dB", "psnr_all"),
+            ("SSIM of whole frame", "ssim_all"),
+        ),
         "rmse_asked": (),
     }[name]
     for label, other in beside:
         infinite = metrics[other]["infinite"]
         hint = f"infinite on {infinite} frames" if infinite else ""
         if metrics[other]["count"] or infinite:
-            rows.append((label, number(metrics[other]["mean"] if metrics[other]["count"] else math.inf), hint))
+            rows.append(
+                (label, number(metrics[other]["mean"] if metrics[other]["count"] else math.inf), hint)
+            )
     floor = metrics["rmse_round_trip_outside"] if name == "rmse_outside" else None
     top = max(statistics["max"], floor["mean"] if floor and floor["count"] else 0.0) or 1.0
-    places = {key: 100 * statistics[key] / top for key in ("min", "p5", "p50", "p95", "max")} if statistics["count"] else None
+    places = (
+        {key: 100 * statistics[key] / top for key in ("min", "p5", "p50", "p95", "max")}
+        if statistics["count"]
+        else None
+    )
     if places and floor and floor["count"]:
         places["floor"] = 100 * floor["mean"] / top
     return {
@@ -171,7 +188,9 @@ def _card(name: str, tree: dict[str, Any]) -> dict[str, Any]:
 
 def _strip(example: Example, panels: dict[str, str], tree: dict[str, Any]) -> dict[str, Any]:
     row = example.row
-    measured = [(name, row[name], tree["metrics"][name]["unit"]) for name in THREE_RMSES if _is_number(row.get(name))]
+    measured = [
+        (name, row[name], tree["metrics"][name]["unit"]) for name in THREE_RMSES if _is_number(row.get(name))
+    ]
     reasons = [f"worst {reason}" if reason in THREE_RMSES else reason for reason in example.reasons]
     return {"row": row, "reasons": reasons, "measured": measured, "panels": panels}
 

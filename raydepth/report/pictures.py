@@ -87,5 +87,10 @@ def _jpeg(picture: np.ndarray) -> bytes:
     if scale < 1:
         size = (max(round(width * scale), 1), max(round(height * scale), 1))
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    quality = [cv2.IMWRITE_JPEG_QUALITY, 90, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    quality = [
+        cv2.IMWRITE_JPEG_QUALITY,
+        90,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    ]
     return cv2.imencode(".jpg", picture, quality)[1].tobytes()

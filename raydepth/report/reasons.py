@@ -33,7 +33,12 @@ def why_not_measured(name: str, job: dict[str, Any], overall: Group) -> str:
 def what_it_means(name: str, job: dict[str, Any], overall: Group) -> str:
     """A remark on a value that could be misread; empty where there is nothing to warn of."""
     compose, statistics = job.get("compose", {}), overall.get(name)
-    if name == "rmse_outside" and statistics.count and compose.get("paste_back", True) and statistics.high == 0:
+    if (
+        name == "rmse_outside"
+        and statistics.count
+        and compose.get("paste_back", True)
+        and statistics.high == 0
+    ):
         return "0 by construction: paste-back copies these pixels from the input (compose.paste_back)."
     if name == "rmse_truth" and statistics.count:
         scale, shift = overall.get("align_scale"), overall.get("align_shift")

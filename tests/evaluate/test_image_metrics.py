@@ -51,7 +51,9 @@ def test_pie_bench_averages_over_all_pixels() -> None:
     image, reference = picture(1), picture(2)
     mask = np.random.default_rng(3).random(image.shape[:2]) < 0.3
     gap = 10 * math.log10(mask.size / mask.sum())
-    assert psnr_pie_bench(image, reference, mask) == pytest.approx(psnr(image, reference, mask) + gap, abs=1e-5)
+    assert psnr_pie_bench(image, reference, mask) == pytest.approx(
+        psnr(image, reference, mask) + gap, abs=1e-5
+    )
 
 
 def test_empty_mask_is_not_measured() -> None:
@@ -67,7 +69,13 @@ def test_ssim_equals_scikit_image(seed: int, height: int, width: int, noise: int
     change = np.random.default_rng(seed + 1).integers(-noise, noise + 1, image.shape)
     other = np.clip(image.astype(int) + change, 0, 255).astype(np.uint8)
     expected = structural_similarity(
-        image, other, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255, channel_axis=-1
+        image,
+        other,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        data_range=255,
+        channel_axis=-1,
     )
     assert ssim(image, other) == pytest.approx(expected, abs=1e-5)
 

@@ -86,9 +86,17 @@ def test_estimated_again_and_round_trip_on_every_nth_frame() -> None:
 def test_zero_means_never_and_no_codec_means_no_floor() -> None:
     estimator = Estimator()
     result = MetricStage(estimator, {"v": CALIBRATION}, Compositor(), again_every=0)(batch())
-    assert estimator.asked == 0 and np.isnan(result["rmse_asked"]).all() and np.isnan(result["rmse_round_trip"]).all()
+    assert (
+        estimator.asked == 0
+        and np.isnan(result["rmse_asked"]).all()
+        and np.isnan(result["rmse_round_trip"]).all()
+    )
     result = MetricStage(estimator, {"v": CALIBRATION}, NoCodec(), again_every=1)(batch())
-    assert estimator.asked == 3 and np.isnan(result["rmse_round_trip"]).all() and np.isfinite(result["rmse_asked"][:3]).all()
+    assert (
+        estimator.asked == 3
+        and np.isnan(result["rmse_round_trip"]).all()
+        and np.isfinite(result["rmse_asked"][:3]).all()
+    )
 
 
 def test_depth_from_files_is_not_asked_again() -> None:

@@ -50,7 +50,10 @@ def encoded(seed: int) -> dict[str, bytes]:
 
 
 def make_report(
-    folder: Path, rows: list[dict[str, Any]], pictures: dict[str, dict[str, bytes]] | None = None, **summary: Any
+    folder: Path,
+    rows: list[dict[str, Any]],
+    pictures: dict[str, dict[str, bytes]] | None = None,
+    **summary: Any,
 ) -> dict[str, Any]:
     """Builds a report from rows into ``folder/report``; returns its tree. Without ``pictures`` every frame has some."""
     table = pa.Table.from_pylist(rows, schema=pa.Table.from_pylist([row("a", 0), *rows]).schema)

@@ -64,7 +64,9 @@ def test_panels_come_from_what_is_stored() -> None:
 
 
 def test_large_pictures_are_scaled_down() -> None:
-    large = cv2.imencode(".png", np.random.default_rng(0).integers(0, 255, (30, 2000, 3), dtype=np.uint8))[1].tobytes()
+    large = cv2.imencode(".png", np.random.default_rng(0).integers(0, 255, (30, 2000, 3), dtype=np.uint8))[
+        1
+    ].tobytes()
     made = panels({"rgb": large}, depth_offset=None, depth_scale=None, dilate=0)
     assert size_of(made["rgb"]) == (round(30 * LONG_SIDE / 2000), LONG_SIDE)
 
@@ -82,7 +84,13 @@ def test_numbers_for_reading(value: float | None, text: str) -> None:
 
 def test_shares_and_durations() -> None:
     assert share(0.924) == "92.4 %" and share(None) == "–"
-    assert [duration(s) for s in (None, 3.2, 75, 3599.0, 4371)] == ["–", "3.20 s", "1 min 15 s", "59 min 59 s", "1 h 13 min"]
+    assert [duration(s) for s in (None, 3.2, 75, 3599.0, 4371)] == [
+        "–",
+        "3.20 s",
+        "1 min 15 s",
+        "59 min 59 s",
+        "1 h 13 min",
+    ]
 
 
 @pytest.mark.filterwarnings("error")
@@ -95,9 +103,14 @@ def test_distribution_at_its_edges(values: list[float]) -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_spread_keeps_the_worst_videos_and_takes_any_label() -> None:
-    few = {"$a^b$ 視頻.mp4"[:6]: Statistics.of(np.array([1.0])), "x" * 300: Statistics.of(np.array([2.0, 3.0]))}
+    few = {
+        "$a^b$ 視頻.mp4"[:6]: Statistics.of(np.array([1.0])),
+        "x" * 300: Statistics.of(np.array([2.0, 3.0])),
+    }
     many = {f"v{i}": Statistics.of(np.array([float(i + 1)])) for i in range(200)}
-    assert size_of(figures.spread("rmse_truth", few))[0] < size_of(figures.spread("rmse_truth", many))[0] < 1400
+    assert (
+        size_of(figures.spread("rmse_truth", few))[0] < size_of(figures.spread("rmse_truth", many))[0] < 1400
+    )
 
 
 @pytest.mark.filterwarnings("error")
@@ -112,4 +125,6 @@ def test_curves_with_one_frame_with_zeros_and_with_failures() -> None:
 @pytest.mark.filterwarnings("error")
 def test_seconds_of_one_stage_and_of_stages_that_take_no_time() -> None:
     size_of(figures.seconds_per_stage({"depth": Statistics.of(np.array([0.1]))}))
-    size_of(figures.seconds_per_stage({"depth": Statistics.of(np.zeros(3)), "fill": Statistics.of(np.zeros(3))}))
+    size_of(
+        figures.seconds_per_stage({"depth": Statistics.of(np.zeros(3)), "fill": Statistics.of(np.zeros(3))})
+    )

@@ -6,14 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import pyarrow as pa
 import pytest
 import yaml
 
+from raydepth.evaluate.fold import fold
 from raydepth.evaluate.measures import MEASURES, THREE_RMSES
+from raydepth.report.build import build_report
 from tests.report.made_up import JOB, STAGES, encoded, make_report, row
 
 HOSTILE = "<img src=x onerror=alert(1)>"
-ROWS = [row("dog", i) for i in range(11)] + [row("cup", i) for i in range(6)] + [row("cup", 6, status="error", attempts=2)]
+ROWS = (
+    [row("dog", i) for i in range(11)]
+    + [row("cup", i) for i in range(6)]
+    + [row("cup", 6, status="error", attempts=2)]
+)
 
 
 class Page(HTMLParser):
@@ -47,11 +54,17 @@ def strict_json(folder: Path) -> dict[str, Any]:
 def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     """The tree and the folder of the report on ``ROWS``."""
     folder = tmp_path_factory.mktemp("run")
-    summary = {"frames": {"total": 20, "done": 17, "failed": 1, "missing": 2}, "frames_per_s": 2.0, "speed_of_light": 2.5}
+    summary = {
+        "frames": {"total": 20, "done": 17, "failed": 1, "missing": 2},
+        "frames_per_s": 2.0,
+        "speed_of_light": 2.5,
+    }
     return make_report(folder, ROWS, **summary), folder / "report"
 
 
-def test_everything_that_the_page_names_exists_and_nothing_else_was_written(report: tuple[dict[str, Any], Path]) -> None:
+def test_everything_that_the_page_names_exists_and_nothing_else_was_written(
+    report: tuple[dict[str, Any], Path],
+) -> None:
     tree, folder = report
     shown = page(folder)
     sources = {attrs["src"] for tag, attrs in shown.tags if tag == "img"}
@@ -94,10 +107,24 @@ def test_json_has_the_documented_schema_and_only_valid_numbers(report: tuple[dic
     assert read["throughput"]["speed_of_light_share"] == 0.8
     assert list(read["seconds"]) == list(STAGES)
     assert sum(stage["share"] for stage in read["seconds"].values()) == pytest.approx(1)
-    assert read["throughput"]["seconds_per_frame"] == pytest.approx(sum(s["mean"] for s in read["seconds"].values()))
+    assert read["throughput"]["seconds_per_frame"] == pytest.approx(
+        sum(s["mean"] for s in read["seconds"].values())
+    )
     assert set(read["metrics"]) == set(MEASURES)
     for statistics in (*read["metrics"].values(), *read["seconds"].values()):
-        assert {"count", "not_measured", "infinite", "mean", "pooled", "std", "min", "p5", "p50", "p95", "max"} < set(statistics)
+        assert {
+            "count",
+            "not_measured",
+            "infinite",
+            "mean",
+            "pooled",
+            "std",
+            "min",
+            "p5",
+            "p50",
+            "p95",
+            "max",
+        } < set(statistics)
     outside = read["metrics"]["rmse_outside"]
     values = [r["rmse_outside"] for r in ROWS if r["status"] == "ok"]
     assert outside["count"] == 17 and outside["mean"] == pytest.approx(sum(values) / 17)
@@ -116,7 +143,9 @@ def test_not_measured_is_said_with_its_reason_and_never_zero(report: tuple[dict[
     _, folder = report
     read, text = strict_json(folder), page(folder).text
     assert read["metrics"]["rmse_truth"]["mean"] is None
-    assert read["metrics"]["rmse_truth"]["not_measured_because"] == "the job names no ground truth (depth.truth)"
+    assert (
+        read["metrics"]["rmse_truth"]["not_measured_because"] == "the job names no ground truth (depth.truth)"
+    )
     assert "the job names no ground truth (depth.truth)" in text and "Not measured" in text
 
 
@@ -124,8 +153,14 @@ def test_not_measured_is_said_with_its_reason_and_never_zero(report: tuple[dict[
     ("change", "reason"),
     [
         ({"evaluate": {"again_every": 0}}, "switched off (evaluate.again_every: 0)"),
-        ({"depth": {"model": "files:x/{stem}.png"}}, "depth comes from files and cannot be estimated again on a new picture"),
-        ({"evaluate": {"again_every": 500}}, "no frame that was done is a multiple of evaluate.again_every (500)"),
+        (
+            {"depth": {"model": "files:x/{stem}.png"}},
+            "depth comes from files and cannot be estimated again on a new picture",
+        ),
+        (
+            {"evaluate": {"again_every": 500}},
+            "no frame that was done is a multiple of evaluate.again_every (500)",
+        ),
     ],
 )
 def test_reasons_for_what_was_not_asked_again(tmp_path: Path, change: dict, reason: str) -> None:
@@ -145,8 +180,18 @@ def test_paste_back_and_a_missing_codec_are_said(tmp_path: Path) -> None:
 
 def test_names_from_files_are_only_ever_text(tmp_path: Path) -> None:
     rows = [row("dog", i, path=f"/{HOSTILE}/{HOSTILE}.mp4") for i in range(3)]
-    rows.append(row("dog", 3, path=f"{HOSTILE}.mp4", status="error") | {"error_message": f"<script>{HOSTILE}", "error_type": HOSTILE})
-    tree = make_report(tmp_path, rows, name=HOSTILE, command=HOSTILE, job_yaml=f"# {HOSTILE}\n{JOB}", machine={HOSTILE: HOSTILE})
+    rows.append(
+        row("dog", 3, path=f"{HOSTILE}.mp4", status="error")
+        | {"error_message": f"<script>{HOSTILE}", "error_type": HOSTILE}
+    )
+    tree = make_report(
+        tmp_path,
+        rows,
+        name=HOSTILE,
+        command=HOSTILE,
+        job_yaml=f"# {HOSTILE}\n{JOB}",
+        machine={HOSTILE: HOSTILE},
+    )
     text = (tmp_path / "report" / "index.html").read_text()
     assert HOSTILE not in text and "<script" not in text
     shown = page(tmp_path / "report")
@@ -172,13 +217,26 @@ def test_nothing_but_failures(tmp_path: Path) -> None:
 
 
 def test_no_rows_yet(tmp_path: Path) -> None:
-    tree = make_report(tmp_path, [], frames={"total": 9, "done": 0, "failed": 0, "missing": 9})
-    assert tree["videos"] == [] and "No row of any video" in page(tmp_path / "report").text
+    def write(name: str, data: bytes) -> None:
+        (tmp_path / Path(name).name).write_bytes(data)
+
+    tree = build_report(
+        statistics=fold([]),
+        per_frame_columns=pa.table({"frame_id": pa.array([], pa.string())}),
+        read_pictures=lambda frame_ids: {},
+        summary={"frames": {"total": 9, "done": 0, "failed": 0, "missing": 9}},
+        write=write,
+    )
+    assert tree["videos"] == [] and tree["figures"] == []
+    assert "No row of any video" in page(tmp_path).text
 
 
 def test_pictures_that_were_not_kept(tmp_path: Path) -> None:
     make_report(tmp_path, ROWS, pictures={})
-    assert "No pictures were kept" in page(tmp_path / "report").text and not (tmp_path / "report" / "pictures").exists()
+    assert (
+        "No pictures were kept" in page(tmp_path / "report").text
+        and not (tmp_path / "report" / "pictures").exists()
+    )
     only_edited = {"dog:0": {"edited": encoded(0)["edited"]}}
     tree = make_report(tmp_path, ROWS, pictures=only_edited)
     assert [list(p["panels"]) for p in tree["pictures"] if p["panels"]] == [["edited"]] * sum(
