@@ -73,7 +73,7 @@ def render(tree: dict[str, Any], examples: list[Example], worst: list[Example], 
         title=tree["job"]["name"] or "raydepth",
         verdict=_verdict(tree["frames"]),
         sentence=_EDITS.get(tree["job"]["edit"], "were edited by depth")
-        + (f" with {method}" if method else ""),
+        + (f", composed by {method}" if method else ""),
         cards=[_card(name, tree) for name in THREE_RMSES],
         examples=strips[: len(examples)],
         worst=strips[len(examples) :],
