@@ -4,6 +4,7 @@ import os
 
 import av
 import av.container
+from av.codec.context import Flags
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
@@ -58,8 +59,14 @@ def video_stream(container: av.container.InputContainer, path: str) -> VideoStre
     return max(decodable, key=lambda stream: (stream.width or 0) * (stream.height or 0))
 
 
-def read_only(container: av.container.InputContainer, stream: VideoStream) -> None:
-    """Tells the demuxer to leave out all other streams, so that it needn't read them where the format allows."""
+def prepare(container: av.container.InputContainer, stream: VideoStream, threads: int) -> None:
+    """Sets a stream up for exact decoding: alone, with so many threads, and with frames that carry their packet's `opaque`."""
     for other in container.streams:
         if other.index != stream.index:
-            other.discard = Discard.all
+            other.discard = Discard.all  # a demuxer then needn't read them where the format allows
+    context = stream.codec_context
+    context.thread_count = threads
+    context.flags |= Flags.copy_opaque
+    if context.name == "h264":
+        # Streams that don't say how far they reorder: by default FFmpeg guesses, and drops a frame for each wrong guess.
+        context.options = {"strict": "1"}

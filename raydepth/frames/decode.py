@@ -13,14 +13,13 @@ from typing import cast
 import av
 import av.container
 import numpy as np
-from av.codec.context import Flags
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from raydepth.columns import Batch
-from raydepth.frames.container import open_container, read_only
+from raydepth.frames.container import open_container, prepare
 from raydepth.frames.images import read_image
 from raydepth.frames.segments import Segment
 from raydepth.frames.sources import SourceError
@@ -190,7 +189,7 @@ class _Reader:
         point = int(np.searchsorted(segment.seek_pts, segment.pts[start], "right")) - 1
         tries = [point - back for back in (0, 1, 4) if point >= back and segment.seek_index[point - back] > 0]
         for attempt in (*tries, None):
-            decoded = self._read(None if attempt is None else int(segment.seek_pts[attempt]))
+            decoded = self._read(None if attempt is None else int(segment.seek_pts[attempt]), int(self._keys[start]))
             head = next(decoded, None)
             if head is not None and head[0] <= self._keys[start]:
                 break
@@ -203,10 +202,11 @@ class _Reader:
             if expected == stop or (segment.packets is None and key > self._keys[stop - 1]):
                 return
 
-    def _read(self, seek_pts: int | None) -> Iterator[tuple[int, VideoFrame]]:
+    def _read(self, seek_pts: int | None, first_pts: int) -> Iterator[tuple[int, VideoFrame]]:
         """Decodes from a keyframe (None: from the start of the file) to the end; pts or packet, and picture, of each frame.
 
-        Gives nothing where FFmpeg can't seek there or lands behind it.
+        Gives nothing where FFmpeg can't seek, or where the keyframe that comes next lies behind the first wanted frame: .ts is
+        sought by decoding times, which lands some packets behind the keyframe, so that the next try finds it.
         """
         if seek_pts is None or self._container is None:
             self._open()
@@ -229,7 +229,7 @@ class _Reader:
             if not started:
                 if not packet.is_keyframe:
                     continue
-                if packet.pts is None or (seek_pts is not None and packet.pts > seek_pts):
+                if packet.pts is None or packet.pts > first_pts:
                     return
                 started = True
             packet.opaque = number
@@ -243,9 +243,7 @@ class _Reader:
         stream = self._container.streams[segment.stream] if segment.stream < len(self._container.streams) else None
         if not isinstance(stream, VideoStream) or stream.codec_context is None:
             raise SourceError("Unreadable", f"{segment.path} has changed since it was probed: stream {segment.stream} is no video")
-        read_only(self._container, stream)
-        stream.codec_context.thread_count = self._threads
-        stream.codec_context.flags |= Flags.copy_opaque  # a frame then carries the `opaque` of its packet
+        prepare(self._container, stream, self._threads)
         self._stream = stream
 
     def _send(self, packet: Packet | None) -> Iterator[tuple[int, VideoFrame]]:

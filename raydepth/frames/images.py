@@ -72,7 +72,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         raise ValueError("its pixels are 32-bit floats, expected 8 or 16 bits")
     if image.mode.startswith("I"):  # 16 bits, which convert() would clip instead of scale
         image = Image.fromarray(np.clip(np.asarray(image) / 257 + 0.5, 0, 255).astype(np.uint8))
-    if "transparency" in image.info:  # of a palette or of one colour; convert("RGB") would fill it
+    if "transparency" in image.info:  # dropped like alpha, on the way that Pillow doesn't warn of
         image = image.convert("RGBA")
     return image.convert("RGB")
 

@@ -29,13 +29,12 @@ from typing import Literal, cast
 import av
 import av.container
 import numpy as np
-from av.codec.context import Flags
 from av.sidedata.sidedata import SideData
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from raydepth.frames.container import open_container, read_only, video_stream
+from raydepth.frames.container import open_container, prepare, video_stream
 from raydepth.frames.images import IMAGE_RATE, image_sizes
 from raydepth.frames.sources import IMAGE_SUFFIXES, SourceError, image_names, suffix
 
@@ -147,6 +146,7 @@ class _Trial:
 
     shown: list[tuple[int | None, int]] = field(default_factory=list)  # pts and packet of each frame, as the decoder gave them
     failed: set[int] = field(default_factory=set)  # packets that FFmpeg refused
+    damaged: bool = False  # whether a frame came that FFmpeg marks as damaged
     first: VideoFrame | None = None
 
     def decode(self, stream: VideoStream, packet: av.Packet | None, number: int) -> None:
@@ -159,11 +159,11 @@ class _Trial:
             frames = ()
         for frame in frames:
             self.first = self.first or frame
+            self.damaged |= frame.is_corrupt
             self.shown.append((frame.pts, cast(int, frame.opaque)))
 
 
 def _probe_video(path: str, container: av.container.InputContainer, stream: VideoStream) -> Source:
-    read_only(container, stream)
     table, trial, note = _read_packets(container, stream, TRIAL)
     if trial.first is None:
         raise SourceError("NoFrames", f"{path}: none of its {len(table)} packets could be decoded; the file is damaged")
@@ -207,9 +207,7 @@ def _read_packets(
         The packet table in decoding order (`_ROW`, time stamps `_NONE` where missing), what decoding gave, and a note about
         a file that ends early.
     """
-    context = stream.codec_context
-    context.thread_count = 1
-    context.flags |= Flags.copy_opaque  # a frame then carries the `opaque` of its packet
+    prepare(container, stream, threads=1)
     rows: list[tuple[int, int, int, bool, bool]] = []
     trial = _Trial()
     note = ""
@@ -220,7 +218,7 @@ def _read_packets(
                 empty += 1
                 continue
             # edit lists cut packets away; VP8 has packets without a picture, known by bit 4 of their first byte
-            hidden = packet.is_discard or (context.name == "vp8" and not bytes(packet)[0] & 0x10)
+            hidden = packet.is_discard or (stream.codec_context.name == "vp8" and not bytes(packet)[0] & 0x10)
             rows.append((
                 _NONE if packet.pts is None else packet.pts, _NONE if packet.dts is None else packet.dts,
                 packet.size, packet.is_keyframe, hidden,
@@ -254,15 +252,14 @@ def _planned_packets(
     ):
         return None
     order = visible[np.argsort(pts)]
+    if trial.failed or trial.damaged:
+        return order  # a damaged head contradicts any table
     planned = table["pts"][order]
     shown = np.array([_NONE if pts is None else pts for pts, _ in trial.shown], np.int64)
     expected = planned[(planned >= shown[0]) & (planned <= shown[-1])]
-    if (np.diff(shown) <= 0).any() or not np.isin(shown, planned).all():
+    # damage that FFmpeg doesn't notice costs a frame or two; fields in packets of their own make it half of them
+    if (np.diff(shown) <= 0).any() or not np.isin(shown, planned).all() or len(shown) < len(expected) * 2 / 3:
         return None
-    if len(shown) < len(expected) and not trial.failed:
-        return None
-    if trial.failed:
-        return order
     # A recording that starts in the middle has frames at its head whose references are missing; no player shows them.
     headless = (np.arange(len(table)) < np.argmax(table["key"])) | (table["pts"] < keyframe_pts[0])
     return order[~(headless[order] & (planned < shown[0]))]

@@ -73,7 +73,9 @@ def working_size(height: int, width: int, short_side: int | None) -> tuple[int, 
     """
     if short_side is None or short_side == min(height, width):
         return height, width
-    long_side = max(2, 2 * round(max(height, width) * short_side / min(height, width) / 2))
+    if height == width:
+        return short_side, short_side
+    long_side = max(short_side, 2 * round(max(height, width) * short_side / min(height, width) / 2))
     return (short_side, long_side) if height <= width else (long_side, short_side)
 
 

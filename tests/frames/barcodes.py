@@ -10,6 +10,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 
 DARK, BRIGHT = 50, 205
 
@@ -33,10 +34,10 @@ def read_barcode(rgb: np.ndarray) -> int | None:
     grey = rgb.astype(np.float64).mean(axis=2)
     bits = 0
     for i in range(16):
-        y, x = ((i // 4) + 0.5) * height / 4, ((i % 4) + 0.5) * width / 4
-        margin_y, margin_x = max(height / 16, 0.5), max(width / 16, 0.5)
-        cell = grey[int(y - margin_y) : int(y + margin_y) + 1, int(x - margin_x) : int(x + margin_x) + 1]
-        level = cell.mean()
+        row, column = divmod(i, 4)  # the middle of a cell, away from edges that coding and resizing blur
+        top, bottom = int((row + 0.3) * height / 4), int((row + 0.7) * height / 4) + 1
+        left, right = int((column + 0.3) * width / 4), int((column + 0.7) * width / 4) + 1
+        level = grey[top:bottom, left:right].mean()
         if abs(level - (DARK + BRIGHT) / 2) < 35:
             return None
         bits = (bits << 1) | int(level > (DARK + BRIGHT) / 2)
@@ -61,6 +62,7 @@ def make_clip(
     decoy: bool = False,
     container_options: dict[str, str] | None = None,
     picture: Callable[[int], np.ndarray] | None = None,
+    first_p: int = 0,
 ) -> Path:
     """Writes frames 0..frames-1 as barcodes (or `picture`s) and returns the path.
 
@@ -69,6 +71,7 @@ def make_clip(
         pts: one per frame in `time_base` units; 0, 1, 2 ... when None.
         rotation: counter-clockwise degrees that a player turns the picture by; the barcode is drawn as coded, unturned.
         audio: adds a silent AAC (mp4, mkv, mov) or MP2 track.
+        first_p: no B-frames before this one.
         decoy: adds a second, smaller video stream before the main one.
     """
     with av.open(str(path), "w", container_options=container_options or {}) as container:
@@ -91,6 +94,8 @@ def make_clip(
             )
             frame.pts = number if pts is None else pts[number]
             frame.time_base = time_base
+            if number < first_p:
+                frame.pict_type = PictureType.P
             container.mux(stream.encode(frame))
             if small is not None:
                 grey = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 128, np.uint8), format="rgb24")
@@ -106,3 +111,73 @@ def make_clip(
         if sound is not None:
             container.mux(sound.encode(None))
     return path
+
+
+def clip_of(folder: Path, name: str) -> Path:
+    """The clip of CLIPS called `name`, made in `folder` where it isn't there yet."""
+    path = folder / name
+    return path if path.exists() else make_clip(path, FRAMES, **CLIPS[name])
+
+
+def flip(path: Path, number: int, *, junk: bool = False) -> Path:
+    """A copy of a clip whose packet `number` (decoding order) has damaged bytes: some in its middle, or nearly all."""
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][number]
+        position, size = packet.pos, packet.size
+    data = bytearray(path.read_bytes())
+    start = position + (4 if junk else size // 2)
+    end = position + size if junk else start + max(1, size // 8)
+    data[start:end] = bytes(byte ^ 0xA5 for byte in data[start:end])
+    damaged = path.with_name(f"damaged_{number}_{junk}_{path.name}")
+    damaged.write_bytes(data)
+    return damaged
+
+
+FRAMES = 60
+
+_GOP = {"g": "12", "bf": "2"}
+_OPEN = {"x264-params": "open-gop=1:keyint=12:min-keyint=12:bframes=3:b-adapt=0:scenecut=0"}
+_RANDOM = np.random.default_rng(5)
+VARIABLE = np.cumsum(_RANDOM.choice([1, 2, 3, 7, 20], FRAMES)) - 1
+"""Uneven time stamps of the variable-rate clips, in their time base."""
+
+CLIPS: dict[str, dict] = {
+    "closed.mp4": {"options": {"g": "12", "bf": "3", "flags": "+cgop"}},
+    "open.mp4": {"options": _OPEN},
+    "open.mkv": {"options": _OPEN},
+    "open.ts": {"options": _OPEN},
+    "open.mov": {"options": _OPEN, "audio": True},
+    "dense.mp4": {"options": {"x264-params": "open-gop=1:keyint=3:min-keyint=1:bframes=3:b-adapt=0:scenecut=0"}},
+    "intra.mp4": {"options": {"g": "1"}},
+    "one keyframe.mp4": {"options": {"g": "1000", "bf": "3", "sc_threshold": "0"}},
+    "refresh.mkv": {"options": {"x264-params": "intra-refresh=1:keyint=15:bframes=0:scenecut=0"}, "size": (96, 128)},
+    "interlaced.ts": {"options": {**_GOP, "x264-params": "interlaced=1:tff=1"}, "size": (96, 128)},
+    "hevc.mp4": {
+        "codec": "libx265",
+        "options": {"x265-params": "keyint=12:min-keyint=12:bframes=3:open-gop=1:log-level=none:pools=1"},
+    },
+    "vp8.webm": {"codec": "libvpx", "options": {"g": "12", "auto-alt-ref": "1", "lag-in-frames": "16", "b": "300k"}},
+    "vp9.webm": {"codec": "libvpx-vp9", "options": {"g": "12", "lag-in-frames": "16", "b": "300k", "cpu-used": "5"}},
+    "mpeg4.avi": {"codec": "mpeg4", "options": {"g": "12"}},
+    "mpeg4 b.avi": {"codec": "mpeg4", "options": _GOP, "audio": True},
+    "h264.avi": {"options": {"g": "12", "bf": "3"}},
+    "mpeg2.mpg": {"codec": "mpeg2video", "options": _GOP, "audio": True},
+    "mpeg2 alone.mpg": {"codec": "mpeg2video", "options": _GOP},
+    "mpeg2.ts": {"codec": "mpeg2video", "options": _GOP},
+    "h264.mpg": {"options": {"g": "12", "bf": "3"}},
+    "raw.h264": {"options": {"g": "12", "bf": "3"}},
+    "wmv.asf": {"codec": "msmpeg4v3", "options": {"g": "12"}},
+    "h264.flv": {"options": {"g": "12", "bf": "3"}},
+    "mjpeg.mov": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
+    "picture.gif": {"codec": "gif", "pix_fmt": "rgb8"},
+    "odd.mp4": {"options": _GOP, "size": (51, 67), "pix_fmt": "yuv444p"},
+    "ten bit.mp4": {"options": _GOP, "pix_fmt": "yuv420p10le"},
+    "audio.mp4": {"options": _GOP, "audio": True, "decoy": True},
+    "late.mp4": {"options": _GOP, "audio": True, "pts": [i + 50 for i in range(FRAMES)]},
+    "negative.mkv": {"options": _GOP, "pts": [i - 10 for i in range(FRAMES)]},
+    "variable.mp4": {"options": _GOP, "pts": (VARIABLE * 300).tolist(), "time_base": Fraction(1, 90000)},
+    "variable.mkv": {"options": _GOP, "pts": (VARIABLE * 10).tolist(), "time_base": Fraction(1, 1000)},
+    "variable.ts": {"options": _GOP, "pts": (VARIABLE * 300).tolist(), "time_base": Fraction(1, 90000)},
+    "größe ü 日本.mp4": {"options": _GOP},
+}
+"""What make_clip() is to be told for each container and way of coding that is tested."""
