@@ -19,7 +19,7 @@ from raydepth.store.shards import FRAMES, IMAGES, PICTURES, read_shard, read_sha
 
 BENCHMARK = "benchmark.json"
 
-_MODEL_STEPS = ("seconds_depth", "seconds_fill", "seconds_compose")
+_MODEL_STEPS = ("depth", "fill", "compose")
 """Steps whose time is models at work: what the speed of light is made of."""
 
 
@@ -67,7 +67,7 @@ def _benchmark(
         name: statistics.mean for name, statistics in stages(folded.overall).items() if statistics.count
     }
     models = sum(per_stage.get(name, 0.0) for name in _MODEL_STEPS)
-    in_worker = sum(value for name, value in per_stage.items() if name != "seconds_decode")
+    in_worker = sum(value for name, value in per_stage.items() if name != "decode")
     light = job["run"]["workers"] / models if models else None
     rate = edited / seconds
     return {
