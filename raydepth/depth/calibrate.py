@@ -1,4 +1,4 @@
-"""The one depth convention: raw estimates become inverse depth, larger = nearer, on one scale for a whole clip (step 3)."""
+"""The one depth convention: inverse depth, larger = nearer, on one scale for a whole clip (step 3)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ def to_inverse(raw: np.ndarray, kind: DepthKind) -> np.ndarray:
     """Turns an estimator's numbers into unnormalised inverse depth, larger = nearer.
 
     Args:
-        raw: float [...] in the kind's unit: ``disparity_rel`` (any scale, larger = nearer), ``depth_m`` (metres) or
-            ``depth_rel`` (any scale, 0 = near).
+        raw: float [...] in the kind's unit: ``disparity_rel`` (any scale, larger = nearer), ``depth_m``
+            (metres) or ``depth_rel`` (any scale, 0 = near).
         kind: what the numbers are.
 
     Returns:
-        float32 of the same shape: the disparity itself, 1 / max(metres, 1e-3), or minus the relative depth (which is only
-        affine in depth, so no division is justified). NaN stays NaN.
+        float32 of the same shape: the disparity itself, 1 / max(metres, 1e-3), or minus the relative depth
+        (which is only affine in depth, so no division is justified). NaN stays NaN.
     """
     raw = np.asarray(raw, dtype=np.float32)
     if kind == "depth_m":
@@ -46,7 +46,7 @@ class Calibration:
     hi: float
 
     def normalise(self, raw: np.ndarray) -> np.ndarray:
-        """Raw estimates [...] to ``inv_depth`` float32 [...]: 0..1 in the clip's robust range, not clipped beyond it."""
+        """Raw estimates [...] to ``inv_depth`` float32 [...]: 0..1 in the clip's robust range, unclipped."""
         return self.normalise_inverse(to_inverse(raw, self.kind))
 
     def normalise_inverse(self, raw_inverse: np.ndarray | float) -> np.ndarray:
@@ -60,7 +60,7 @@ class Calibration:
         return self.lo + np.asarray(inv_depth, dtype=np.float64) * (self.hi - self.lo)
 
     def metres(self, inv_depth: np.ndarray | float) -> np.ndarray:
-        """``inv_depth`` [...] to metres, float64 [...]; at and behind the horizon (inverse depth <= 0) it is inf.
+        """``inv_depth`` [...] to metres, float64 [...]; inf at and behind the horizon (inverse depth <= 0).
 
         Raises:
             ValueError: the kind is not metric.
@@ -72,13 +72,13 @@ class Calibration:
 
 
 def calibrate(raw: Sequence[np.ndarray], *, estimator: str, kind: DepthKind) -> Calibration:
-    """Fixes a clip's scale once, from frames sampled over it: the robust 2 %..98 % range of all their pixels together.
+    """Fixes a clip's scale once: the robust 2 %..98 % range of all pixels of frames sampled over it.
 
     One range for the clip instead of one a frame is what keeps video from flickering (Depth-Anything-V2#85).
 
     Args:
-        raw: float [H,W] maps in the kind's unit, as the estimator gave them; pixels that are not finite are left out. Maps
-            of different sizes are legal.
+        raw: float [H,W] maps in the kind's unit, as the estimator gave them; pixels that are not finite are
+            left out. Maps of different sizes are legal.
         estimator: name of the model.
         kind: what its numbers are.
 

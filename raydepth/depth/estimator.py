@@ -1,4 +1,4 @@
-"""What every source of depth looks like to the rest of raydepth, and the one place that turns the job's words into one (step 3)."""
+"""The protocol that every source of depth follows, and the loader of the one that the job names (step 3)."""
 
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -23,8 +23,8 @@ class DepthEstimator(Protocol):
     def __call__(self, batch: Batch) -> np.ndarray:
         """Raw maps float32 [N,H,W] in the kind's unit at the batch's working size.
 
-        Error rows are run like the others (their pixels are zeros), so a frame's map does not depend on its neighbours'
-        fate. A row that has no map is all NaN.
+        Error rows are run like the others (their pixels are zeros), so a frame's map does not depend on its
+        neighbours' fate. A row that has no map is all NaN.
         """
 
 
@@ -37,12 +37,15 @@ class Explains(Protocol):
 
 
 def load_depth(depth: Depth, *, device: str = "cpu", dtype: str = "float32") -> DepthEstimator:
-    """Loads what ``depth.model`` names: ``builtin``, a hub id, a local directory, an ``.onnx`` file or ``files:PATTERN``.
+    """Loads what ``depth.model`` names.
+
+    That is ``builtin``, a hub id, a local directory, an ``.onnx`` file or ``files:PATTERN``.
 
     Args:
         depth: the job's section.
         device: ``cpu``, ``cuda`` or ``cuda:1``; depth files ignore it.
-        dtype: ``float32``, ``float16`` or ``bfloat16``, what a checkpoint's network runs in; maps are float32 always.
+        dtype: ``float32``, ``float16`` or ``bfloat16``, what a checkpoint's network runs in; maps are
+            float32 always.
 
     Raises:
         JobError: the model is not there, cannot be read, or is not one that raydepth knows how to ask.

@@ -1,4 +1,4 @@
-"""Depth from files beside the input: sensor readings as a source of layers, or ground truth to measure against (step 3)."""
+"""Depth from files beside the input: sensor readings to cut layers by, or ground truth (step 3)."""
 
 import string
 from pathlib import Path
@@ -17,8 +17,8 @@ def read_depth(path: str, scale: float) -> np.ndarray:
     """Reads one depth map.
 
     Args:
-        path: a 16-bit PNG or TIFF (integer units, 0 = no reading) or a ``.npy`` array [H,W] (float metres, or integer
-            units as in the pictures).
+        path: a 16-bit PNG or TIFF (integer units, 0 = no reading) or a ``.npy`` array [H,W] (float metres, or
+            integer units as in the pictures).
         scale: metres per integer unit.
 
     Returns:
@@ -36,7 +36,7 @@ def read_depth(path: str, scale: float) -> np.ndarray:
         depth = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
         if depth is None or depth.dtype == np.uint8:
             raise ValueError(
-                f"{path}: expected a 16-bit or float picture, got {'no picture' if depth is None else '8 bits'}"
+                f"{path}: expected 16-bit or float numbers, got {'no picture' if depth is None else '8 bits'}"
             )
     if depth.ndim != 2 or depth.dtype.kind not in "uif":
         raise ValueError(f"{path}: expected numbers [H,W], got {depth.dtype} {list(depth.shape)}")
@@ -46,7 +46,7 @@ def read_depth(path: str, scale: float) -> np.ndarray:
 
 
 def fill_nearest(depth: np.ndarray) -> np.ndarray:
-    """Gives every NaN of a map float32 [H,W] the value of its nearest reading; a map without any reading stays NaN."""
+    """Gives every NaN of a map float32 [H,W] the value of its nearest reading; without any, it stays NaN."""
     missing = np.isnan(depth)
     if not missing.any() or missing.all():
         return depth
@@ -61,9 +61,9 @@ def fill_nearest(depth: np.ndarray) -> np.ndarray:
 class DepthFiles:
     """Depth files found by a pattern, as an estimator or as ground truth.
 
-    The pattern may hold ``{parent}`` (the folder that the source lies in), ``{stem}`` (its name without ending),
-    ``{frame_index}``, ``{pts}`` and ``{image}`` (the picture's name without ending; only where the source is a folder of
-    pictures), each with a format as in ``{frame_index:06d}``.
+    The pattern may hold ``{parent}`` (the folder that the source lies in), ``{stem}`` (its name without
+    ending), ``{frame_index}``, ``{pts}`` and ``{image}`` (the picture's name without ending; only where the
+    source is a folder of pictures), each with a format as in ``{frame_index:06d}``.
 
     Attributes:
         name: ``files:`` and the pattern.
@@ -82,8 +82,8 @@ class DepthFiles:
             pattern: as above, ending in .png, .tif, .tiff or .npy.
             kind: what the numbers are.
             scale: metres per unit of integer files.
-            fill: give pixels without a reading that of the nearest pixel (an estimator needs whole maps), or keep
-                them NaN (ground truth must not be invented).
+            fill: give pixels without a reading that of the nearest pixel (an estimator needs whole maps),
+                or keep them NaN (ground truth must not be invented).
 
         Raises:
             JobError: the pattern is malformed or has another ending.
@@ -117,7 +117,7 @@ class DepthFiles:
     def __call__(self, batch: Batch) -> np.ndarray:
         """What the files say, float32 [N,H,W] at the working size (nearest pixel).
 
-        NaN where there is no reading, or with ``fill`` only where a frame has none at all or no readable file.
+        NaN where there is no reading; with ``fill`` only where a frame has none at all, or no readable file.
         """
         count, height, width = batch["rgb"].shape[:3]
         maps = np.full((count, height, width), np.nan, np.float32)

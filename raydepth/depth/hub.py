@@ -1,10 +1,13 @@
 """Depth from a transformers checkpoint: a hub id, a local directory or the built-in model (step 3)."""
 
 import json
+from pathlib import Path
 from typing import Any, get_args
 
+import huggingface_hub
 import numpy as np
 import torch
+from huggingface_hub.errors import EntryNotFoundError
 
 from raydepth.columns import Batch
 from raydepth.depth.preprocess import read_preprocessing
@@ -17,8 +20,9 @@ _UNUSED = "fusion_stage.layers.0.residual_layer1"
 class HubDepth:
     """An ``AutoModelForDepthEstimation`` with our own preprocessing on the device.
 
-    DPT / MiDaS and Depth Anything give disparity; ZoeDepth, Depth Pro, GLPN, Depth Anything's metric checkpoints and the
-    DINOv2-based DPTs (trained on metres) give metres. ``raydepth_kind`` in the checkpoint's config.json overrides that.
+    DPT / MiDaS and Depth Anything give disparity; ZoeDepth, Depth Pro, GLPN, Depth Anything's metric
+    checkpoints and the DINOv2-based DPTs (trained on metres) give metres. ``raydepth_kind`` in the
+    checkpoint's config.json overrides that.
 
     Attributes:
         name: the model as the job names it.
@@ -57,12 +61,14 @@ class HubDepth:
         config = self.model.config
         self.kind: DepthKind = kind or _kind(config, self.name)
         self.preprocessing = read_preprocessing(file, config.model_type)
+        if input_size is not None and config.model_type == "depth_pro":
+            raise JobError(f"depth.input_size: {self.name} is a Depth Pro, which sees one size: leave it out")
         if input_size is not None:
             patch = getattr(getattr(config, "backbone_config", None) or config, "patch_size", None) or 32
             self.preprocessing = self.preprocessing.with_short_side(
                 input_size, patch if isinstance(patch, int) else 32
             )
-        # ZoeDepth with several heads lets the frames of a batch vote on one: alone, a frame's depth is its own.
+        # ZoeDepth with several heads lets a batch vote on one: alone, a frame's depth is its own.
         self.one_by_one = len(getattr(config, "bin_configurations", None) or ()) > 1
         self.repeated: tuple[int, ...] = ()
 
@@ -90,8 +96,9 @@ class HubDepth:
         ]
         maps = torch.cat([output.predicted_depth.float() for output in outputs])
         if self.model.config.model_type == "depth_pro":
-            # The network gives canonical inverse depth; 1 / metres = that * width / focal length, and the field of view
-            # says what focal length is, whatever the width (Depth Pro, section 3.1). Without that head: as if it were 1.
+            # The network gives canonical inverse depth; 1 / metres = that * width / focal length, and the
+            # field of view says what focal length is, whatever the width (Depth Pro, section 3.1).
+            # Without that head: as if it were 1.
             if outputs[0].field_of_view is not None:
                 fov = torch.cat([output.field_of_view.float().reshape(-1) for output in outputs])
                 maps = maps * (2 * torch.tan(torch.deg2rad(fov) / 2)).view(-1, 1, 1)
@@ -104,7 +111,8 @@ def _kind(config: Any, name: str) -> DepthKind:
     if stated is not None:
         if stated not in get_args(DepthKind):
             raise JobError(
-                f"{name}: raydepth_kind in its config.json is {stated!r}; allowed: {', '.join(get_args(DepthKind))}"
+                f"{name}: raydepth_kind in its config.json is {stated!r}; "
+                f"allowed: {', '.join(get_args(DepthKind))}"
             )
         return stated
     if config.model_type == "depth_anything":
@@ -115,18 +123,18 @@ def _kind(config: Any, name: str) -> DepthKind:
     if config.model_type in ("zoedepth", "depth_pro", "glpn"):
         return "depth_m"
     raise JobError(
-        f"depth.model: {name} is a {config.model_type} network; whether it gives metres, relative depth or disparity is "
-        f"not known here: set depth.kind to {', '.join(get_args(DepthKind))}"
+        f"depth.model: {name} is a {config.model_type} network; whether it gives metres, relative depth or "
+        f"disparity is not known here: set depth.kind to {', '.join(get_args(DepthKind))}"
     )
 
 
 def _load(where: str, name: str, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
     """The network and its parsed preprocessor file; what is cached is not asked of the hub again."""
     from transformers import AutoModelForDepthEstimation
-    from transformers.utils import cached_file
 
     for local in (True, False):
         try:
+            file = _preprocessor_file(where, local)
             model, loaded = AutoModelForDepthEstimation.from_pretrained(
                 where,
                 dtype=dtype,
@@ -135,34 +143,36 @@ def _load(where: str, name: str, dtype: torch.dtype) -> tuple[Any, dict[str, Any
                 output_loading_info=True,
                 trust_remote_code=False,
             )
-            path = cached_file(
-                where,
-                "preprocessor_config.json",
-                local_files_only=local,
-                _raise_exceptions_for_missing_entries=False,
-            )
             break
-        except (OSError, ValueError, ImportError) as error:
-            # Not cached is an OSError; a directory or a wrong class will not get better from the hub.
-            if (
-                local
-                and isinstance(error, OSError)
-                and name != "builtin"
-                and not where.startswith(("/", "."))
-            ):
+        except Exception as error:  # a checkpoint can be wrong in many ways, each with a class of its own
+            # Not cached is an OSError; a directory will not get better from the hub.
+            if local and isinstance(error, OSError) and not Path(where).is_dir():
                 continue
             raise JobError(
-                f"depth.model: {name} cannot be loaded as a depth estimation checkpoint with safetensors weights "
-                f"({type(error).__name__}: {' '.join(str(error).split())}). Without a connection, name a local directory "
-                "that holds config.json, preprocessor_config.json and model.safetensors"
+                f"depth.model: {name} cannot be loaded as a depth estimation checkpoint with safetensors "
+                f"weights ({type(error).__name__}: {' '.join(str(error).split())}). Without a connection, "
+                "name a local directory that holds config.json, preprocessor_config.json "
+                "and model.safetensors"
             ) from error
     missing = sorted(key for key in loaded["missing_keys"] if _UNUSED not in key)
     if missing:
         raise JobError(
-            f"depth.model: {name} lacks {len(missing)} of its weights ({', '.join(missing[:3])}...), so its depth would be "
-            "noise; expected a checkpoint that was saved with its depth head"
+            f"depth.model: {name} lacks {len(missing)} of its weights ({', '.join(missing[:3])}...), so its "
+            "depth would be noise; expected a checkpoint that was saved with its depth head"
         )
-    if path is None:
-        return model, {}
-    with open(path, encoding="utf-8") as file:
-        return model, json.load(file)
+    return model, file
+
+
+def _preprocessor_file(where: str, local: bool) -> dict[str, Any]:
+    """The parsed file; empty where a checkpoint has none, OSError where it is not in the cache."""
+    name = "preprocessor_config.json"
+    if Path(where).is_dir():
+        path = Path(where) / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    try:
+        path = Path(huggingface_hub.hf_hub_download(where, name, local_files_only=local))
+    except EntryNotFoundError:
+        if local:
+            raise
+        return {}
+    return json.loads(path.read_text(encoding="utf-8"))

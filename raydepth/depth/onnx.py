@@ -13,6 +13,9 @@ from raydepth.depth.files import fill_nearest
 from raydepth.depth.preprocess import read_preprocessing
 from raydepth.job import DepthKind, JobError
 
+_CREDIBLE_M = 0.1
+"""Metres nearer than this are a network's failure, not a distance."""
+
 
 def open_session(path: str, field: str, *, device: str = "cpu", threads: int = 2) -> Any:
     """Opens an ``onnxruntime.InferenceSession``.
@@ -56,11 +59,12 @@ def signature(values: Any) -> str:
 
 
 class OnnxDepth:
-    """A network with one picture input [N,3,H,W] or [N,1,H,W] and a map as first output, [N,1,h,w] or [N,h,w].
+    """A network with one picture input [N,3,H,W] or [N,1,H,W] and a map as first output, [N,1,h,w] or
+    [N,h,w].
 
-    Sizes may be fixed (the picture is resized to them and the map back) or dynamic (the working size, rounded to what
-    the network accepts). The input is float32 RGB 0..1, or luma for one channel; a ``preprocessor_config.json`` beside
-    the file, in transformers' format, says otherwise.
+    Sizes may be fixed (the picture is resized to them and the map back) or dynamic (the working size,
+    rounded to what the network accepts). The input is float32 RGB 0..1, or luma for one channel; a
+    ``preprocessor_config.json`` beside the file, in transformers' format, says otherwise.
 
     Attributes:
         name: path of the file.
@@ -76,7 +80,8 @@ class OnnxDepth:
         device: str = "cpu",
         threads: int = 2,
     ) -> None:
-        """Opens the file and runs it once on an empty picture, so that a wrong model is refused before the run.
+        """Opens the file and runs it once on an empty picture, so that a wrong model is refused before the
+        run.
 
         Raises:
             JobError: as ``open_session``, or the inputs, outputs or sizes are not those above.
@@ -101,7 +106,8 @@ class OnnxDepth:
         self.preprocessing = read_preprocessing(json.loads(beside.read_text()) if beside.is_file() else {})
         if fixed and input_size not in (None, min(fixed)):
             raise JobError(
-                f"depth.input_size: got {input_size}, but {path} has the fixed input {fixed[0]}x{fixed[1]}: leave it out"
+                f"depth.input_size: got {input_size}, but {path} has the fixed input {fixed[0]}x{fixed[1]}: "
+                "leave it out"
             )
         if fixed:
             self.preprocessing = replace(
@@ -130,9 +136,11 @@ class OnnxDepth:
             pixels = (pixels * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
         maps = self._run(pixels.numpy())
         if self.kind == "depth_m":
-            # No thing is at 0 m: FastDepth's last unit is dead there (bright skies), and as nearest of all it would swap the
-            # layers. The nearest pixel with a depth speaks for it.
-            maps = np.stack([fill_nearest(np.where(depth > 0, depth, np.float32(np.nan))) for depth in maps])
+            # FastDepth's last unit is dead in bright skies: it answers 0 m, which as the nearest of all
+            # would swap the layers. The nearest credible pixel speaks for such a patch.
+            maps = np.stack(
+                [fill_nearest(np.where(depth >= _CREDIBLE_M, depth, np.float32(np.nan))) for depth in maps]
+            )
         return self.preprocessing.undo(torch.from_numpy(maps), *rgb.shape[1:3]).numpy()
 
     def _run(self, pixels: np.ndarray) -> np.ndarray:
@@ -149,5 +157,6 @@ class OnnxDepth:
         except Exception as error:  # onnxruntime's errors share no base class but Exception
             raise JobError(
                 f"depth.model: {self.name}: expected a map [N,1,h,w] or [N,h,w] as first output, got "
-                f"{signature(self.session.get_outputs())}; a picture of {height}x{width} gave {' '.join(str(error).split())}"
+                f"{signature(self.session.get_outputs())}; a picture of {height}x{width} gave "
+                f"{' '.join(str(error).split())}"
             ) from error

@@ -18,17 +18,17 @@ class DepthStage:
 
         Args:
             estimator: the source of depth.
-            calibrations: by video id; a clip that is missing here had no frame to fix a scale from, and its frames become
-                error rows of type ``NotCalibrated``.
+            calibrations: by video id; a clip that is missing here had no frame to fix a scale from, and its
+                frames become error rows of type ``NotCalibrated``.
         """
         self.estimator, self.calibrations = estimator, calibrations
 
     def __call__(self, batch: Batch) -> Batch:
-        """Adds ``inv_depth`` float32 [N,H,W] (zeros in error rows), ``depth_lo``, ``depth_hi`` float64 [N] (NaN where the
-        clip has no scale) and ``seconds_depth`` float32 [N].
+        """Adds ``inv_depth`` float32 [N,H,W] (zeros in error rows), ``depth_lo``, ``depth_hi`` float64 [N]
+        (NaN where the clip has no scale) and ``seconds_depth`` float32 [N].
 
-        The batch given is left as it was. Error types: ``NonFiniteDepth``, ``NotCalibrated``, and what the estimator's own
-        ``explain`` says (``MissingDepthFile`` ...).
+        The batch given is left as it was. Error types: ``NonFiniteDepth``, ``NotCalibrated``, and what the
+        estimator's own ``explain`` says (``MissingDepthFile`` ...).
         """
         started = time.perf_counter()
         count = len(batch["frame_id"])

@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
+import transformers
+from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers.models.dpt.image_processing_pil_dpt import DPTImageProcessorPil
 
 from raydepth.depth.estimator import load_depth
@@ -103,7 +106,7 @@ def test_disparity_is_the_networks_own_answer_resized(folders):
 
 
 def test_depth_pro_gives_metres_from_its_field_of_view(folders):
-    """As transformers' post_process_depth_estimation: 1 / (canonical inverse depth * width / focal length)."""
+    """As transformers' post-processing: 1 / (canonical inverse depth * width / focal length)."""
     rgb = frames(2, 60, 100)
     estimator = load_depth(Depth(model=folders["depth_pro"]))
     pixels = estimator.preprocessing.apply(torch.from_numpy(rgb))
@@ -171,6 +174,28 @@ def test_input_size_sets_what_the_network_sees(folders):
     assert seen == [(1, 3, 42, 70)]
 
 
+def test_depth_pro_has_one_input_size(folders):
+    with pytest.raises(JobError, match=r"depth.input_size: .* is a Depth Pro"):
+        load_depth(Depth(model=folders["depth_pro"], input_size=256))
+
+
+def test_a_hub_id_in_the_cache_needs_no_connection(folders, monkeypatch):
+    """The id is looked up in the cache only; the preprocessor file comes from there too."""
+    asked, real = [], transformers.AutoModelForDepthEstimation.from_pretrained
+
+    def cached(name, *, local_files_only, **more):
+        asked.append((name, local_files_only))
+        return real(folders["glpn"], local_files_only=True, **more)
+
+    monkeypatch.setattr(
+        huggingface_hub, "hf_hub_download", lambda name, file, **_: f"{folders['glpn']}/{file}"
+    )
+    monkeypatch.setattr(transformers.AutoModelForDepthEstimation, "from_pretrained", cached)
+    estimator = load_depth(Depth(model="someone/glpn"))
+    assert asked == [("someone/glpn", True)] and estimator.name == "someone/glpn"
+    assert estimator.preprocessing.multiple_of == 32
+
+
 def test_a_checkpoint_without_its_head_is_refused(tmp_path):
     from safetensors.torch import load_file, save_file
 
@@ -201,6 +226,9 @@ def test_only_safetensors_is_read(tmp_path):
     weights.unlink()
     with pytest.raises(JobError, match="safetensors"):
         load_depth(Depth(model=str(folder)))
+    weights.write_bytes(b"torn")
+    with pytest.raises(JobError, match="cannot be loaded"):
+        load_depth(Depth(model=str(folder)))
 
 
 def test_what_is_not_a_depth_model_is_refused_with_words(tmp_path):
@@ -215,15 +243,18 @@ def test_what_is_not_a_depth_model_is_refused_with_words(tmp_path):
 
 
 def test_a_hub_id_that_cannot_be_had_says_so(monkeypatch):
-    import transformers
-
     asked = []
 
     def refuse(name, *, local_files_only, **_):
         asked.append(local_files_only)
         raise OSError("We couldn't connect to 'https://huggingface.co'")
 
+    def absent(name, file, *, local_files_only):
+        asked.append(local_files_only)
+        raise LocalEntryNotFoundError(f"no {file} in the cache")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", absent)
     monkeypatch.setattr(transformers.AutoModelForDepthEstimation, "from_pretrained", refuse)
     with pytest.raises(JobError, match=r"Intel/dpt-large cannot .*couldn't connect.* name a local directory"):
         load_depth(Depth(model="Intel/dpt-large"))
-    assert asked == [True, False]
+    assert asked == [True, False, False], "the cache is asked first"

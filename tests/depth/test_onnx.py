@@ -1,4 +1,4 @@
-"""FastDepth equals its authors' prediction; any picture -> map signature works; others are refused with words."""
+"""FastDepth equals its authors' prediction; every picture -> map signature works, others are refused."""
 
 import json
 import sys

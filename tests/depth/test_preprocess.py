@@ -16,7 +16,7 @@ PROCESSORS = {
     "zoedepth": ZoeDepthImageProcessorPil,
     "glpn": GLPNImageProcessorPil,
 }
-# PIL rounds to whole grey levels after each of its two passes: one level and a half over the std (0.225 at least).
+# PIL rounds to whole grey levels after each of its two passes: one level and a half, over the std.
 # ZoeDepth and GLPN at their own size do not go through PIL's resize.
 TOLERANCE = {"dpt": 1.5 / 255 / 0.5, "depth_anything": 1.5 / 255 / 0.224, "zoedepth": 1e-5, "glpn": 1.5 / 255}
 

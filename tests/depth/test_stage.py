@@ -1,4 +1,4 @@
-"""The stage: clip scale, error rows that leave their neighbours alone, and a batch that is left as it came."""
+"""The stage: a clip's scale, errors that leave their neighbours alone, a batch left as it came."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Small random checkpoints of the real classes, and ONNX files written by hand, for the tests of depth and fillers."""
+"""Small random checkpoints of the real classes, and ONNX files written by hand."""
 
 import json
 import struct
@@ -28,7 +28,7 @@ _NECK = {"neck_hidden_sizes": [8, 8, 8, 8], "fusion_hidden_size": 8}
 
 
 def network(name: str) -> torch.nn.Module:
-    """A random network; names as in PREPROCESSORS, and ``zoedepth-two-heads``, ``metric-anything``, ``dpt-dinov2``."""
+    """A random network; as in PREPROCESSORS, or zoedepth-two-heads, metric-anything, dpt-dinov2."""
     model = _untrained(name)
     generator = torch.Generator().manual_seed(7)
     for weight in model.parameters():  # the classes' own start is so small that maps come out flat
@@ -180,7 +180,7 @@ def batch(rgb: np.ndarray, **columns: Any) -> dict[str, np.ndarray]:
     }
 
 
-# ONNX is protobuf: (field number, wire type) keys, varints, and length-delimited messages. Enough to write one-node models.
+# ONNX is protobuf: (number, wire type) keys, varints, length-delimited messages. Enough for small models.
 
 
 def _varint(value: int) -> bytes:
@@ -212,7 +212,7 @@ def onnx_model(
     element: int = 1,
     constants: dict[str, float] | None = None,
 ) -> str:
-    """Writes a model of nodes (operator, inputs, output, integer attributes); element 1 = float, 2 = uint8."""
+    """Writes a model of nodes (operator, inputs, output, attributes); element 1 = float, 2 = uint8."""
     graph = b""
     for operator, given, result, attributes in nodes:
         node = b"".join(_field(1, name) for name in given) + _field(2, result) + _field(4, operator)

@@ -1,0 +1,70 @@
+"""Steps 4 and 5 as a plain callable on a column batch: masks, filled holes, the far side's depth."""
+
+import time
+from collections.abc import Mapping
+
+import numpy as np
+
+from raydepth.columns import Batch, ok_rows
+from raydepth.deglad.fill import Filler, far_depth, fill_hole
+from raydepth.deglad.layers import alpha_masks, filter_edges
+from raydepth.job import Layers
+
+EMPTY = "empty near layer"
+FULL = "full near layer: nothing behind it is visible"
+
+
+class LayerStage:
+    """Cuts every frame of a clip at the clip's planes; a frame's layers depend on nothing but the frame."""
+
+    def __init__(self, layers: Layers, thresholds: Mapping[str, tuple[float, ...]], filler: Filler) -> None:
+        """Keeps the settings.
+
+        Args:
+            layers: the job's section.
+            thresholds: by video id, the planes that ``resolve_planes`` gave, nearest first.
+            filler: for what the near layers hide.
+        """
+        self.layers, self.thresholds, self.filler = layers, thresholds, filler
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Adds the layer columns; zeros in error rows. The batch given is left as it was.
+
+        Adds ``threshold`` float32 [N,K], ``alphas`` float32 [N,K+1,H,W] (near first, sum 1), ``near``
+        float32 [N,H,W] (all but the far alpha), ``hole`` bool [N,H,W], ``background`` uint8 [N,H,W,3],
+        ``far_inv_depth`` float32 [N,H,W], ``seconds_layers`` and ``seconds_fill`` float32 [N]; ``note``
+        says where a near layer was empty or full.
+        """
+        rgb, inv_depth = batch["rgb"], batch["inv_depth"]
+        count = len(rgb)
+        # A clip without planes has error rows only (it had no frame to fix a scale from).
+        planes = self.thresholds.get(str(batch["video"][0]), (float("nan"),))
+        alphas = np.zeros((count, len(planes) + 1, *rgb.shape[1:3]), np.float32)
+        near, hole = np.zeros_like(inv_depth), np.zeros(inv_depth.shape, bool)
+        background, far_inv_depth = np.zeros_like(rgb), np.zeros_like(inv_depth)
+        note = batch["note"].copy()
+        seconds_layers, seconds_fill = np.zeros(count, np.float32), np.zeros(count, np.float32)
+        for row in ok_rows(batch):
+            started = time.perf_counter()
+            depth = filter_edges(inv_depth[row]) if self.layers.edge_filter else inv_depth[row]
+            alphas[row] = alpha_masks(
+                depth, planes, feather=self.layers.feather, min_area=self.layers.min_area
+            )
+            near[row] = 1 - alphas[row, -1]
+            cut = time.perf_counter()
+            background[row], hole[row] = fill_hole(self.filler, rgb[row], near[row], self.layers.fill.dilate)
+            far_inv_depth[row] = far_depth(depth, hole[row], planes[-1])
+            if not hole[row].any() or hole[row].all():
+                note[row] = "; ".join(filter(None, (note[row], FULL if hole[row].any() else EMPTY)))
+            seconds_layers[row], seconds_fill[row] = cut - started, time.perf_counter() - cut
+        return batch | {
+            "threshold": np.tile(np.array(planes, np.float32), (count, 1)),
+            "alphas": alphas,
+            "near": near,
+            "hole": hole,
+            "background": background,
+            "far_inv_depth": far_inv_depth,
+            "note": note,
+            "seconds_layers": seconds_layers,
+            "seconds_fill": seconds_fill,
+        }

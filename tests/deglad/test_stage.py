@@ -1,0 +1,83 @@
+"""The stage: its columns, notes, error rows, and frames that don't depend on their batch."""
+
+import numpy as np
+import pytest
+
+from raydepth.deglad.fill import load_filler
+from raydepth.deglad.layers import decompose
+from raydepth.deglad.stage import LayerStage
+from raydepth.job import Layers
+from tests.deglad.test_layers import scene
+from tests.depth.tiny import batch, frames
+
+
+def stage(planes=(0.7, 0.4), **layers) -> LayerStage:
+    settings = Layers(**layers)
+    return LayerStage(settings, {"v": planes}, load_filler(settings.fill))
+
+
+@pytest.fixture
+def columns():
+    return batch(frames(3, 40, 56), inv_depth=np.stack([scene(seed) for seed in range(3)]))
+
+
+@pytest.mark.parametrize("feather", [0.0, 0.2])
+def test_columns(columns, feather):
+    out = stage(feather=feather)(columns)
+    assert out["alphas"].shape == (3, 3, 40, 56) and out["alphas"].dtype == np.float32
+    assert np.array_equal(out["near"], 1 - out["alphas"][:, -1])
+    assert out["threshold"].dtype == np.float32 and np.allclose(out["threshold"], [[0.7, 0.4]] * 3)
+    assert out["hole"].dtype == bool and (out["hole"] >= (out["near"] > 0)).all()
+    assert np.array_equal(out["background"][~out["hole"]], columns["rgb"][~out["hole"]])
+    assert (out["far_inv_depth"] < np.float32(0.4)).all()
+    assert out["seconds_layers"].dtype == out["seconds_fill"].dtype == np.float32
+    assert (out["seconds_layers"] > 0).all() and (out["seconds_fill"] > 0).all()
+    assert np.array_equal(decompose(out).flatten(), columns["rgb"])
+    assert "alphas" not in columns, "the batch given is left as it was"
+
+
+def test_a_frame_does_not_depend_on_its_batch(columns):
+    whole = stage()(columns)
+    for row in range(3):
+        alone = stage()({name: column[row : row + 1] for name, column in columns.items()})
+        for name in ("alphas", "near", "hole", "background", "far_inv_depth", "note"):
+            assert np.array_equal(alone[name][0], whole[name][row]), name
+
+
+def test_empty_and_full_near_layers_are_noted(columns):
+    columns["inv_depth"][0], columns["inv_depth"][1] = 0.1, 0.9
+    columns["note"][0] = "depth repeated in float32"
+    out = stage(planes=(0.4,))(columns)
+    assert list(out["note"]) == [
+        "depth repeated in float32; empty near layer", "full near layer: nothing behind it is visible", "",
+    ]  # fmt: skip
+    assert not out["hole"][0].any() and out["hole"][1].all()
+    assert np.array_equal(out["background"][:2], columns["rgb"][:2])
+    assert np.isfinite(out["far_inv_depth"]).all() and (out["far_inv_depth"] < np.float32(0.4)).all()
+    assert np.array_equal(decompose(out).flatten(), columns["rgb"])
+    assert list(columns["note"]) == ["depth repeated in float32", "", ""]
+
+
+def test_error_rows_are_zeros_and_cost_nothing(columns):
+    columns["status"][1] = "error"
+    for column in columns.values():
+        column.setflags(write=False)
+    out = stage()(columns)
+    for name in ("alphas", "near", "hole", "background", "far_inv_depth", "seconds_fill"):
+        assert not out[name][1].any(), name
+        assert out[name][[0, 2]].any(), name
+
+
+def test_a_clip_without_planes_has_error_rows_only(columns):
+    columns["status"][:] = "error"
+    out = LayerStage(Layers(), {}, load_filler(Layers().fill))(columns)
+    assert out["alphas"].shape == (3, 2, 40, 56) and np.isnan(out["threshold"]).all()
+
+
+def test_the_edge_filter_can_be_switched_off(columns):
+    columns["inv_depth"][:] = np.linspace(0, 1, 56, dtype=np.float32) ** 8
+    filtered, plain = (
+        stage(planes=(0.5,), edge_filter=value, min_area=0)(columns)["near"] for value in (True, False)
+    )
+    assert np.array_equal(plain, (columns["inv_depth"] >= 0.5).astype(np.float32))
+    assert not np.array_equal(plain, filtered)
