@@ -80,7 +80,7 @@ def test_damage_shifts_nothing(folder: Path, name: str, packet: int) -> None:
 def test_a_concealed_picture_is_an_error(folder: Path) -> None:
     found = decoded(probe(str(flip(clip_of(folder, "mpeg4.avi"), 20))))
     assert [f.frame_index for f in found if f.rgb is None] == [20]
-    assert "marks the picture as damaged" in found[20].error_message
+    assert "marks it as damaged" in found[20].error_message
 
 
 def test_a_lost_keyframe_is_survived_from_the_one_before(folder: Path) -> None:

@@ -119,7 +119,7 @@ def test_segments_are_reached_by_seeking(folder: Path, monkeypatch: pytest.Monke
         opened.append(path)
         return open_container(path)
 
-    monkeypatch.setattr("raydepth.frames.decode.open_container", count_and_open)
+    monkeypatch.setattr("raydepth.frames.reader.open_container", count_and_open)
     segments = plan_segments(probe(str(clip_of(folder, name))), size=None, min_frames=10)
     for segment in segments[2:]:
         assert all(frame.rgb is not None for frame in decode(segment))

@@ -1,0 +1,170 @@
+"""Reads wanted frames of a video file: seeks, decodes, converts; decode.py makes frames and errors of what comes and what doesn't."""
+
+from collections.abc import Iterator
+from itertools import chain, count
+from typing import cast
+
+import av
+import av.container
+import numpy as np
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+
+from raydepth.frames.container import open_container, prepare
+from raydepth.frames.segments import Segment
+from raydepth.frames.sources import SourceError
+
+
+class Reader:
+    """An open video file with its decoder, and what went wrong in it; close() it.
+
+    Its methods raise SourceError where the file can't be opened any more, and nothing for bad content.
+    """
+
+    def __init__(self, segment: Segment, threads: int) -> None:
+        self._segment = segment
+        self._threads = threads
+        self._keys = segment.pts if segment.packets is None else segment.packets
+        self._rows = {int(key): row for row, key in enumerate(self._keys)}
+        self._refused: dict[int, str] = {}  # row -> what FFmpeg said of its packet
+        self._stopped = ""  # why reading the file ended early
+        self._missed = False  # whether the last seek failed or went too far
+        self._container: av.container.InputContainer | None = None
+
+    def close(self) -> None:
+        if self._container is not None:
+            self._container.close()
+
+    def pictures(self, start: int, stop: int) -> Iterator[tuple[int, VideoFrame]]:
+        """Rows in [start, stop) with their decoded pictures, in display order; rows that don't come are left out.
+
+        A keyframe from which the first wanted frame can't be decoded (the seek went past it, it is damaged, or it only
+        begins a gradual refresh) is given up for an earlier one, so that the result is that of decoding straight through.
+        """
+        segment, first = self._segment, int(self._keys[start])
+        nearest = int(np.searchsorted(segment.seek_pts, segment.pts[start], "right")) - 1
+        points = [
+            int(segment.seek_pts[nearest - back]) if segment.seek_index[nearest - back] else None  # None: the file's start
+            for back in (0, 1, 4)
+            if nearest >= back
+        ]
+        for point in points or [None]:
+            decoded = self._decode(point, first)
+            head = next(decoded, None)
+            if point is None or (head is not None and head[0] <= first):
+                break
+        else:
+            if self._missed:  # the container can't seek
+                decoded = self._decode(None, first)
+                head = next(decoded, None)
+        expected = start
+        for key, picture in chain([] if head is None else [head], decoded):
+            row = self._rows.get(key)
+            if row is not None and expected <= row < stop:
+                expected = row + 1
+                yield row, picture
+            if expected == stop or (segment.packets is None and key > self._keys[stop - 1]):
+                return
+
+    def reason(self, row: int) -> str:
+        """Why a row has no picture, as far as is known."""
+        return self._refused.get(row) or self._stopped or "the decoder gave none for it"
+
+    def _decode(self, seek_pts: int | None, first_pts: int) -> Iterator[tuple[int, VideoFrame]]:
+        """Decodes from a keyframe (None: from the start of the file) to the end; pts or packet, and picture, of each frame.
+
+        Gives nothing where FFmpeg can't seek, or where the keyframe that comes next lies behind the first wanted frame: .ts is
+        sought by decoding times, which lands some packets behind the keyframe, so that the next try finds it.
+        """
+        if seek_pts is None or self._container is None:
+            self._open()
+        assert self._container is not None
+        self._missed = False
+        if seek_pts is not None:
+            try:
+                self._container.seek(seek_pts, stream=self._stream)
+            except av.FFmpegError:
+                self._missed = True
+                return
+        started = seek_pts is None
+        packets = self._container.demux(self._stream)
+        for number in count():
+            try:
+                packet = next(packet for packet in packets if packet.size)
+            except StopIteration:
+                break
+            except av.FFmpegError as error:
+                self._stopped = f"reading the file stopped: {error.strerror}"
+                break
+            if not started:
+                if not packet.is_keyframe:
+                    continue
+                if packet.pts is None or packet.pts > first_pts:
+                    self._missed = True
+                    return
+                started = True
+            packet.opaque = number
+            yield from self._send(packet)
+        yield from self._send(None)
+
+    def _open(self) -> None:
+        segment = self._segment
+        self.close()
+        self._container = open_container(segment.path)
+        stream = self._container.streams[segment.stream] if segment.stream < len(self._container.streams) else None
+        if not isinstance(stream, VideoStream) or stream.codec_context is None:
+            raise SourceError("Unreadable", f"{segment.path} has changed since it was probed: stream {segment.stream} is no video")
+        prepare(self._container, stream, self._threads)
+        self._stream = stream
+
+    def _send(self, packet: Packet | None) -> Iterator[tuple[int, VideoFrame]]:
+        by_packet = self._segment.packets is not None
+        try:
+            frames = self._stream.codec_context.decode(packet)
+        except av.FFmpegError as error:
+            key = None if packet is None else packet.opaque if by_packet else packet.pts
+            if key in self._rows:
+                self._refused[self._rows[key]] = str(error.strerror)
+            return
+        for frame in frames:
+            key = frame.opaque if by_packet else frame.pts
+            if key is not None:
+                yield cast(int, key), frame
+
+
+def to_rgb(picture: VideoFrame, segment: Segment, reformatter: VideoReformatter) -> np.ndarray:
+    """Converts a decoded picture to RGB, uint8 [height, width, 3], upright and at the segment's working size.
+
+    Shrinking averages areas, enlarging is bicubic; the same bytes come on every processor.
+
+    Args:
+        picture: as decoded, any pixel format.
+        segment: gives working size and orientation.
+        reformatter: one for all frames, as setting swscale up costs as much as using it.
+
+    Raises:
+        av.FFmpegError: swscale can't convert these colours (ICtCp, YCgCo).
+    """
+    a, b, c, d = segment.orientation
+    height, width = (segment.height, segment.width) if a else (segment.width, segment.height)
+    kernel = Interpolation.AREA if height < picture.height else Interpolation.BICUBIC
+    rgb = reformatter.reformat(
+        picture, width, height, "rgb24", src_colorspace=_matrix(picture), dst_color_range="JPEG", threads=1,
+        interpolation=kernel | Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT,
+    ).to_ndarray()  # fmt: skip
+    if not a:
+        rgb = rgb.transpose(1, 0, 2)
+    return np.ascontiguousarray(rgb[:: b + d, :: a + c])
+
+
+def _matrix(picture: VideoFrame) -> Colorspace | None:
+    """The YUV matrix to assume where the picture's own (an AVColorSpace) is no answer for swscale; None: its own."""
+    unspecified, reserved, bt2020_constant = 2, 3, 10
+    if picture.colorspace == bt2020_constant:
+        return Colorspace.BT2020
+    if picture.colorspace not in (unspecified, reserved):
+        return None
+    hd = max(picture.height, picture.width) >= 1280 or min(picture.height, picture.width) >= 720
+    return Colorspace.ITU709 if hd else Colorspace.ITU601  # swscale would take BT.601 for any size
