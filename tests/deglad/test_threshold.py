@@ -109,6 +109,6 @@ def test_a_real_stereo_scene():
     disparity = np.where(np.isfinite(disparity), disparity, 0)[::4, ::4].astype(np.float32)
     calibration = calibrate([disparity], estimator="stereo", kind="disparity_rel")
     inv_depth = calibration.normalise(disparity)
-    plane = plane_behind_point(inv_depth, 0.45, 0.6)
-    near = inv_depth >= plane
-    assert near[75, 83] and not near[5, 93]
+    near = inv_depth >= plane_behind_point(inv_depth, 0.45, 0.6)
+    assert near[75, 83] and near[75, 37] and near[90, 150], "engine and both wheels"
+    assert not near[10, 25] and not near[20, 140], "wall and shelf"

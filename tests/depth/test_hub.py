@@ -79,6 +79,17 @@ def test_kind_by_class(folders, name, kind):
     assert load_depth(Depth(model=folders[name], kind="depth_rel")).kind == "depth_rel"
 
 
+def test_the_built_in_model_loads_like_any_other():
+    from raydepth import builtin
+
+    if not (builtin.path("depth") / "model.safetensors").is_file():
+        pytest.skip("the built-in weights are not here")
+    estimator = load_depth(Depth(model="builtin"))
+    assert estimator.name == "builtin" and estimator.kind == estimator.model.config.raydepth_kind
+    maps = estimator(batch(frames(2, 64, 96)))
+    assert maps.shape == (2, 64, 96) and np.isfinite(maps).all()
+
+
 def test_metric_checkpoints_of_relative_classes_and_stated_kinds(tmp_path):
     for name, file in (("metric-anything", "depth_anything"), ("dpt-dinov2", "depth_anything")):
         (tmp_path / name).mkdir()
