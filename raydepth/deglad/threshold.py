@@ -71,10 +71,10 @@ def auto_plane(values: np.ndarray) -> float:
     Otsu's plane alone (Otsu 1979) lies halfway between the two class means, which in real clips is often
     the slope of the ground: it cuts through surfaces, and a small drift of depth moves many pixels across
     it. So the deepest valley between the two class means is taken where it is a real gap (20 % lower than
-    the lower peak beside it). Seen with FastDepth on the sample clips: on ``dog`` Otsu (0.38) loses the
+    the lower peak beside it). Seen with FastDepth on the sample clips: on ``dog`` Otsu (0.37) loses the
     person in half of the frames, the valley (0.22) keeps person and dog in all; on ``bikes`` Otsu (0.41)
-    loses the cyclist, the valley (0.25) keeps him; ``cups`` has no gap, and its shallow valley (0.62) would
-    lose the cups that Otsu (0.46) keeps.
+    loses the cyclist, the valley (0.25) keeps him; ``cups`` has no gap, and its shallow valley (0.61) would
+    lose more of the cups than Otsu (0.45) does.
 
     Args:
         values: ``inv_depth`` of all sampled pixels, any shape; what lies outside 0..1 has no say.
