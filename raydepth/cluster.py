@@ -5,6 +5,9 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+# Read when ray is imported: a call after the shutdown must fail instead of starting a cluster of its own.
+os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
+
 import ray
 import ray.data
 
@@ -60,6 +63,9 @@ def connect(run: Run, address: str | None) -> Resources:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.target_max_block_size = BLOCK_BYTES
+    context.execution_no_progress_timeout_s = (
+        -1
+    )  # a segment in an actor is silent to Ray for long; monitor.watch is the alarm
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     total = ray.cluster_resources()

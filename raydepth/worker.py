@@ -46,7 +46,7 @@ def load_steps(job: Job, clips: Mapping[str, ClipCalibration], *, device: str, d
     truth = DepthFiles(job.depth.truth, kind="depth_m", scale=job.depth.scale) if job.depth.truth else None
     return [
         DepthStage(estimator, calibrations),
-        LayerStage(job.layers, planes, load_filler(job.layers.fill)),
+        LayerStage(job.layers, planes, load_filler(job.layers.fill, device=device)),
         ComposeStage(job.edit, compositor, job.run.seed),
         MetricStage(estimator, calibrations, compositor, again_every=job.evaluate.again_every, truth=truth),
     ]

@@ -7,7 +7,9 @@ import av
 import numpy as np
 
 
-def write_clip(path: Path, *, frames: int, height: int = 96, width: int = 128, gop: int = 12, seed: int = 0) -> Path:
+def write_clip(
+    path: Path, *, frames: int, height: int = 96, width: int = 128, gop: int = 12, seed: int = 0
+) -> Path:
     """Writes an H.264 clip with B-frames; frame i differs from all others."""
     rng = np.random.default_rng(seed)
     wall = np.kron(rng.integers(40, 120, (height // 8, width // 8, 3)), np.ones((8, 8, 1))).astype(np.uint8)

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from raydepth.actors import sample_frames
 from raydepth.job import JobError
-from raydepth.pipeline import run, sample_frames
+from raydepth.pipeline import run
 from raydepth.store.codecs import decode_alpha, decode_depth, decode_rgb
 from raydepth.store.folder import OutputFolder
 from raydepth.store.ledger import status

@@ -13,7 +13,7 @@ def encode_rgb(rgb: np.ndarray) -> bytes:
 
 def decode_rgb(data: bytes) -> np.ndarray:
     """PNG -> uint8 [H,W,3] RGB."""
-    return cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(_decode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def encode_alpha(alpha: np.ndarray) -> bytes:
@@ -23,7 +23,7 @@ def encode_alpha(alpha: np.ndarray) -> bytes:
 
 def decode_alpha(data: bytes) -> np.ndarray:
     """8-bit grey PNG -> float32 [H,W] in 0..1."""
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
+    return _decode(data, cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
 
 
 def encode_depth(inv_depth: np.ndarray) -> tuple[bytes, float, float]:
@@ -36,5 +36,12 @@ def encode_depth(inv_depth: np.ndarray) -> tuple[bytes, float, float]:
 
 def decode_depth(data: bytes, offset: float, scale: float) -> np.ndarray:
     """16-bit PNG -> float32 [H,W]."""
-    value = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    value = _decode(data, cv2.IMREAD_UNCHANGED)
     return (offset + scale * value.astype(np.float64)).astype(np.float32)
+
+
+def _decode(data: bytes, flags: int) -> np.ndarray:
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if picture is None:
+        raise ValueError(f"{len(data)} bytes that are no picture")
+    return picture

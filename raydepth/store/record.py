@@ -38,30 +38,35 @@ def resolve(job: Job) -> str:
     return yaml.safe_dump(job.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def record_job(folder: OutputFolder, job: Job) -> None:
-    """Writes ``job.yaml`` and ``environment.json``; a folder that holds another job's frames is refused.
+def check_same_job(folder: OutputFolder, job: Job) -> None:
+    """Refuses to go on in a folder whose frames another job or another raydepth made.
 
     Raises:
         JobError: the folder's job differs in a field that changes results; the message lists field, there and here.
     """
-    if folder.exists(JOB):
-        there = _flat(yaml.safe_load(folder.read(JOB)))
-        here = _flat(job.model_dump(mode="json"))
-        differences = [
-            f"  {field}: {there.get(field)!r} there, {here.get(field)!r} here"
-            for field in sorted(there.keys() | here.keys())
-            if there.get(field) != here.get(field) and _changes_results(field)
-        ]
-        version = json.loads(folder.read(ENVIRONMENT))["raydepth"]
-        if version != raydepth.__version__:
-            differences.append(f"  raydepth: {version} there, {raydepth.__version__} here")
-        if differences:
-            raise JobError(
-                f"output.path: {folder.uri} holds frames of another job; name another folder or set output.overwrite\n"
-                + "\n".join(differences)
-            )
-    folder.write(JOB, resolve(job).encode())
+    if not (folder.exists(JOB) and folder.exists(ENVIRONMENT)):
+        return
+    there = _flat(yaml.safe_load(folder.read(JOB)))
+    here = _flat(job.model_dump(mode="json"))
+    differences = [
+        f"  {field}: {there.get(field)!r} there, {here.get(field)!r} here"
+        for field in sorted(there.keys() | here.keys())
+        if there.get(field) != here.get(field) and _changes_results(field)
+    ]
+    version = json.loads(folder.read(ENVIRONMENT))["raydepth"]
+    if version != raydepth.__version__:
+        differences.append(f"  raydepth: {version} there, {raydepth.__version__} here")
+    if differences:
+        raise JobError(
+            f"output.path: {folder.uri} holds frames of another job; name another folder or set output.overwrite\n"
+            + "\n".join(differences)
+        )
+
+
+def record_job(folder: OutputFolder, job: Job) -> None:
+    """Writes ``environment.json`` and then ``job.yaml``."""
     folder.write(ENVIRONMENT, json.dumps(environment(), indent=2).encode())
+    folder.write(JOB, resolve(job).encode())
 
 
 def _changes_results(field: str) -> bool:
@@ -92,7 +97,7 @@ def environment() -> dict[str, Any]:
         "pyarrow",
         "onnxruntime",
     )
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in packages:
         try:
             versions[package] = importlib.metadata.version(package)

@@ -74,9 +74,8 @@ def batch_table(batch: Batch, pictures: dict[str, list]) -> pa.Table:
             columns[name] = pa.array([str(value) for value in values], pa.string())
         else:
             columns[name] = pa.array(values)
-    for name, values in pictures.items():
-        kind = pa.float64() if name.startswith("depth_") and name != "depth_png16" else pa.binary()
-        columns[name] = pa.array(values, kind)
+    for name, encoded in pictures.items():
+        columns[name] = pa.array(encoded, pa.binary() if name in PICTURES else pa.float64())
     return pa.table(columns)
 
 

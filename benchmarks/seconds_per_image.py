@@ -1,0 +1,99 @@
+"""Seconds per image of every step, for FeatGLaC and for the baselines, on one clip and one worker without Ray.
+
+    python benchmarks/seconds_per_image.py                       the shipped clip, builtin models
+    python benchmarks/seconds_per_image.py --clip CLIP --frames 16 --size 256
+
+Each method goes through the same decoded frames in the same process, so their ratios mean something on a shared machine
+where the seconds alone do not. Prints a table and keeps it in benchmarks/results/seconds_per_image.json.
+"""
+
+import argparse
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raydepth.actors import ClipCalibrator
+from raydepth.frames.decode import batches
+from raydepth.job import Job, parse_job
+from raydepth.pipeline import find_segments
+from raydepth.store.record import environment
+from raydepth.tracker import Tracker
+from raydepth.worker import edit_batch, load_steps
+
+METHODS: dict[str, dict[str, Any]] = {
+    "paste": {"method": "paste"},
+    "poisson": {"method": "poisson"},
+    "featglac-kv mosaic": {"method": "featglac-kv", "inject": {"mode": "mosaic"}},
+    "featglac-kv concat": {"method": "featglac-kv", "inject": {"mode": "concat"}},
+    "featglac-kv replace": {"method": "featglac-kv", "inject": {"mode": "replace"}},
+    "plain img2img (weight 0)": {"method": "featglac-kv", "inject": {"weight": 0.0}},
+}
+
+
+def main() -> None:
+    """Measures and stores."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--clip", default="jobs/clips/demo.mp4")
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    rows: dict[str, dict[str, float]] = {name: {} for name in METHODS}
+    for _ in range(arguments.repeats):  # interleaved, so that a busy neighbour meets all methods alike
+        for name, compose in METHODS.items():
+            job = parse_job(
+                {
+                    "schema_version": 1,
+                    "input": {"paths": [arguments.clip], "limit": arguments.frames, "size": arguments.size},
+                    "compose": {"steps": 10, "strength": 0.5, **compose},
+                    "output": {"path": "unused"},
+                    "evaluate": {"again_every": 0},
+                }
+            )
+            for stage, seconds in measure(job, arguments.frames, arguments.batch).items():
+                rows[name][stage] = min(rows[name].get(stage, np.inf), seconds)
+    stages = sorted({stage for row in rows.values() for stage in row})
+    print(
+        f"{'seconds per image':26}"
+        + "".join(f"{stage:>10}" for stage in stages)
+        + f"{'all':>10}{'x paste':>10}"
+    )
+    for name, row in rows.items():
+        total = sum(row.values())
+        print(
+            f"{name:26}"
+            + "".join(f"{row[s]:10.4f}" for s in stages)
+            + f"{total:10.4f}{total / sum(rows['paste'].values()):10.1f}"
+        )
+    file = Path(__file__).parent / "results" / "seconds_per_image.json"
+    file.parent.mkdir(exist_ok=True)
+    settings = vars(arguments)
+    file.write_text(
+        json.dumps({"settings": settings, "seconds_per_image": rows, "environment": environment()}, indent=2)
+    )
+
+
+def measure(job: Job, frames: int, batch: int) -> dict[str, float]:
+    """Mean seconds per frame of each step over one clip's first frames; models are warmed up on the first batch."""
+    segments, _ = find_segments(job)
+    clip = pickle.loads(
+        ClipCalibrator(job, Tracker())({"segments": np.array([pickle.dumps(segments)], object)})["clip"][0]
+    )
+    steps = load_steps(job, {segments[0].video: clip}, device="cpu", dtype="float32")
+    decoded = list(batches(segments[0].take(slice(0, frames)), batch))
+    edit_batch(steps, decoded[0])
+    edited = [edit_batch(steps, one) for one in decoded]
+    names = [name for name in edited[0] if name.startswith("seconds_")]
+    return {
+        name.removeprefix("seconds_"): float(np.mean([one[name].mean() for one in edited])) for name in names
+    }
+
+
+if __name__ == "__main__":
+    main()

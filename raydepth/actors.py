@@ -1,0 +1,179 @@
+"""What runs on Ray's workers, without Ray: the calibrator of clips, the decoder of segments, the editor of parts (steps 2 to 7)."""
+
+import os
+import pickle
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from raydepth.columns import Batch
+from raydepth.deglad.threshold import resolve_planes
+from raydepth.depth.calibrate import calibrate
+from raydepth.depth.estimator import load_depth
+from raydepth.frames.decode import batches
+from raydepth.frames.segments import Segment
+from raydepth.job import Job, JobError
+from raydepth.store.folder import OutputFolder
+from raydepth.store.plan import Part
+from raydepth.store.record import ClipCalibration
+from raydepth.tracker import Progress
+from raydepth.worker import PartEditor, load_steps
+
+
+class ClipCalibrator:
+    """A worker of the calibration pass: holds the depth model, turns a clip's segments into its ClipCalibration."""
+
+    def __init__(self, job: Job, progress: Progress) -> None:
+        self._job = job
+        self._progress = progress
+        self._estimator = load_depth(job.depth, **device_and_dtype(job))
+
+    def __call__(self, rows: dict[str, np.ndarray]) -> dict[str, list]:
+        """One row ``segments`` (pickled list[Segment]) -> one row ``video``, ``clip`` (pickled ClipCalibration or None).
+
+        A clip of whose sampled frames none gives depth, or on which workers died ``run.attempts`` times, has no scale
+        (None); its frames become error rows later.
+        """
+        segments: list[Segment] = pickle.loads(rows["segments"][0])
+        video = segments[0].video
+        unit = f"calibrate {video}"
+        attempt = self._progress.begin(unit)
+        maps = list(self._sampled(segments, unit)) if attempt.number <= self._job.run.attempts else []
+        self._progress.finish(unit, 0, 0)
+        if not maps or self._progress.stopping():  # a scale from half of the samples must not be kept
+            return {"video": [video], "clip": [pickle.dumps(None)]}
+        scale = calibrate(maps, estimator=self._estimator.name, kind=self._estimator.kind)
+        sampled = [scale.normalise(raw) for raw in maps]
+        planes = resolve_planes(self._job.layers.planes, sampled, sampled[0], scale)
+        return {"video": [video], "clip": [pickle.dumps(ClipCalibration(scale, planes))]}
+
+    def _sampled(self, segments: list[Segment], unit: str) -> Iterator[np.ndarray]:
+        """Raw depth maps of the clip's sampled frames that can be decoded and have depth."""
+        for segment in sample_frames(segments, self._job.depth.calibration_frames):
+            for batch in batches(segment, 1):
+                if self._progress.stopping():
+                    return
+                self._progress.tick(unit, 0)
+                if batch["status"][0] == "ok":
+                    yield from (raw for raw in self._estimator(batch) if np.isfinite(raw).all())
+
+
+def sample_frames(segments: Sequence[Segment], count: int) -> list[Segment]:
+    """Spreads ``count`` frames evenly over a clip, its first frame among them, as segments of those frames only."""
+    total = sum(len(segment.pts) for segment in segments)
+    chosen = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int))
+    sampled, before = [], 0
+    for segment in segments:
+        rows = chosen[(chosen >= before) & (chosen < before + len(segment.pts))] - before
+        before += len(segment.pts)
+        if len(rows):
+            sampled.append(segment.take(rows))
+    return sampled
+
+
+class Decoder:
+    """The 1:N map: a segment's parts in, one row of decoded frames per part out, as they come."""
+
+    def __init__(self, job: Job, progress: Progress) -> None:
+        self._job = job
+        self._progress = progress
+
+    def __call__(self, row: dict[str, bytes]) -> Iterator[dict[str, Any]]:
+        """``parts`` (pickled list[Part]) -> rows ``part``, ``rgb`` uint8 [n,H,W,3], ``columns`` (pickled, the rest)."""
+        for part, decoded in self.parts(pickle.loads(row["parts"])):
+            joined = {name: np.concatenate([batch[name] for batch in decoded]) for name in decoded[0]}
+            rgb = joined.pop("rgb")
+            yield {"part": pickle.dumps(part), "rgb": rgb, "columns": pickle.dumps(joined)}
+
+    def parts(self, parts: list[Part]) -> Iterator[tuple[Part, list[Batch]]]:
+        """Decodes a segment's parts in one pass over the file; ends early when the run is stopping.
+
+        A part on which the decoding process died ``run.attempts`` times becomes error rows (``DecoderCrashed``).
+        """
+        unit = f"decode {parts[0].name}"
+        attempt = self._progress.begin(unit)
+        try:
+            for lost, group in groupby(
+                parts, key=lambda part: attempt.deaths.get(part.name, 0) >= self._job.run.attempts
+            ):
+                run = list(group)
+                wanted = np.concatenate([np.arange(part.start, part.stop) for part in run])
+                reason = (
+                    f"the decoding process died {self._job.run.attempts} times on these frames"
+                    if lost
+                    else None
+                )
+                stream = batches(run[0].segment.take(wanted), self._job.run.batch, lost=reason)
+                for part in run:
+                    if self._progress.stopping():
+                        return
+                    self._progress.at(unit, part.name)
+                    yield part, [next(stream) for _ in range(-(-part.frames // self._job.run.batch))]
+        finally:
+            self._progress.finish(unit, 0, 0)
+
+
+class Editor:
+    """A worker on Ray: holds the models; decoded parts (or, in_actor, a segment's parts) in, one small row a part out."""
+
+    def __init__(
+        self,
+        job: Job,
+        folder: OutputFolder,
+        clips: dict[str, ClipCalibration],
+        tried: dict[str, int],
+        progress: Progress,
+    ) -> None:
+        if (starts := progress.starting()) > job.run.workers + job.run.attempts:
+            raise RuntimeError(
+                f"worker processes died {starts - 1} times while loading models; is memory too small for them?"
+            )
+        self._job = job
+        self._tried = tried
+        self._progress = progress
+        self._decoder = Decoder(job, progress)
+        steps = load_steps(job, clips, **device_and_dtype(job))
+        self._edit = PartEditor(job, clips, steps, folder, progress)
+        progress.started()
+
+    def __call__(self, rows: dict[str, np.ndarray]) -> Iterator[dict[str, list]]:
+        """One row of the decoder's (or of ``parts``) -> rows ``part``, ``done``, ``failed``, ``bytes``."""
+        for part, decoded in self._decoded(rows):
+            if self._progress.stopping():
+                return
+            result = self._edit(part, decoded, self._tried)
+            yield {name: [value] for name, value in result.items()}
+
+    def _decoded(self, rows: dict[str, np.ndarray]) -> Iterator[tuple[Part, list[Batch]]]:
+        if "parts" in rows:
+            yield from self._decoder.parts(pickle.loads(rows["parts"][0]))
+            return
+        columns = {"rgb": rows["rgb"][0], **pickle.loads(rows["columns"][0])}
+        starts = range(0, len(columns["rgb"]), self._job.run.batch)
+        split = [
+            {name: column[i : i + self._job.run.batch] for name, column in columns.items()} for i in starts
+        ]
+        yield pickle.loads(rows["part"][0]), split
+
+
+def device_and_dtype(job: Job) -> dict[str, str]:
+    """The device and the resolved dtype of a worker on this machine, as keyword arguments of the model loaders.
+
+    Raises:
+        JobError: the job asks for a GPU but torch sees none here, and the GPUs are not declared logical.
+    """
+    import torch
+
+    cpu = job.run.gpus_per_worker == 0 or job.run.logical_gpus is not None
+    if not cpu and not torch.cuda.is_available():
+        raise JobError(
+            "run.gpus_per_worker: torch sees no CUDA device on this worker; install a CUDA build of torch or set 0"
+        )
+    if cpu:
+        # Ray sets OMP_NUM_THREADS to the reserved CPUs; models should use the cores that are there, fairly shared.
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // job.run.workers))
+    device = "cpu" if cpu else "cuda"
+    dtype = {"cpu": "float32", "cuda": "float16"}[device] if job.run.dtype == "auto" else job.run.dtype
+    return {"device": device, "dtype": dtype}
