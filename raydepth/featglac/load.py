@@ -21,6 +21,8 @@ from raydepth.featglac.codec import Codec
 from raydepth.featglac.sampler import Condition
 from raydepth.job import Compose, JobError
 
+_CONFIGS = {"unet": "config.json", "vae": "config.json", "scheduler": "scheduler_config.json"}
+
 
 @dataclass
 class Models:
@@ -59,6 +61,10 @@ def load_models(compose: Compose, *, device: str, dtype: str) -> Models:
     """
     kind = getattr(torch, dtype)
     where = str(builtin.path("diffusion")) if compose.model == "builtin" else compose.model
+    parts = [f"{part}/{name}" for part, name in _CONFIGS.items()]
+    missing = [part for part in parts if Path(where).is_dir() and not (Path(where) / part).is_file()]
+    if missing:
+        raise JobError(f"compose.model: directory {where!r} has no {', '.join(missing)}; expected a diffusers pipeline")
     try:
         unet = UNet2DConditionModel.from_pretrained(where, subfolder="unet", dtype=kind, use_safetensors=True)
         codec = _load_codec(where, kind, device)

@@ -29,7 +29,7 @@ def paste_back(source: np.ndarray, edited: np.ndarray, region: np.ndarray, feath
     result = source.copy()
     for n in range(len(source)):
         inside = region[n] > 0
-        # A ring of ones keeps the distance defined where everything is inside; without it OpenCV's is arbitrary.
+        # To the nearest pixel outside; where there is none, OpenCV gives distances beyond any picture's size.
         distance = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         share = region[n] * np.clip(distance / (feather + 1), 0, 1)
         mixed = source[n] + share[..., None] * (edited[n].astype(np.float32) - source[n])

@@ -88,7 +88,7 @@ def test_missing_parts_are_named(make_compose, save_pipeline, tmp_path):
         load(make_compose, tmp_path / "nowhere")
     path = save_pipeline()
     (path / "scheduler" / "scheduler_config.json").unlink()
-    with pytest.raises(JobError, match=r"compose\.model"):
+    with pytest.raises(JobError, match=r"has no scheduler/scheduler_config\.json"):
         load(make_compose, path)
 
 
