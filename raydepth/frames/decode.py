@@ -7,7 +7,7 @@ costs is its own frames.
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 
 import av
 import numpy as np
@@ -68,27 +68,15 @@ def decode(segment: Segment, *, threads: int = 1) -> Iterator[Frame]:
             else:
                 yield _frame(segment, row, rgb)
         return
-    reader, reformatter = Reader(segment, threads), VideoReformatter()
-    next_row = 0
+    reader, given = Reader(segment, threads), 0
     try:
         for start, stop in _runs(segment):
-            for row, picture in reader.pictures(start, stop):
-                for lost in range(next_row, row):
-                    yield _lost(segment, lost, reader.reason(lost))
-                next_row = row + 1
-                if picture.is_corrupt:
-                    yield _lost(segment, row, "FFmpeg marks it as damaged")
-                    continue
-                try:
-                    yield _frame(segment, row, to_rgb(picture, segment, reformatter))
-                except av.FFmpegError as error:
-                    yield _lost(segment, row, f"no conversion from {picture.format.name} to RGB: {error.strerror}")
-            for lost in range(next_row, stop):
-                yield _lost(segment, lost, reader.reason(lost))
-            next_row = stop
+            for frame in _read(segment, reader, start, stop, retry=True):
+                given += 1
+                yield frame
     except SourceError as error:  # gone or broken since it was probed
-        for lost in range(next_row, len(segment)):
-            yield _frame(segment, lost, None, error.error_type, str(error))
+        for row in range(given, len(segment)):
+            yield _frame(segment, row, None, error.error_type, str(error))
     finally:
         reader.close()
 
@@ -150,13 +138,57 @@ def _frame(
     )  # fmt: skip
 
 
+def _read(segment: Segment, reader: Reader, start: int, stop: int, *, retry: bool) -> Iterator[Frame]:
+    """Frames of rows [start, stop), one each; with `retry`, those left out on the way are read again from their keyframe."""
+    reformatter = VideoReformatter()
+    next_row = start
+    for row, picture in reader.pictures(start, stop):
+        if retry and next_row < row:
+            yield from _read_again(segment, reader, start, next_row, row)
+        else:
+            yield from (_lost(segment, lost, reader.reason(lost)) for lost in range(next_row, row))
+        next_row = row + 1
+        if picture.is_corrupt:
+            yield _lost(segment, row, "FFmpeg marks it as damaged")
+            continue
+        try:
+            yield _frame(segment, row, to_rgb(picture, segment, reformatter))
+        except av.FFmpegError as error:
+            yield _lost(segment, row, f"no conversion from {picture.format.name} to RGB: {error.strerror}")
+    yield from (_lost(segment, lost, reader.reason(lost)) for lost in range(next_row, stop))
+
+
+def _read_again(segment: Segment, reader: Reader, origin: int, start: int, stop: int) -> Iterator[Frame]:
+    """Frames of rows [start, stop), which a run that began at row `origin` left out.
+
+    Damage confuses a decoder's reordering beyond the next keyframe, so that it drops frames which are all right. Seen
+    from their own keyframe they come; then a frame doesn't depend on where its segment begins.
+    """
+    keyframes = _keyframes(segment)
+    for keyframe, rows in groupby(range(start, stop), key=lambda row: keyframes[row]):
+        lost = list(rows)
+        if keyframe == keyframes[origin] or all(reader.refused(row) for row in lost):  # it would be the same again
+            yield from (_lost(segment, row, reader.reason(row)) for row in lost)
+            continue
+        fresh = Reader(segment, reader.threads)
+        try:
+            yield from _read(segment, fresh, lost[0], lost[-1] + 1, retry=False)
+        finally:
+            fresh.close()
+
+
 def _lost(segment: Segment, row: int, reason: str) -> Frame:
     return _frame(segment, row, None, "DecodeError", f"no picture for pts {segment.pts[row]}: {reason}")
 
 
+def _keyframes(segment: Segment) -> np.ndarray:
+    """For each row the position in `seek_pts` of the keyframe that it is decoded from; -1: the start of the file."""
+    return np.searchsorted(segment.seek_pts, segment.pts, "right") - 1
+
+
 def _runs(segment: Segment) -> Iterator[tuple[int, int]]:
     """Rows [start, stop) that are decoded in one go; between runs it pays to seek."""
-    keyframes = np.searchsorted(segment.seek_pts, segment.pts, "right") - 1  # the one each row is decoded from
+    keyframes = _keyframes(segment)
     start = 0
     for row in range(1, len(segment)):
         point = keyframes[row]

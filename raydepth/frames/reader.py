@@ -25,7 +25,7 @@ class Reader:
 
     def __init__(self, segment: Segment, threads: int) -> None:
         self._segment = segment
-        self._threads = threads
+        self.threads = threads
         self._keys = segment.pts if segment.packets is None else segment.packets
         self._rows = {int(key): row for row, key in enumerate(self._keys)}
         self._refused: dict[int, str] = {}  # row -> what FFmpeg said of its packet
@@ -67,6 +67,10 @@ class Reader:
                 yield row, picture
             if expected == stop or (segment.packets is None and key > self._keys[stop - 1]):
                 return
+
+    def refused(self, row: int) -> bool:
+        """Whether FFmpeg refused the row's own packet."""
+        return row in self._refused
 
     def reason(self, row: int) -> str:
         """Why a row has no picture, as far as is known."""
@@ -116,7 +120,7 @@ class Reader:
         stream = self._container.streams[segment.stream] if segment.stream < len(self._container.streams) else None
         if not isinstance(stream, VideoStream) or stream.codec_context is None:
             raise SourceError("Unreadable", f"{segment.path} has changed since it was probed: stream {segment.stream} is no video")
-        prepare(self._container, stream, self._threads)
+        prepare(self._container, stream, self.threads)
         self._stream = stream
 
     def _send(self, packet: Packet | None) -> Iterator[tuple[int, VideoFrame]]:

@@ -78,7 +78,7 @@ def test_time_starts_at_zero_and_runs_at_the_frame_rate(folder: Path, name: str)
 
 
 @pytest.mark.parametrize("name", ["open.mp4", "open.ts", "hevc.mp4", "mpeg2.mpg", "h264.avi", "refresh.mkv", "vp8.webm"])
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     stride=st.sampled_from([1, 2, 3, 7, 13, 40]),
     min_frames=st.sampled_from([1, 10, 30, 240]),

@@ -25,7 +25,7 @@ sources = st.builds(
 bounds = st.none() | st.floats(0, 20)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(sources, st.integers(1, 40), bounds, bounds, st.integers(1, 300))
 def test_wanted_frames_once_and_in_order(
     source: Source, stride: int, start_s: float | None, end_s: float | None, min_frames: int
@@ -47,7 +47,7 @@ def test_wanted_frames_once_and_in_order(
             assert segment.seek_pts[segment.seek_pts <= segment.pts[0]].size
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(sources, st.integers(1, 300))
 def test_cuts_are_keyframes_and_no_stretch_is_short(source: Source, min_frames: int) -> None:
     segments = plan_segments(source, size=None, min_frames=min_frames)
@@ -92,6 +92,7 @@ def test_working_size(height: int, width: int, short_side: int | None, expected:
     assert working_size(height, width, short_side) == expected
 
 
+@settings(max_examples=80, deadline=None)
 @given(st.integers(16, 5000), st.integers(16, 5000), st.integers(32, 2000))
 def test_working_size_keeps_the_aspect(height: int, width: int, short_side: int) -> None:
     new_height, new_width = working_size(height, width, short_side)
