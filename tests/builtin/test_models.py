@@ -1,0 +1,126 @@
+"""The shipped models load through the hub's classes, give what they promise, and have learnt something."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline, UNet2DConditionModel
+from transformers import AutoModelForDepthEstimation
+
+from raydepth import builtin
+from raydepth.builtin.data import scene_picture
+from raydepth.builtin.redraw import Redraw
+from raydepth.builtin.train_depth import normalise
+
+
+def test_importing_the_package_is_light():
+    code = "import sys, raydepth.builtin as b; b.path('depth'); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    with pytest.raises(ValueError, match="'depth' and 'diffusion'"):
+        builtin.path("fill")  # type: ignore[arg-type]
+
+
+def test_size_on_disk():
+    weights = [f for name in ("depth", "diffusion") for f in builtin.path(name).rglob("*") if f.is_file()]
+    assert sum(f.stat().st_size for f in weights) < 30e6
+
+
+@pytest.fixture(scope="module")
+def depth_model():
+    return AutoModelForDepthEstimation.from_pretrained(builtin.path("depth"), dtype=torch.float32).eval()
+
+
+@torch.inference_mode()
+def test_depth_shapes_and_kind(depth_model):
+    config = json.loads((builtin.path("depth") / "config.json").read_text())
+    assert config["raydepth_kind"] == "disparity_rel"
+    disparity = depth_model(torch.zeros(2, 3, 96, 160)).predicted_depth
+    assert disparity.shape == (2, 96, 160)
+    assert disparity.isfinite().all()
+
+
+@torch.inference_mode()
+def test_depth_order_on_held_out_scenes(depth_model):
+    rng = np.random.default_rng(0)
+    right = []
+    for seed in (3, 4, 6, 7, 8, 9):
+        rgb, inverse = scene_picture(seed)
+        pixels = normalise(torch.from_numpy(rgb).permute(2, 0, 1)[None] / 255)
+        estimate = depth_model(
+            torch.nn.functional.interpolate(pixels, size=(224, 224), mode="bilinear", antialias=True)
+        )
+        disparity = torch.nn.functional.interpolate(
+            estimate.predicted_depth[None], size=(256, 256), mode="bilinear"
+        )
+        guess, truth = disparity.flatten().numpy(), inverse.astype(np.float32).ravel()
+        a, b = rng.integers(0, truth.size, (2, 4000))
+        apart = np.maximum(truth[a] / truth[b], truth[b] / truth[a]) > 1.1
+        right.append(np.mean((guess[a] > guess[b])[apart] == (truth[a] > truth[b])[apart]))
+    assert np.mean(right) > 0.75
+
+
+@pytest.fixture(scope="module")
+def redraw():
+    return Redraw(builtin.path("diffusion"))
+
+
+def test_img2img_is_faithful_and_repeatable(redraw):
+    rgb, _ = scene_picture(3)
+    rgb = rgb[:128, :192]
+    drawn = redraw(rgb, strength=0.4)
+    assert np.array_equal(drawn, redraw(rgb, strength=0.4))
+    assert np.array_equal(redraw(rgb, strength=0.0), rgb)
+    error = np.sqrt(np.mean((drawn.astype(float) - rgb) ** 2))
+    assert 0 < error < 20
+
+
+def test_img2img_removes_noise_rather_than_adding_it(redraw):
+    """From the same noisy latents, the model ends nearer to the picture than the noise was."""
+    rgb, _ = scene_picture(6)
+    rgb = rgb[:128, :128]
+    clean = redraw.codec.encode(torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None] / 127.5 - 1).latents
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    time = torch.tensor([400])
+    alpha = redraw.scheduler.alphas_cumprod[400]
+    noisy = redraw.scheduler.add_noise(clean, noise, time)
+    with torch.inference_mode():
+        velocity = redraw.unet(noisy, time, encoder_hidden_states=torch.zeros(1, 1, 32)).sample
+    guess = alpha.sqrt() * noisy - (1 - alpha).sqrt() * velocity
+    assert (guess - clean).square().mean() < 0.3 * (noisy / alpha.sqrt() - clean).square().mean()
+
+
+def test_sizes_that_do_not_fit_are_named(redraw):
+    with pytest.raises(ValueError, match="multiples of 16"):
+        redraw(np.zeros((40, 64, 3), np.uint8), strength=0.3)
+
+
+def test_parts_are_what_the_editor_expects(redraw):
+    unet, scheduler = redraw.unet, redraw.scheduler
+    assert isinstance(unet, UNet2DConditionModel) and isinstance(scheduler, DDIMScheduler)
+    assert any(name.startswith("up_blocks") and "attn1" in name for name in unet.attn_processors)
+    assert not scheduler.config.clip_sample
+    assert scheduler.config.prediction_type == "v_prediction"
+
+
+def test_whole_pipeline_loads_from_model_index(redraw):
+    pipeline = StableDiffusionImg2ImgPipeline.from_pretrained(
+        builtin.path("diffusion"), text_encoder=None, tokenizer=None
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    assert pipeline.vae_scale_factor == 4
+    picture = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    token = torch.zeros(1, 1, 32)
+    out = pipeline(
+        image=picture,
+        prompt_embeds=token,
+        strength=0.4,
+        num_inference_steps=5,
+        guidance_scale=1.0,
+        generator=torch.Generator().manual_seed(0),
+        output_type="np",
+    ).images
+    assert out.shape == (1, 64, 96, 3)
+    assert np.isfinite(out).all()
