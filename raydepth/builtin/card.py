@@ -19,7 +19,7 @@ from raydepth.depth.hub import HubDepth
 from raydepth.evaluate.depth import abs_rel, align, delta, order_accuracy, readings, sample_pairs
 from raydepth.evaluate.image import psnr
 
-SHORT_SIDE = 224
+SHORT_SIDE = 192
 """Short side in pixels at which the depth model is measured; it is also what its preprocessor file asks for."""
 
 STRENGTHS = (0.3, 0.4, 0.5, 0.6)
@@ -45,8 +45,11 @@ def real_depth(folder: Path) -> dict[str, list[Truth]]:
         found["NYUv2, one indoor frame"] = [((rgb * 255).round().astype(np.uint8), depth.astype(np.float32))]
     if (folder / "rgbd/sequence").is_dir():
         found["Open3D living room, 5 frames"] = [
-            (np.asarray(Image.open(name)),
-             np.asarray(Image.open(folder / f"rgbd/sequence/depth/{name.stem}.png")).astype(np.float32) / 1000)
+            (
+                np.asarray(Image.open(name)),
+                np.asarray(Image.open(folder / f"rgbd/sequence/depth/{name.stem}.png")).astype(np.float32)
+                / 1000,
+            )
             for name in sorted((folder / "rgbd/sequence/color").glob("*.jpg"))
         ]
     try:
@@ -55,7 +58,9 @@ def real_depth(folder: Path) -> dict[str, list[Truth]]:
         return found
     left, _, disparity = stereo_motorcycle()
     metres = 994.978 * 193.001 / (disparity + 31.086) / 1000
-    found["Middlebury motorcycle, one stereo pair"] = [(left, np.where(np.isfinite(metres), metres, 0).astype(np.float32))]
+    found["Middlebury motorcycle, one stereo pair"] = [
+        (left, np.where(np.isfinite(metres), metres, 0).astype(np.float32))
+    ]
     return found
 
 
@@ -67,7 +72,9 @@ def real_frames(folder: Path, side: int = 256, each: int = 3) -> list[np.ndarray
             frames = [f for i, f in enumerate(container.decode(video=0)) if i % 90 == 10][:each]
             for frame in frames:
                 scale = side / min(frame.height, frame.width)
-                small = frame.to_image().resize((round(frame.width * scale), round(frame.height * scale)), Image.Resampling.LANCZOS)
+                small = frame.to_image().resize(
+                    (round(frame.width * scale), round(frame.height * scale)), Image.Resampling.LANCZOS
+                )
                 pictures.append(np.asarray(small)[: small.height // 16 * 16, : small.width // 16 * 16].copy())
     return pictures
 
@@ -84,7 +91,11 @@ def depth_rows(model: HubDepth, sets: dict[str, list[Truth]]) -> list[str]:
             for guess in (model({"rgb": rgb[None]})[0], ramp):
                 valid = readings(guess, depth)
                 metres = align(guess, depth, "disparity_rel").depth
-                row += [abs_rel(metres, depth, valid), delta(metres, depth, valid), order_accuracy(guess, depth, pairs)]
+                row += [
+                    abs_rel(metres, depth, valid),
+                    delta(metres, depth, valid),
+                    order_accuracy(guess, depth, pairs),
+                ]
             figures.append(row)
         mean = np.mean(figures, axis=0)
         rows.append(f"| {name} ({len(truths)}) | " + " | ".join(f"{value:.3f}" for value in mean) + " |")
@@ -97,7 +108,9 @@ def redraw_rows(redraw: Redraw, sets: dict[str, list[np.ndarray]]) -> list[str]:
     for name, pictures in sets.items():
         if pictures:
             means = [np.mean([psnr(redraw(rgb, strength=s), rgb) for rgb in pictures]) for s in STRENGTHS]
-            rows.append(f"| {name} ({len(pictures)}) | " + " | ".join(f"{value:.1f}" for value in means) + " |")
+            rows.append(
+                f"| {name} ({len(pictures)}) | " + " | ".join(f"{value:.1f}" for value in means) + " |"
+            )
     return rows
 
 
@@ -119,20 +132,32 @@ def composites(count: int) -> list[np.ndarray]:
 
 def _grey(values: np.ndarray) -> np.ndarray:
     low, high = np.quantile(values, [0.01, 0.99])
-    return np.repeat(((values - low) / max(high - low, 1e-6) * 255).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    return np.repeat(
+        ((values - low) / max(high - low, 1e-6) * 255).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2
+    )
 
 
 def _sheet(columns: list[list[np.ndarray]], cell: int, path: Path) -> None:
     """Saves pictures as a table, one inner list a column."""
-    cells = [[np.asarray(Image.fromarray(p).resize((cell, cell), Image.Resampling.LANCZOS)) for p in column] for column in columns]
-    Image.fromarray(np.concatenate([np.concatenate(column) for column in cells], axis=1)).save(path, optimize=True)
+    cells = [
+        [np.asarray(Image.fromarray(p).resize((cell, cell), Image.Resampling.LANCZOS)) for p in column]
+        for column in columns
+    ]
+    Image.fromarray(np.concatenate([np.concatenate(column) for column in cells], axis=1)).save(
+        path, optimize=True
+    )
 
 
 def main() -> None:
     """Evaluates the models in the package and writes MODEL_CARD.md and card/*.png beside them."""
     parser = argparse.ArgumentParser(prog="python -m raydepth.builtin.card", description=main.__doc__)
     home = Path(builtin.__file__).parent
-    parser.add_argument("--real", type=Path, default=home.parents[2] / "shared" / "data", help="real test data; skipped where absent")
+    parser.add_argument(
+        "--real",
+        type=Path,
+        default=home.parents[2] / "shared" / "data",
+        help="real test data; skipped where absent",
+    )
     parser.add_argument("--scenes", type=int, default=60, help="held-out scenes of each style")
     arguments = parser.parse_args()
     pictures = home / "card"
@@ -142,13 +167,24 @@ def main() -> None:
     calm, wide = list(scenes("calm", arguments.scenes)), list(scenes("wide", arguments.scenes))
     sets = {"Held-out calm scenes": calm, "Held-out wide scenes": wide, **real_depth(arguments.real)}
     shown = [*calm[:3], *wide[:4]]
-    _sheet([[rgb, _grey(1 / metres), _grey(depth({"rgb": rgb[None]})[0])] for rgb, metres in shown], 144, pictures / "depth.png")
+    _sheet(
+        [[rgb, _grey(1 / metres), _grey(depth({"rgb": rgb[None]})[0])] for rgb, metres in shown],
+        144,
+        pictures / "depth.png",
+    )
 
     redraw = Redraw(builtin.path("diffusion"))
-    drawn = {"Held-out calm scenes": [rgb for rgb, _ in calm[:6]], "Held-out wide scenes": [rgb for rgb, _ in wide[:6]],
-             "Real clips": real_frames(arguments.real)}
-    inputs = [calm[0][0], wide[2][0], *composites(3)]
-    _sheet([[rgb, *(redraw(rgb, strength=s) for s in (0.3, 0.45, 0.6))] for rgb in inputs], 176, pictures / "diffusion.png")
+    drawn = {
+        "Held-out calm scenes": [rgb for rgb, _ in calm[:6]],
+        "Held-out wide scenes": [rgb for rgb, _ in wide[:6]],
+        "Real clips": real_frames(arguments.real),
+    }
+    inputs = [calm[0][0], wide[2][0], *composites(2)]
+    _sheet(
+        [[rgb, *(redraw(rgb, strength=s) for s in (0.3, 0.45, 0.6))] for rgb in inputs],
+        144,
+        pictures / "diffusion.png",
+    )
 
     text = (home / "card.template.md").read_text()
     fields: dict[str, object] = {
@@ -163,7 +199,9 @@ def main() -> None:
         folder = builtin.path(name)
         effort = json.loads((folder / "training.json").read_text())
         fields |= {f"{name}_{key}": value for key, value in effort.items()}
-        fields[f"{name}_megabytes"] = f"{sum(f.stat().st_size for f in folder.rglob('*.safetensors')) / 1e6:.1f}"
+        fields[f"{name}_megabytes"] = (
+            f"{sum(f.stat().st_size for f in folder.rglob('*.safetensors')) / 1e6:.1f}"
+        )
     fields["depth_parameters"] = f"{sum(p.numel() for p in depth.model.parameters()) / 1e6:.1f}"
     fields["diffusion_parameters"] = f"{sum(p.numel() for p in redraw.unet.parameters()) / 1e6:.1f}"
     (home / "MODEL_CARD.md").write_text(text.format(**fields))

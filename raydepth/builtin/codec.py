@@ -23,9 +23,17 @@ class BlockDCT(ModelMixin, ConfigMixin):
     """
 
     @register_to_config
-    def __init__(self, block: int = 4, mean: list[float] | None = None, scale: list[float] | None = None,
-                 scaling_factor: float = 1.0, shift_factor: float = 0.0, latent_channels: int = 48, block_out_channels: tuple[int, ...] = (48, 48, 48),
-                 force_upcast: bool = False) -> None:
+    def __init__(
+        self,
+        block: int = 4,
+        mean: list[float] | None = None,
+        scale: list[float] | None = None,
+        scaling_factor: float = 1.0,
+        shift_factor: float = 0.0,
+        latent_channels: int = 48,
+        block_out_channels: tuple[int, ...] = (48, 48, 48),
+        force_upcast: bool = False,
+    ) -> None:
         """Builds the transform.
 
         Args:
@@ -45,8 +53,10 @@ class BlockDCT(ModelMixin, ConfigMixin):
         channels = 3 * block * block
         mean, scale = mean or [0.0] * channels, scale or [1.0] * channels
         if not len(mean) == len(scale) == latent_channels == channels:
-            raise ValueError(f"block {block} has {channels} channels; got {len(mean)} means, {len(scale)} scales, "
-                             f"latent_channels {latent_channels}")
+            raise ValueError(
+                f"block {block} has {channels} channels; got {len(mean)} means, {len(scale)} scales, "
+                f"latent_channels {latent_channels}"
+            )
         ticks = torch.arange(block, dtype=torch.float64)
         cosine = torch.cos(math.pi / block * (ticks[None] + 0.5) * ticks[:, None]) * math.sqrt(2 / block)
         cosine[0] /= math.sqrt(2)
@@ -62,7 +72,9 @@ class BlockDCT(ModelMixin, ConfigMixin):
         """Pixels per latent cell along one side; heights and widths must be multiples of it."""
         return self.config.block
 
-    def encode(self, x: torch.Tensor, return_dict: bool = True) -> AutoencoderTinyOutput | tuple[torch.Tensor]:
+    def encode(
+        self, x: torch.Tensor, return_dict: bool = True
+    ) -> AutoencoderTinyOutput | tuple[torch.Tensor]:
         """Transforms pictures to latents.
 
         Args:
@@ -77,13 +89,16 @@ class BlockDCT(ModelMixin, ConfigMixin):
         """
         block = self.spatial_factor
         if x.shape[-2] % block or x.shape[-1] % block:
-            raise ValueError(f"height and width must be multiples of {block}, got {tuple(x.shape[-2:])}: pad or resize the picture")
+            raise ValueError(
+                f"height and width must be multiples of {block}, got {tuple(x.shape[-2:])}: pad or resize the picture"
+            )
         raw = torch.nn.functional.conv2d(x.float(), self.basis.float(), stride=block)
         latents = ((raw - self.offset.float()) / self.spread.float()).to(x.dtype)
         return AutoencoderTinyOutput(latents=latents) if return_dict else (latents,)
 
-    def decode(self, z: torch.Tensor, generator: torch.Generator | None = None,
-               return_dict: bool = True) -> DecoderOutput | tuple[torch.Tensor]:
+    def decode(
+        self, z: torch.Tensor, generator: torch.Generator | None = None, return_dict: bool = True
+    ) -> DecoderOutput | tuple[torch.Tensor]:
         """Transforms latents back to pictures.
 
         Args:
@@ -95,7 +110,9 @@ class BlockDCT(ModelMixin, ConfigMixin):
             Pictures, [N, 3, 4h, 4w] in about -1..1 (not clamped), in `z`'s dtype.
         """
         raw = z.float() * self.spread.float() + self.offset.float()
-        sample = torch.nn.functional.conv_transpose2d(raw, self.basis.float(), stride=self.spatial_factor).to(z.dtype)
+        sample = torch.nn.functional.conv_transpose2d(raw, self.basis.float(), stride=self.spatial_factor).to(
+            z.dtype
+        )
         return DecoderOutput(sample=sample) if return_dict else (sample,)
 
     def forward(self, sample: torch.Tensor) -> torch.Tensor:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from raydepth.synth.draw import random_scene
 from raydepth.synth.render import render
-from raydepth.synth.scene import random_scene
 
 SIDE = 256
 """Height and width of the cached pictures in pixels."""
@@ -32,7 +32,13 @@ def scene_picture(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """
     calm = seed % 3 == 0
     scene = random_scene(seed, style="calm" if calm else "wide")
-    picture = render(scene, [scene.camera_at((seed % 97) / 97)], (SIDE, SIDE), supersample=1, shadow_samples=2 if calm else 1)
+    picture = render(
+        scene,
+        [scene.camera_at((seed % 97) / 97)],
+        (SIDE, SIDE),
+        supersample=1,
+        shadow_samples=2 if calm else 1,
+    )
     rgb = (picture.rgb[0] * 255).round().to(torch.uint8).numpy()
     return rgb, (1 / picture.depth[0]).to(torch.float16).numpy()
 
@@ -74,7 +80,9 @@ class Cache:
         """
         names = sorted(folder.glob("*-rgb.npy"))
         if not names:
-            raise FileNotFoundError(f"{folder} holds no finished shard (*-rgb.npy): run `python -m raydepth.builtin.train data`")
+            raise FileNotFoundError(
+                f"{folder} holds no finished shard (*-rgb.npy): run `python -m raydepth.builtin.train data`"
+            )
         self._rgb = [np.load(name, mmap_mode="r") for name in names]
         self._inverse = [np.load(str(name).replace("-rgb", "-inv"), mmap_mode="r") for name in names]
 
@@ -109,7 +117,9 @@ def crop(pictures: torch.Tensor, side: int, generator: torch.Generator, *, small
     part = pictures[:, top : top + rows, left : left + columns]
     if chance[4] < 0.5:
         part = part.flip(2)
-    return torch.nn.functional.interpolate(part[None], size=(side, side), mode="bilinear", antialias=True, align_corners=False)[0]
+    return torch.nn.functional.interpolate(
+        part[None], size=(side, side), mode="bilinear", antialias=True, align_corners=False
+    )[0]
 
 
 def degrade(rgb: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -124,7 +134,11 @@ def degrade(rgb: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """
     chance = torch.rand(12, generator=generator).tolist()
     rgb = rgb.clamp(1e-3, 1) ** math.exp(1.2 * (chance[0] - 0.5))
-    gain = torch.exp(0.35 * torch.randn(3, 1, 1, generator=generator)) if chance[1] < 0.5 else torch.ones(3, 1, 1)
+    gain = (
+        torch.exp(0.35 * torch.randn(3, 1, 1, generator=generator))
+        if chance[1] < 0.5
+        else torch.ones(3, 1, 1)
+    )
     rgb = rgb * gain * math.exp(0.8 * (chance[2] - 0.6))
     grey = rgb.mean(0, keepdim=True)
     rgb = grey + (rgb - grey) * (0.0 if chance[3] < 0.08 else 0.3 + 1.3 * chance[4])
@@ -143,6 +157,8 @@ def degrade(rgb: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     rgb = rgb.clamp(0, 1)
     if chance[10] < 0.3:
         stream = io.BytesIO()
-        Image.fromarray((rgb.permute(1, 2, 0) * 255).to(torch.uint8).numpy()).save(stream, "JPEG", quality=int(25 + 65 * chance[11]))
+        Image.fromarray((rgb.permute(1, 2, 0) * 255).to(torch.uint8).numpy()).save(
+            stream, "JPEG", quality=int(25 + 65 * chance[11])
+        )
         rgb = torch.from_numpy(np.asarray(Image.open(stream), dtype=np.float32)).permute(2, 0, 1) / 255
     return rgb

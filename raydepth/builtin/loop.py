@@ -32,8 +32,15 @@ class Budget:
     average: float = 0.999
 
 
-def train(model: torch.nn.Module, loss_of: Callable[[torch.nn.Module, int, float], torch.Tensor], folder: Path, budget: Budget, *,
-          resume: bool, export: Callable[[torch.nn.Module, dict[str, float]], None]) -> None:
+def train(
+    model: torch.nn.Module,
+    loss_of: Callable[[torch.nn.Module, int, float], torch.Tensor],
+    folder: Path,
+    budget: Budget,
+    *,
+    resume: bool,
+    export: Callable[[torch.nn.Module, dict[str, float]], None],
+) -> None:
     """Runs AdamW until the budget is spent; writes a checkpoint and an export every five minutes and at the end.
 
     Args:
@@ -47,7 +54,9 @@ def train(model: torch.nn.Module, loss_of: Callable[[torch.nn.Module, int, float
     """
     folder.mkdir(parents=True, exist_ok=True)
     averaged = copy.deepcopy(model).eval().requires_grad_(False)
-    optimizer = torch.optim.AdamW(model.parameters(), budget.rate, betas=(0.9, 0.98), weight_decay=0.02, fused=True)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), budget.rate, betas=(0.9, 0.98), weight_decay=0.02, fused=True
+    )
     step, before = 0, 0.0
     if resume and (folder / "state.pt").exists():
         state = torch.load(folder / "state.pt", weights_only=True)
@@ -60,8 +69,13 @@ def train(model: torch.nn.Module, loss_of: Callable[[torch.nn.Module, int, float
 
     def save() -> None:
         minutes = before + (time.monotonic() - start) / 60
-        state = {"model": model.state_dict(), "averaged": averaged.state_dict(), "optimizer": optimizer.state_dict(),
-                 "step": step, "minutes": minutes}
+        state = {
+            "model": model.state_dict(),
+            "averaged": averaged.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "step": step,
+            "minutes": minutes,
+        }
         torch.save(state, folder / "state.tmp")
         (folder / "state.tmp").rename(folder / "state.pt")
         export(averaged, {"steps": step, "minutes": round(minutes, 1)})
@@ -93,7 +107,12 @@ def train(model: torch.nn.Module, loss_of: Callable[[torch.nn.Module, int, float
         losses.append(loss.item())
         if step % 50 == 0:
             minutes = before + (time.monotonic() - start) / 60
-            entry = {"step": step, "minutes": round(minutes, 2), "loss": round(sum(losses) / len(losses), 5), "rate": rate}
+            entry = {
+                "step": step,
+                "minutes": round(minutes, 2),
+                "loss": round(sum(losses) / len(losses), 5),
+                "rate": rate,
+            }
             with (folder / "log.jsonl").open("a") as log:
                 log.write(json.dumps(entry) + "\n")
             losses.clear()

@@ -19,7 +19,9 @@ def main() -> None:
     parser.add_argument("what", choices=["data", "depth", "diffusion", "all"], nargs="?", default="all")
     parser.add_argument("--out", type=Path, required=True, help="folder for data, checkpoints and models")
     parser.add_argument("--minutes", type=float, default=60.0, help="wall-clock minutes for each model")
-    parser.add_argument("--steps", type=int, help="stop at this step instead of after --minutes: repeatable on any machine")
+    parser.add_argument(
+        "--steps", type=int, help="stop at this step instead of after --minutes: repeatable on any machine"
+    )
     parser.add_argument("--shards", type=int, default=48, help="rendered scenes, in shards of 250")
     parser.add_argument("--threads", type=int, default=2, help="torch threads, and processes that render")
     parser.add_argument("--seed", type=int, default=0)

@@ -17,9 +17,19 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _SIDE, _BATCH = 128, 8
 
 _PREPROCESSOR = {
-    "image_processor_type": "DPTImageProcessor", "do_resize": True, "size": {"height": 224, "width": 224},
-    "keep_aspect_ratio": True, "ensure_multiple_of": 32, "resample": 2, "size_divisor": 32, "do_rescale": True,
-    "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": list(MEAN), "image_std": list(STD), "do_pad": False,
+    "image_processor_type": "DPTImageProcessor",
+    "do_resize": True,
+    "size": {"height": 192, "width": 192},
+    "keep_aspect_ratio": True,
+    "ensure_multiple_of": 32,
+    "resample": 2,
+    "size_divisor": 32,
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": list(MEAN),
+    "image_std": list(STD),
+    "do_pad": False,
 }
 
 
@@ -27,8 +37,14 @@ def build_model(seed: int = 0) -> GLPNForDepthEstimation:
     """Returns the untrained model; its sigmoid output in 0..1 is read as disparity."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = GLPNConfig(depths=[2, 2, 2, 2], hidden_sizes=[32, 64, 160, 256], num_attention_heads=[1, 2, 5, 8],
-                            decoder_hidden_size=32, drop_path_rate=0.0, max_depth=1)
+        config = GLPNConfig(
+            depths=[2, 2, 2, 2],
+            hidden_sizes=[32, 64, 160, 256],
+            num_attention_heads=[1, 2, 5, 8],
+            decoder_hidden_size=32,
+            drop_path_rate=0.0,
+            max_depth=1,
+        )
         config.raydepth_kind = "disparity_rel"
         return GLPNForDepthEstimation(config)
 
@@ -64,7 +80,9 @@ def disparity_loss(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor
     loss = error.abs().mean()
     for scale in range(4):
         part = error[:, :: 2**scale, :: 2**scale]
-        loss = loss + 0.5 * ((part[:, 1:] - part[:, :-1]).abs().mean() + (part[:, :, 1:] - part[:, :, :-1]).abs().mean())
+        loss = loss + 0.5 * (
+            (part[:, 1:] - part[:, :-1]).abs().mean() + (part[:, :, 1:] - part[:, :, :-1]).abs().mean()
+        )
     return loss + (predicted - stretched).abs().mean()
 
 
@@ -104,5 +122,13 @@ def run(data: Path, out: Path, budget: Budget, *, resume: bool, seed: int = 0) -
             predicted = network(pictures).predicted_depth
         return disparity_loss(predicted.float(), torch.stack(inverse))
 
-    train(model, loss_of, out / "depth-training", budget, resume=resume,
-          export=lambda averaged, effort: save(averaged, out / "depth", {**effort, "pictures": len(cache), "seed": seed}))
+    train(
+        model,
+        loss_of,
+        out / "depth-training",
+        budget,
+        resume=resume,
+        export=lambda averaged, effort: save(
+            averaged, out / "depth", {**effort, "pictures": len(cache), "seed": seed}
+        ),
+    )

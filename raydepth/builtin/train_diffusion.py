@@ -40,10 +40,16 @@ def build_unet(seed: int = 0) -> UNet2DConditionModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return UNet2DConditionModel(
-            sample_size=64, in_channels=48, out_channels=48, layers_per_block=1, block_out_channels=(64, 96, 128),
+            sample_size=64,
+            in_channels=48,
+            out_channels=48,
+            layers_per_block=1,
+            block_out_channels=(64, 96, 128),
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-            cross_attention_dim=32, attention_head_dim=(2, 3, 4), norm_num_groups=16,
+            cross_attention_dim=32,
+            attention_head_dim=(2, 3, 4),
+            norm_num_groups=16,
         )
 
 
@@ -53,8 +59,16 @@ def build_scheduler() -> DDIMScheduler:
     At strength 0.6 signal and noise are about equal in power (Stable Diffusion's schedule has a third of that signal), so
     that a model of this size can still see what it should be faithful to.
     """
-    return DDIMScheduler(num_train_timesteps=1000, beta_schedule="scaled_linear", beta_start=1e-4, beta_end=6e-3,
-                         prediction_type="v_prediction", clip_sample=False, set_alpha_to_one=True, timestep_spacing="trailing")
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_schedule="scaled_linear",
+        beta_start=1e-4,
+        beta_end=6e-3,
+        prediction_type="v_prediction",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        timestep_spacing="trailing",
+    )
 
 
 def _picture(cache: Cache, side: int, generator: torch.Generator) -> torch.Tensor:
@@ -81,10 +95,17 @@ def save(unet: UNet2DConditionModel, codec: BlockDCT, out: Path, effort: dict[st
     build_scheduler().save_pretrained(out / "scheduler")
     nothing = [None, None]
     index = {
-        "_class_name": "StableDiffusionImg2ImgPipeline", "_diffusers_version": diffusers.__version__,
-        "feature_extractor": nothing, "image_encoder": nothing, "requires_safety_checker": False, "safety_checker": nothing,
-        "scheduler": ["diffusers", "DDIMScheduler"], "text_encoder": nothing, "tokenizer": nothing,
-        "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["raydepth.builtin.codec", "BlockDCT"],
+        "_class_name": "StableDiffusionImg2ImgPipeline",
+        "_diffusers_version": diffusers.__version__,
+        "feature_extractor": nothing,
+        "image_encoder": nothing,
+        "requires_safety_checker": False,
+        "safety_checker": nothing,
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "text_encoder": nothing,
+        "tokenizer": nothing,
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["raydepth.builtin.codec", "BlockDCT"],
     }
     (out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
     (out / "training.json").write_text(json.dumps(effort, indent=2) + "\n")
@@ -119,7 +140,9 @@ def run(data: Path, out: Path, budget: Budget, *, resume: bool, seed: int = 0) -
         noise = torch.randn(clean.shape, generator=generator)
         times = torch.randint(LAST_STEP, (batch,), generator=generator)
         alpha = alphas[times].view(-1, 1, 1, 1)
-        noisy = (alpha.sqrt() * clean + (1 - alpha).sqrt() * noise).contiguous(memory_format=torch.channels_last)
+        noisy = (alpha.sqrt() * clean + (1 - alpha).sqrt() * noise).contiguous(
+            memory_format=torch.channels_last
+        )
         velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * clean
         with torch.autocast("cpu", torch.bfloat16):
             predicted = network(noisy, times, encoder_hidden_states=torch.zeros(batch, 1, 32)).sample
@@ -127,6 +150,13 @@ def run(data: Path, out: Path, budget: Budget, *, resume: bool, seed: int = 0) -
         weight = ratio.clamp(max=5.0) / (ratio + 1)
         return (weight * importance * (predicted.float() - velocity) ** 2).mean()
 
-    train(unet, loss_of, out / "diffusion-training", budget, resume=resume,
-          export=lambda averaged, effort: save(averaged, codec, out / "diffusion",
-                                               {**effort, "pictures": len(cache), "seed": seed}))
+    train(
+        unet,
+        loss_of,
+        out / "diffusion-training",
+        budget,
+        resume=resume,
+        export=lambda averaged, effort: save(
+            averaged, codec, out / "diffusion", {**effort, "pictures": len(cache), "seed": seed}
+        ),
+    )

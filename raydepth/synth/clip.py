@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from raydepth.synth.render import axes, render
-from raydepth.synth.scene import FIRST_SOLID, random_scene
+from raydepth.synth.cast import axes
+from raydepth.synth.draw import random_scene
+from raydepth.synth.render import render
+from raydepth.synth.scene import FIRST_SOLID
 
 _SWING_SECONDS = 5.0
 """Seconds in which the camera goes once through its path and stands at the other end."""
@@ -37,7 +39,9 @@ class ClipPaths:
     layers: Path | None
 
 
-def write_clip(out: Path, *, frames: int, size: tuple[int, int], seed: int, fps: float = 24.0, layers: bool = False) -> ClipPaths:
+def write_clip(
+    out: Path, *, frames: int, size: tuple[int, int], seed: int, fps: float = 24.0, layers: bool = False
+) -> ClipPaths:
     """Renders a calm scene with a smoothly moving camera; the same arguments give the same pictures and depths.
 
     Args:
@@ -61,7 +65,9 @@ def write_clip(out: Path, *, frames: int, size: tuple[int, int], seed: int, fps:
         raise ValueError(f"size (height, width) must be even and at least 16, got {size}")
     scene = random_scene(seed, style="calm", aspect=width / height)
     place = dataclasses.replace(scene, solids=())
-    paths = ClipPaths(out / "clip.mp4", out / "depth", out / "camera.json", out / "layers" if layers else None)
+    paths = ClipPaths(
+        out / "clip.mp4", out / "depth", out / "camera.json", out / "layers" if layers else None
+    )
     paths.depth.mkdir(parents=True, exist_ok=True)
     poses = []
     with av.open(str(paths.video), "w") as container:
@@ -73,17 +79,29 @@ def write_clip(out: Path, *, frames: int, size: tuple[int, int], seed: int, fps:
             picture = render(scene, [camera], size)
             rgb = _to_bytes(picture.rgb[0])
             container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
-            millimetres = (picture.depth[0] * 1000).round().clamp(0, 65535).to(torch.int32).numpy().astype(np.uint16)
+            millimetres = (
+                (picture.depth[0] * 1000).round().clamp(0, 65535).to(torch.int32).numpy().astype(np.uint16)
+            )
             Image.fromarray(millimetres).save(paths.depth / f"{index:06d}.png")
             right, up, forward = axes(camera)
             poses.append({"position": camera.position, "right": right, "up": up, "forward": forward})
             if paths.layers is not None:
-                _write_layers(paths.layers, index, rgb, picture.layer[0].numpy(), FIRST_SOLID + len(scene.solids))
+                _write_layers(
+                    paths.layers, index, rgb, picture.layer[0].numpy(), FIRST_SOLID + len(scene.solids)
+                )
                 plate = _to_bytes(render(place, [camera], size).rgb[0])
                 _save(Image.fromarray(plate), paths.layers / "plate" / f"{index:06d}.png")
         container.mux(stream.encode())
     focal = scene.camera.focal * height
-    camera_json = {"fx": focal, "fy": focal, "cx": width / 2, "cy": height / 2, "fps": fps, "seed": seed, "frames": poses}
+    camera_json = {
+        "fx": focal,
+        "fy": focal,
+        "cx": width / 2,
+        "cy": height / 2,
+        "fps": fps,
+        "seed": seed,
+        "frames": poses,
+    }
     paths.camera.write_text(json.dumps(camera_json, indent=1) + "\n")
     return paths
 

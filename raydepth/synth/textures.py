@@ -18,7 +18,14 @@ LEVELS = 6
 Kind = Literal["noise", "stripes", "checker", "wood", "tiles", "speckle", "leaves", "photo"]
 
 VARIANTS: dict[Kind, int] = {
-    "noise": 8, "stripes": 6, "checker": 3, "wood": 4, "tiles": 4, "speckle": 3, "leaves": 16, "photo": 24,
+    "noise": 8,
+    "stripes": 6,
+    "checker": 3,
+    "wood": 4,
+    "tiles": 4,
+    "speckle": 3,
+    "leaves": 16,
+    "photo": 24,
 }
 """Number of different tiles of every kind."""
 
@@ -45,8 +52,14 @@ def texture(kind: Kind, variant: int) -> torch.Tensor:
         raise ValueError(f"texture {kind!r} has variants 0..{VARIANTS[kind] - 1}, got {variant}")
     rng = np.random.default_rng([list(VARIANTS).index(kind), variant])
     painters = {
-        "noise": _noise, "stripes": _stripes, "checker": _checker, "wood": _wood,
-        "tiles": _tiles, "speckle": _speckle, "leaves": _leaves, "photo": _photo,
+        "noise": _noise,
+        "stripes": _stripes,
+        "checker": _checker,
+        "wood": _wood,
+        "tiles": _tiles,
+        "speckle": _speckle,
+        "leaves": _leaves,
+        "photo": _photo,
     }
     tile = painters[kind](rng, variant)
     planes = tile[None] if tile.ndim == 2 else tile
@@ -54,7 +67,8 @@ def texture(kind: Kind, variant: int) -> torch.Tensor:
     spectrum = np.fft.rfft2(planes)
     sigmas = [0.35 * 2.0**level for level in range(LEVELS)]
     blurred = [
-        np.fft.irfft2(spectrum * np.exp(-2 * (math.pi * sigma * frequency) ** 2), s=(SIZE, SIZE)) for sigma in sigmas
+        np.fft.irfft2(spectrum * np.exp(-2 * (math.pi * sigma * frequency) ** 2), s=(SIZE, SIZE))
+        for sigma in sigmas
     ]
     stack = np.pad(np.stack(blurred, 1), ((0, 0), (0, 0), (1, 1), (1, 1)), mode="wrap")
     return torch.from_numpy(stack.clip(0, 1).astype(np.float32))
@@ -75,8 +89,10 @@ def sample(stack: torch.Tensor, u: torch.Tensor, v: torch.Tensor, footprint: tor
     level = torch.log2((footprint * SIZE).clamp(1.0, 2.0 ** (LEVELS - 1)))
     scale = 2 * SIZE / (SIZE + 1)
     shift = 1 / (SIZE + 1) - 1
-    where = torch.stack([(u - u.floor()) * scale + shift, (v - v.floor()) * scale + shift,
-                         level * (2 / (LEVELS - 1)) - 1], dim=-1)
+    where = torch.stack(
+        [(u - u.floor()) * scale + shift, (v - v.floor()) * scale + shift, level * (2 / (LEVELS - 1)) - 1],
+        dim=-1,
+    )
     looked_up = torch.nn.functional.grid_sample(
         stack[None], where[None, None, None], mode="bilinear", padding_mode="border", align_corners=True
     )
@@ -127,9 +143,11 @@ def _wood(rng: np.random.Generator, variant: int) -> np.ndarray:
     which = np.floor(v * planks).astype(int)
     tone = rng.uniform(-0.22, 0.22, planks)[which]
     shifted = np.take_along_axis(
-        _fractal(rng, 1.1, stretch=9.0), (np.arange(SIZE)[None] + rng.integers(0, SIZE, planks)[which]) % SIZE, axis=1
+        _fractal(rng, 1.1, stretch=9.0),
+        (np.arange(SIZE)[None] + rng.integers(0, SIZE, planks)[which]) % SIZE,
+        axis=1,
     )
-    seam = np.exp(-(((v * planks) % 1.0 - 0.5).__abs__() - 0.5) ** 2 / 0.0006)
+    seam = np.exp(-((np.abs((v * planks) % 1.0 - 0.5) - 0.5) ** 2) / 0.0006)
     return 0.52 + tone + 0.13 * shifted - 0.4 * seam
 
 
@@ -139,7 +157,9 @@ def _tiles(rng: np.random.Generator, variant: int) -> np.ndarray:
     row = np.floor(v * rows)
     across = u * columns + offset * (row % 2)
     tone = rng.uniform(-0.12, 0.12, (rows, columns))[row.astype(int), np.floor(across).astype(int) % columns]
-    edge = np.minimum(0.5 - np.abs(across % 1.0 - 0.5), (0.5 - np.abs((v * rows) % 1.0 - 0.5)) * columns / rows)
+    edge = np.minimum(
+        0.5 - np.abs(across % 1.0 - 0.5), (0.5 - np.abs((v * rows) % 1.0 - 0.5)) * columns / rows
+    )
     joint = np.exp(-(edge**2) / 0.0012)
     return 0.6 + tone + 0.07 * _fractal(rng, 1.4) - 0.4 * joint
 
@@ -180,7 +200,9 @@ def _photo(rng: np.random.Generator, variant: int) -> np.ndarray:
     top = int(rng.integers(0, picture.shape[1] - side + 1))
     left = int(rng.integers(0, picture.shape[2] - side + 1))
     crop = torch.from_numpy(picture[None, :, top : top + side, left : left + side])
-    half = torch.nn.functional.interpolate(crop, size=(SIZE // 2, SIZE // 2), mode="bilinear", antialias=True)[0].numpy()
+    half = torch.nn.functional.interpolate(
+        crop, size=(SIZE // 2, SIZE // 2), mode="bilinear", antialias=True
+    )[0].numpy()
     wide = np.concatenate([half, half[:, :, ::-1]], axis=2)
     return np.concatenate([wide, wide[:, ::-1]], axis=1)
 

@@ -50,7 +50,7 @@ def test_depth_order_on_held_out_scenes(depth_model):
         rgb, inverse = scene_picture(seed)
         pixels = normalise(torch.from_numpy(rgb).permute(2, 0, 1)[None] / 255)
         estimate = depth_model(
-            torch.nn.functional.interpolate(pixels, size=(224, 224), mode="bilinear", antialias=True)
+            torch.nn.functional.interpolate(pixels, size=(192, 192), mode="bilinear", antialias=True)
         )
         disparity = torch.nn.functional.interpolate(
             estimate.predicted_depth[None], size=(256, 256), mode="bilinear"

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from raydepth.synth import write_clip
+from raydepth.synth.draw import random_scene
 from raydepth.synth.render import render
-from raydepth.synth.scene import random_scene
 
 
 def test_clip_depth_layers_and_camera(tmp_path):

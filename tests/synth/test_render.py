@@ -5,7 +5,9 @@ import dataclasses
 import pytest
 import torch
 
-from raydepth.synth.render import axes, render
+from raydepth.synth.cast import axes
+from raydepth.synth.draw import random_scene
+from raydepth.synth.render import render
 from raydepth.synth.scene import (
     FIRST_SOLID,
     FLOOR,
@@ -16,7 +18,6 @@ from raydepth.synth.scene import (
     Plane,
     Scene,
     Solid,
-    random_scene,
 )
 
 GREY = Material("noise", 0, (0.2, 0.2, 0.2), (0.6, 0.6, 0.6), 0.5, (0.0, 0.0), 0.0)
@@ -27,7 +28,9 @@ LAMP = Light((1.0, 4.0, 0.0), (0.9, 0.9, 0.9), 0.2)
 def _place(solids: tuple[Solid, ...] = ()) -> Scene:
     floor = Plane((0.0, 1.0, 0.0), 0.0, FLOOR, GREY)
     wall = Plane((0.0, 0.0, -1.0), -6.0, WALL, GREY)
-    return Scene((floor, wall), solids, (LAMP,), (0.3, 0.3, 0.3), (0.1, 0.1, 0.1), AHEAD, (0.3, 0.0, 0.0), 0.5)
+    return Scene(
+        (floor, wall), solids, (LAMP,), (0.3, 0.3, 0.3), (0.1, 0.1, 0.1), AHEAD, (0.3, 0.0, 0.0), 0.5
+    )
 
 
 def _slopes(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -91,7 +94,9 @@ def test_axes_are_orthonormal():
 def test_layer_and_depth_agree(style):
     scene = random_scene(11, style=style)
     picture = render(scene, [scene.camera], (64, 64), supersample=1, shadow_samples=1)
-    plate = render(dataclasses.replace(scene, solids=()), [scene.camera], (64, 64), supersample=1, shadow_samples=1)
+    plate = render(
+        dataclasses.replace(scene, solids=()), [scene.camera], (64, 64), supersample=1, shadow_samples=1
+    )
     solid = picture.layer >= FIRST_SOLID
     assert solid.any()
     assert (picture.depth[solid] <= plate.depth[solid]).all()

@@ -19,7 +19,9 @@ def test_sampling_wraps_and_softens():
     stack = texture("checker", 2)
     u = torch.rand(500, generator=torch.Generator().manual_seed(0))
     near = torch.full_like(u, 1 / SIZE)
-    torch.testing.assert_close(sample(stack, u, u, near), sample(stack, u + 3, u - 2, near), atol=2e-3, rtol=0)
+    torch.testing.assert_close(
+        sample(stack, u, u, near), sample(stack, u + 3, u - 2, near), atol=2e-3, rtol=0
+    )
     spreads = [sample(stack, u, 1 - u**2, near * 2**level).std().item() for level in range(LEVELS)]
     assert spreads == sorted(spreads, reverse=True)
     assert spreads[-1] < 0.6 * spreads[0]
