@@ -110,7 +110,11 @@ class Decoder:
                     if self._progress.stopping():
                         return
                     self._progress.at(unit, part.name)
-                    yield part, [next(stream) for _ in range(-(-part.frames // self._job.run.batch))]
+                    decoded = [next(stream) for _ in range(-(-part.frames // self._job.run.batch))]
+                    self._progress.at(
+                        unit, None
+                    )  # whatever kills the process from here on is not the decoder
+                    yield part, decoded
         finally:
             self._progress.finish(unit, 0, 0)
 
@@ -173,7 +177,7 @@ def device_and_dtype(job: Job) -> dict[str, str]:
         )
     if cpu:
         # Ray sets OMP_NUM_THREADS to the reserved CPUs; models should use the cores that are there, fairly shared.
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // job.run.workers))
+        torch.set_num_threads(job.run.threads or max(1, (os.cpu_count() or 1) // job.run.workers))
     device = "cpu" if cpu else "cuda"
     dtype = {"cpu": "float32", "cuda": "float16"}[device] if job.run.dtype == "auto" else job.run.dtype
     return {"device": device, "dtype": dtype}

@@ -108,7 +108,7 @@ def run(
         print(f"  {count} x {reason}")
     print(f"report: {outcome.report}")
     if frames["missing"]:
-        raise typer.Exit(STOPPED if outcome.stopped else FAILED)
+        raise typer.Exit(STOPPED if outcome.stopped == "deadline" else FAILED)
     raise typer.Exit(SOME_FAILED if frames["failed"] else OK)
 
 

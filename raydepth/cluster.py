@@ -2,6 +2,9 @@
 
 import logging
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +17,11 @@ import ray.data
 from raydepth.job import JobError, Run
 from raydepth.tracker import Attempt, Snapshot
 
-OBJECT_STORE_BYTES = 10**9
+OBJECT_STORE_GB = 1.0
 """The embedded default's object store: a few parts of raw frames; explicit, because Ray would take 30 % of the memory."""
 
-BLOCK_BYTES = 32 * 2**20
-"""Parts are handed on as blocks of about this size instead of Ray's 128 MiB, so that few frames wait in memory."""
+BLOCK_BYTES = 1
+"""Every row, which is a whole part, is a block of its own: handed on at once, and repeated alone when a worker dies."""
 
 
 @dataclass(frozen=True)
@@ -38,38 +41,46 @@ def connect(run: Run, address: str | None) -> Resources:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's C++ side writes to the terminal otherwise
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    quiet: dict[str, Any] = {
-        "log_to_driver": False,
-        "logging_level": logging.ERROR,
-        "configure_logging": True,
-    }
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        # "local": never attach to a cluster that happens to run here. Two CPUs at least: one decodes.
+        settings |= {"address": "local", "num_cpus": max(2, len(os.sched_getaffinity(0)))}
+        settings |= {"num_gpus": run.logical_gpus, "include_dashboard": False}
+        settings |= {"object_store_memory": int((run.object_store_gb or OBJECT_STORE_GB) * 1e9)}
+    else:
+        settings |= {"address": address}
     try:
-        if address is None:
-            # address="local": never attach to a cluster that happens to run here. Two CPUs at least: one decodes.
-            ray.init(
-                address="local",
-                num_cpus=max(2, len(os.sched_getaffinity(0))),
-                num_gpus=run.logical_gpus,
-                object_store_memory=int((run.object_store_gb or OBJECT_STORE_BYTES / 1e9) * 1e9),
-                include_dashboard=False,
-                **quiet,
-            )
-        else:
-            ray.init(address=address, **quiet)
+        with _silent_stderr():
+            ray.init(**settings)
     except (ConnectionError, ValueError, RuntimeError) as error:
+        if address is None:
+            raise
         hint = "is it running? With token authentication set RAY_AUTH_MODE=token and the token (ray get-auth-token)"
         raise JobError(f"--address {address}: cannot attach to a Ray cluster: {error}; {hint}") from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.target_max_block_size = BLOCK_BYTES
-    context.execution_no_progress_timeout_s = (
-        -1
-    )  # a segment in an actor is silent to Ray for long; monitor.watch is the alarm
+    # A segment in an actor is silent to Ray for long; monitor.watch gives the alarm.
+    context.execution_no_progress_timeout_s = -1
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     total = ray.cluster_resources()
     return Resources(total.get("CPU", 0.0), total.get("GPU", 0.0))
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Keeps Ray's C++ side, which announces its log level before it heeds it, from the terminal."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def worker_cpus(run: Run) -> int:

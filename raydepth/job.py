@@ -244,6 +244,9 @@ class Run(Section):
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0
     batch: Annotated[int, Field(ge=1, le=256)] = 8
     """Frames that go through the models together."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """CPU threads of a worker's models; null: the machine's cores, shared among its workers. The last bits of results
+    depend on it, so set it where runs on different machines must agree to the bit."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """auto: float16 on a GPU, float32 on a CPU."""
     seed: Annotated[int, Field(ge=0)] = 0

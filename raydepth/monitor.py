@@ -4,11 +4,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 from raydepth.tracker import Snapshot
 
 POLL_S = 0.5
+
+Stop = Literal["deadline", "interrupt"]
 
 
 class Stalled(RuntimeError):
@@ -28,8 +30,8 @@ def watch(
     deadline: float | None,
     stall_s: float,
     say: Callable[[str], None],
-) -> bool:
-    """Runs ``work`` in a thread and watches it; returns whether it was asked to stop before the end.
+) -> Stop | None:
+    """Runs ``work`` in a thread and watches it; returns what asked it to stop before the end, if anything did.
 
     Args:
         work: consumes the dataset; its exception is raised here.
@@ -54,14 +56,14 @@ def watch(
     thread = threading.Thread(target=consume, name="raydepth-consumer", daemon=True)
     thread.start()
     line = ProgressLine(total, say)
-    stopped = False
+    stopped: Stop | None = None
     while thread.is_alive():
         try:
             thread.join(POLL_S)
             snapshot = tracker.snapshot()
             line.show(snapshot)
-            if not stopped and deadline is not None and time.monotonic() >= deadline:
-                stopped = True
+            if stopped is None and deadline is not None and time.monotonic() >= deadline:
+                stopped = "deadline"
                 say("deadline: finishing what is in flight; run the same command again to go on")
                 tracker.stop()
             if snapshot.silent_s > stall_s:
@@ -72,7 +74,7 @@ def watch(
         except KeyboardInterrupt:
             if stopped:
                 raise
-            stopped = True
+            stopped = "interrupt"
             say("interrupted: finishing what is in flight (Ctrl-C again to give up at once)")
             tracker.stop()
     line.show(tracker.snapshot(), last=True)

@@ -20,7 +20,7 @@ from raydepth.frames.segments import Segment, plan_segments
 from raydepth.frames.sources import SourceError, expand
 from raydepth.job import Job, JobError
 from raydepth.models import check_models
-from raydepth.monitor import watch
+from raydepth.monitor import Stop, watch
 from raydepth.store import record
 from raydepth.store.folder import OutputFolder
 from raydepth.store.ledger import Ledger, status
@@ -32,11 +32,11 @@ from raydepth.tracker import Tracker
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: the counts of ``raydepth status`` and whether it was stopped before everything was tried."""
+    """How a run ended: the counts of ``raydepth status``, and what stopped it before everything was tried, if anything."""
 
     frames: dict[str, int]
     errors: dict[str, int]
-    stopped: bool
+    stopped: Stop | None
     report: str
 
 
@@ -82,7 +82,7 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
         frames = sum(part.frames for part in todo)
         covered = sum(part.frames for part in parts)
         say(f"{covered} frames of {len({part.segment.video for part in parts})} videos; {frames} to do")
-        stopped, restarts = False, 0
+        stopped, restarts = None, 0
         if todo:
             tracker = RemoteTracker(ray.remote(num_cpus=0)(Tracker).remote())
 

@@ -13,6 +13,8 @@ class Attempt:
 
     number: int
     """1 for the first try; every earlier try died with its process."""
+    finished: bool
+    """The unit was finished before, by a process that then died over another one: nothing is left to do."""
     deaths: Mapping[str, int]
     """How often a process died while it was at what: a frame tried alone, or a part being decoded."""
 
@@ -48,14 +50,17 @@ class Tracker:
         self._at: dict[str, str | None] = {}
         self._deaths: dict[str, Counter[str]] = {}
         self._partial: dict[str, int] = {}
+        self._finished: dict[str, tuple[int, int]] = {}
         self._open: set[str] = set()
-        self._done = self._failed = self._restarts = self._starting = 0
+        self._restarts = self._starting = 0
         self._stop = False
         self._last_sign = time.monotonic()
 
     def begin(self, unit: str) -> Attempt:
         """Opens a unit and says which try this is."""
         self._last_sign = time.monotonic()
+        if unit in self._finished:
+            return Attempt(1, True, {})
         if unit in self._open:
             self._restarts += 1
             what = self._at.pop(unit, None)
@@ -63,7 +68,7 @@ class Tracker:
                 self._deaths.setdefault(unit, Counter())[what] += 1
         self._open.add(unit)
         self._attempts[unit] = self._attempts.get(unit, 0) + 1
-        return Attempt(self._attempts[unit], dict(self._deaths.get(unit, {})))
+        return Attempt(self._attempts[unit], False, dict(self._deaths.get(unit, {})))
 
     def at(self, unit: str, what: str | None) -> None:
         """Notes what a unit's process is about to touch, in case it dies of it (None: it survived)."""
@@ -76,12 +81,11 @@ class Tracker:
         self._partial[unit] = frames
 
     def finish(self, unit: str, done: int, failed: int) -> None:
-        """Closes a unit."""
+        """Closes a unit with its counts of frames; closing it again replaces them."""
         self._last_sign = time.monotonic()
         self._open.discard(unit)
         self._partial.pop(unit, None)
-        self._done += done
-        self._failed += failed
+        self._finished[unit] = (done, failed)
 
     def starting(self) -> int:
         """Notes that a worker begins to load its models; returns how many have begun since one was last ready."""
@@ -104,4 +108,6 @@ class Tracker:
     def snapshot(self) -> Snapshot:
         """Counts so far; frames of open units are counted as done."""
         silent_s = time.monotonic() - self._last_sign
-        return Snapshot(self._done + sum(self._partial.values()), self._failed, self._restarts, silent_s)
+        done = sum(done for done, _ in self._finished.values()) + sum(self._partial.values())
+        failed = sum(failed for _, failed in self._finished.values())
+        return Snapshot(done, failed, self._restarts, silent_s)

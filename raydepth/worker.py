@@ -116,6 +116,8 @@ class PartEditor:
     ) -> dict[str, int | str]:
         """Edits one part batch by batch, writes its shard, and returns ``{part, done, failed, bytes}``.
 
+        A part that this run has finished already is left alone: Ray repeats a task whose process died over a later part.
+
         Args:
             part: what is edited.
             batches: its decoded micro-batches, in order.
@@ -125,8 +127,10 @@ class PartEditor:
         alone, and those that kill the worker become error rows (``WorkerCrashed``) that no later run tries again.
         """
         attempt = self._progress.begin(part.name)
-        pending = []
         done = failed = 0
+        if attempt.finished:
+            return {"part": part.name, "done": done, "failed": failed, "bytes": 0}
+        pending = []
         for batch in batches:
             self._set_aside(part, batch, attempt)
             batch = edit_batch(self._steps, batch)

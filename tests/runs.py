@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raydepth.job import Job, parse_job
 from raydepth.store.folder import OutputFolder
@@ -18,7 +19,7 @@ def small_job(clip: Path | list[str], out: Path, **fields: Any) -> Job:
         "depth": {"calibration_frames": 2},
         "compose": {"method": "paste"},
         "output": {"path": str(out), "shard_frames": 8},
-        "run": {"batch": 4, "stall_minutes": 2.0},
+        "run": {"batch": 4, "threads": 1, "stall_minutes": 2.0},
         "evaluate": {"again_every": 4},
     }
     for field, value in fields.items():
@@ -36,4 +37,20 @@ def results(out: Path) -> pa.Table:
     tables = [read_shard(folder, name, pictures=True) for name in folder.files(FRAMES)]
     table = pa.concat_tables(tables, promote_options="default")
     keep = [name for name in table.column_names if not name.startswith("seconds_")]
-    return table.select(keep).sort_by([("path", "ascending"), ("frame_index", "ascending")])
+    table = table.select(keep).sort_by([("path", "ascending"), ("frame_index", "ascending")])
+    for i, field in enumerate(table.schema):
+        if pa.types.is_floating(field.type):  # NaN, not measured, equals nothing; null does
+            known = pc.if_else(pc.is_nan(table[i]), pa.scalar(None, field.type), table[i])
+            table = table.set_column(i, field.name, known)
+    return table.combine_chunks()
+
+
+def differing(a: Path, b: Path) -> list[str]:
+    """Names of the columns in which two runs' results differ; empty where they are equal to the bit."""
+    left, right = results(a), results(b)
+    if left.num_rows != right.num_rows or left.column_names != right.column_names:
+        return [
+            f"{left.num_rows} rows, {right.num_rows} rows",
+            *set(left.column_names) ^ set(right.column_names),
+        ]
+    return [name for name in left.column_names if not left[name].equals(right[name])]

@@ -34,8 +34,11 @@ def test_a_finished_unit_may_be_begun_again_without_blame():
     tracker = Tracker()
     tracker.begin("part")
     tracker.finish("part", 1, 0)
-    tracker.begin("part")
-    assert tracker.snapshot().restarts == 0
+    again = tracker.begin("part")
+    assert (again.number, again.finished) == (1, True)
+    tracker.finish("part", 1, 0)
+    snapshot = tracker.snapshot()
+    assert (snapshot.restarts, snapshot.done) == (0, 1)  # counted once
 
 
 def test_starts_count_until_one_worker_is_ready():
@@ -48,7 +51,7 @@ def test_starts_count_until_one_worker_is_ready():
 def test_watching_ends_with_the_work_and_passes_its_error_on():
     tracker = Tracker()
     lines: list[str] = []
-    assert watch(lambda: None, tracker, total=0, deadline=None, stall_s=60, say=lines.append) is False
+    assert watch(lambda: None, tracker, total=0, deadline=None, stall_s=60, say=lines.append) is None
     assert lines[-1].startswith("0/0 frames")
     with pytest.raises(ZeroDivisionError):
         watch(lambda: 1 / 0, tracker, total=0, deadline=None, stall_s=60, say=lines.append)
@@ -72,4 +75,7 @@ def test_the_deadline_asks_to_stop_and_waits_for_what_is_in_flight():
         while not tracker.stopping():
             time.sleep(0.01)
 
-    assert watch(work, tracker, total=1, deadline=time.monotonic(), stall_s=60, say=lambda line: None) is True
+    assert (
+        watch(work, tracker, total=1, deadline=time.monotonic(), stall_s=60, say=lambda line: None)
+        == "deadline"
+    )

@@ -43,7 +43,9 @@ def select(unet: UNet2DConditionModel, blocks: Sequence[str]) -> dict[str, Atten
         below = {name: module for name, module in found.items() if name.startswith(prefix)}
         if not below:
             have = sorted({name.partition(".attentions")[0] for name in found})
-            raise JobError(f"compose.inject.blocks: no self-attention below {block!r}; this model has it in {have}")
+            raise JobError(
+                f"compose.inject.blocks: no self-attention below {block!r}; this model has it in {have}"
+            )
         selected |= below
     return selected
 

@@ -45,7 +45,13 @@ def poisson(composite: np.ndarray, source: np.ndarray, inside: np.ndarray) -> np
     if not inside.any():
         return source.copy()
     margin = 6
-    sides = {"top": margin, "bottom": margin, "left": margin, "right": margin, "borderType": cv2.BORDER_REPLICATE}
+    sides = {
+        "top": margin,
+        "bottom": margin,
+        "left": margin,
+        "right": margin,
+        "borderType": cv2.BORDER_REPLICATE,
+    }
     picture = (slice(margin, -margin), slice(margin, -margin))
     src = cv2.copyMakeBorder(composite, **sides)
     dst = cv2.copyMakeBorder(np.where(inside[..., None], composite, source), **sides)

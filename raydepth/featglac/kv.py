@@ -67,7 +67,9 @@ class FeatGLaC(Compositor):
         schedule = self._schedule()
         keep = None
         if compose.blend:
-            region = torch.from_numpy(pad_to_multiple(plan.region, self.models.multiple, 1)).to(encoded.device)
+            region = torch.from_numpy(pad_to_multiple(plan.region, self.models.multiple, 1)).to(
+                encoded.device
+            )
             keep = Keep(encoded[lanes.source], latent_region(region, (encoded.shape[2], encoded.shape[3])))
         latents = sample(
             self.models.unet,
@@ -110,7 +112,11 @@ class FeatGLaC(Compositor):
     def _schedule(self) -> Schedule:
         compose, device = self.compose, str(self.models.unet.device)
         return make_schedule(
-            self.models.scheduler_config, compose.sampler, steps=compose.steps, strength=compose.strength, device=device
+            self.models.scheduler_config,
+            compose.sampler,
+            steps=compose.steps,
+            strength=compose.strength,
+            device=device,
         )
 
 

@@ -47,7 +47,10 @@ def lay_out(source: np.ndarray, start: np.ndarray, layers: Sequence[np.ndarray],
     def index(stack: np.ndarray) -> np.ndarray:
         keys = [blake2b(picture.tobytes()).digest() for picture in stack]
         return np.array(
-            [pictures.setdefault(key, (len(pictures), picture))[0] for key, picture in zip(keys, stack, strict=True)],
+            [
+                pictures.setdefault(key, (len(pictures), picture))[0]
+                for key, picture in zip(keys, stack, strict=True)
+            ],
             np.int64,
         )
 

@@ -64,7 +64,9 @@ def load_models(compose: Compose, *, device: str, dtype: str) -> Models:
     parts = [f"{part}/{name}" for part, name in _CONFIGS.items()]
     missing = [part for part in parts if Path(where).is_dir() and not (Path(where) / part).is_file()]
     if missing:
-        raise JobError(f"compose.model: directory {where!r} has no {', '.join(missing)}; expected a diffusers pipeline")
+        raise JobError(
+            f"compose.model: directory {where!r} has no {', '.join(missing)}; expected a diffusers pipeline"
+        )
     try:
         unet = UNet2DConditionModel.from_pretrained(where, subfolder="unet", dtype=kind, use_safetensors=True)
         codec = _load_codec(where, kind, device)
@@ -77,14 +79,18 @@ def load_models(compose: Compose, *, device: str, dtype: str) -> Models:
         ) from error
     _check_class(unet, codec, compose.model)
     if text is None and (compose.prompt or compose.negative_prompt):
-        raise JobError(f"compose.prompt: model {compose.model!r} has no text encoder; leave the prompts empty")
+        raise JobError(
+            f"compose.prompt: model {compose.model!r} has no text encoder; leave the prompts empty"
+        )
     if compose.lora is not None:
         _fuse_lora(compose.lora, unet, text)
     unet = unet.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
     if text is None:
         prompt = negative = torch.zeros(1, 1, unet.config.cross_attention_dim)
     else:
-        prompt, negative = (_encode_prompt(*text, prompt) for prompt in (compose.prompt, compose.negative_prompt))
+        prompt, negative = (
+            _encode_prompt(*text, prompt) for prompt in (compose.prompt, compose.negative_prompt)
+        )
     condition = Condition(prompt=prompt.to(device, kind), negative=negative.to(device, kind))
     return Models(unet=unet, codec=codec, scheduler_config=scheduler_config, condition=condition)
 
@@ -101,7 +107,8 @@ def _load_codec(where: str, dtype: torch.dtype, device: str) -> Codec:
         if codec_class is None:
             raise ValueError(f"unknown VAE class {name!r}")
     vae = codec_class.from_pretrained(where, subfolder="vae", dtype=torch.float32, use_safetensors=True)
-    if not getattr(vae.config, "force_upcast", False):
+    # What the checkpoint's own file says: the class's default is to upcast, which costs SD 1.5 its speed for nothing.
+    if not config.get("force_upcast", False):
         # Not by .to(), of which diffusers warns whatever the model.
         vae = {torch.float32: vae.float, torch.float16: vae.half, torch.bfloat16: vae.bfloat16}[dtype]()
     return Codec(vae.to(device).requires_grad_(False).eval())
@@ -114,7 +121,9 @@ def _load_text_encoder(where: str, dtype: torch.dtype) -> tuple[CLIPTextModel, C
         present = DiffusionPipeline.load_config(where).get("text_encoder", [None])[0] is not None
     if not present:
         return None
-    encoder = CLIPTextModel.from_pretrained(where, subfolder="text_encoder", dtype=dtype, use_safetensors=True)
+    encoder = CLIPTextModel.from_pretrained(
+        where, subfolder="text_encoder", dtype=dtype, use_safetensors=True
+    )
     return encoder.eval(), CLIPTokenizer.from_pretrained(where, subfolder="tokenizer")
 
 
@@ -134,7 +143,9 @@ def _check_class(unet: UNet2DConditionModel, codec: Codec, model: str) -> None:
         )
 
 
-def _fuse_lora(lora: str, unet: UNet2DConditionModel, text: tuple[CLIPTextModel, CLIPTokenizer] | None) -> None:
+def _fuse_lora(
+    lora: str, unet: UNet2DConditionModel, text: tuple[CLIPTextModel, CLIPTokenizer] | None
+) -> None:
     """Adds the LoRA's weights to the models', in place, before any attention processor is touched."""
     encoder, tokenizer = text or (None, None)
     pipeline = StableDiffusionPipeline(
@@ -144,7 +155,9 @@ def _fuse_lora(lora: str, unet: UNet2DConditionModel, text: tuple[CLIPTextModel,
     try:
         pipeline.load_lora_weights(lora, use_safetensors=True)
     except (OSError, ValueError, KeyError) as error:
-        raise JobError(f"compose.lora: {lora!r} does not load into this model as LoRA weights: {error}") from error
+        raise JobError(
+            f"compose.lora: {lora!r} does not load into this model as LoRA weights: {error}"
+        ) from error
     pipeline.fuse_lora()
     pipeline.unload_lora_weights()
 
@@ -152,5 +165,7 @@ def _fuse_lora(lora: str, unet: UNet2DConditionModel, text: tuple[CLIPTextModel,
 @torch.inference_mode()
 def _encode_prompt(encoder: CLIPTextModel, tokenizer: CLIPTokenizer, prompt: str) -> torch.Tensor:
     length = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
-    ids = tokenizer(prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
+    ids = tokenizer(
+        prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+    ).input_ids
     return encoder(ids)[0]

@@ -14,7 +14,9 @@ def latent_region(region: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return F.adaptive_max_pool2d(region[:, None], size)
 
 
-def paste_back(source: np.ndarray, edited: np.ndarray, region: np.ndarray, feather: int = FEATHER) -> np.ndarray:
+def paste_back(
+    source: np.ndarray, edited: np.ndarray, region: np.ndarray, feather: int = FEATHER
+) -> np.ndarray:
     """Puts the source's pixels back outside the region, with a soft edge inside it.
 
     Args:

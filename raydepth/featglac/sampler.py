@@ -47,7 +47,9 @@ class Keep:
     """float32 [N,1,h,w], 0..1: where latents are generated."""
 
 
-def seeded_noise(seeds: Sequence[int] | np.ndarray, shape: Sequence[int]) -> tuple[torch.Tensor, list[torch.Generator]]:
+def seeded_noise(
+    seeds: Sequence[int] | np.ndarray, shape: Sequence[int]
+) -> tuple[torch.Tensor, list[torch.Generator]]:
     """Draws noise float32 [N,*shape], shape [C,h,w], on the CPU, frame by frame, so that it depends neither on device nor on batch.
 
     Returns:

@@ -30,7 +30,9 @@ class ComposeStage:
     def __call__(self, batch: Batch) -> Batch:
         """Composes one batch of columns, given with everything that the layer stage adds."""
         began = time.perf_counter()
-        batch = batch | {name: batch[name].copy() for name in ("status", "error_type", "error_message", "note")}
+        batch = batch | {
+            name: batch[name].copy() for name in ("status", "error_type", "error_message", "note")
+        }
         plan = build_edit(self.edit, batch)
         ok = ok_rows(batch)
         edited = np.zeros_like(batch["rgb"])

@@ -15,7 +15,7 @@ import yaml
 from raydepth.job import Job
 from raydepth.pipeline import run
 from tests.clips import write_clip
-from tests.runs import results, small_job
+from tests.runs import differing, results, small_job
 
 pytestmark = pytest.mark.timeout(290)
 
@@ -85,7 +85,7 @@ def test_the_driver(clip: Path, undisturbed: Path, tmp_path: Path):
     kept = {path: path.stat().st_mtime_ns for path in out.glob("frames/*/[!.]*.parquet")}
     process = start(slow_job(clip, out), tmp_path)
     assert process.wait(200) == 0
-    assert results(out).equals(results(undisturbed))
+    assert not differing(out, undisturbed)
     # Exactly what was missing was redone.
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in kept.items())
     assert not list(out.rglob("*.tmp"))
@@ -100,7 +100,7 @@ def test_a_worker(clip: Path, undisturbed: Path, tmp_path: Path):
     victim.kill()
     assert process.wait(200) == 0
     assert "1 restarts" in (tmp_path / "log").read_text()
-    assert results(out).equals(results(undisturbed))
+    assert not differing(out, undisturbed)
 
 
 def test_a_decode_task(clip: Path, undisturbed: Path, tmp_path: Path):
@@ -116,7 +116,7 @@ def test_a_decode_task(clip: Path, undisturbed: Path, tmp_path: Path):
 
     wait_for(decoding)
     assert process.wait(200) == 0
-    assert results(out).equals(results(undisturbed))
+    assert not differing(out, undisturbed)
 
 
 def test_ctrl_c_finishes_what_is_in_flight(clip: Path, undisturbed: Path, tmp_path: Path):
@@ -128,4 +128,4 @@ def test_ctrl_c_finishes_what_is_in_flight(clip: Path, undisturbed: Path, tmp_pa
     assert "finishing what is in flight" in (tmp_path / "log").read_text()
     assert 0 < results(out).num_rows < 40
     assert run(slow_job(clip, out), say=lambda line: None).frames["done"] == 40
-    assert results(out).equals(results(undisturbed))
+    assert not differing(out, undisturbed)

@@ -86,13 +86,38 @@ def test_a_raising_frame_is_tried_again_by_later_runs_up_to_the_limit(
     assert run(small_job(clip, out, run__attempts=3), say=lambda line: None).frames["done"] == 20
 
 
+@pytest.mark.parametrize("decode", ["stream", "in_actor"])
 def test_a_frame_that_kills_its_worker_is_found_and_quarantined(
-    clip: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clip: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decode: str
 ):
     out = tmp_path / "out"
     monkeypatch.setattr(pipeline, "Editor", DyingEditor)
-    outcome = run(small_job(clip, out), say=lambda line: None)
+    outcome = run(small_job(clip, out, run__decode=decode), say=lambda line: None)
     assert outcome.frames == {"total": 20, "done": 19, "failed": 1, "missing": 0}
     row = check_others(out, undisturbed, "WorkerCrashed")
     assert row["attempts"] == 2
     assert "died" in row["error_message"]
+
+
+class DyingDecoder(pipeline.Decoder):
+    """A decode task whose process dies on one part, as of a bug in a codec."""
+
+    def parts(self, parts):
+        for part, decoded in super().parts(parts):
+            if part.number == 1 and decoded[0]["status"][0] == "ok":
+                self._progress.at(f"decode {parts[0].name}", part.name)
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield part, decoded
+
+
+def test_frames_that_kill_the_decoder_are_set_aside(
+    clip: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out = tmp_path / "out"
+    monkeypatch.setattr(pipeline, "Decoder", DyingDecoder)
+    outcome = run(small_job(clip, out), say=lambda line: None)
+    assert outcome.frames == {"total": 20, "done": 12, "failed": 8, "missing": 0}
+    assert outcome.errors == {"DecoderCrashed": 8}
+    table = results(out)
+    assert table.slice(0, 8).equals(results(undisturbed).slice(0, 8))
+    assert "died" in table["error_message"][8].as_py()

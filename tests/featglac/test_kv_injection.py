@@ -66,7 +66,9 @@ def test_mosaic_of_equal_lanes_is_plain_attention_bit_for_bit(make_unet, masks, 
 
 @pytest.mark.parametrize("mode", ["concat", "replace"])
 @pytest.mark.parametrize("masks", ["full", "empty", "half"])
-def test_equal_lanes_are_plain_attention_where_queries_see_every_position_equally_often(make_unet, mode, masks):
+def test_equal_lanes_are_plain_attention_where_queries_see_every_position_equally_often(
+    make_unet, mode, masks
+):
     unet, equal = make_unet(), latents(2).repeat(3, 1, 1, 1)
     plain = call(unet, equal)
     with always(unet, injection_for(mode, 1.0, layer_weights(masks))):
@@ -84,10 +86,14 @@ def test_reference_lanes_are_unchanged_and_generation_lanes_are_not(make_unet, m
 
 
 @pytest.mark.parametrize("masks", ["hard", "soft", "full", "empty"])
-@pytest.mark.parametrize(("mode", "weight"), [("concat", 1.0), ("concat", 0.25), ("replace", 1.0), ("replace", 0.5)])
+@pytest.mark.parametrize(
+    ("mode", "weight"), [("concat", 1.0), ("concat", 0.25), ("replace", 1.0), ("replace", 0.5)]
+)
 def test_gathered_attention_equals_dense_masked_attention(mode, weight, masks):
     generator = torch.Generator().manual_seed(0)
-    query, key, value = torch.randn(3, 4 + 4, 2, 24, 8, generator=generator)  # two generation lanes of two frames
+    query, key, value = torch.randn(
+        3, 4 + 4, 2, 24, 8, generator=generator
+    )  # two generation lanes of two frames
     weights = layer_weights(masks)
     injection = make_injection(
         mode, weight, generated=4, layer_rows=np.array([[0, 1], [2, 3]]), weights=weights, latent_size=(4, 6), levels=1,
@@ -131,7 +137,10 @@ def test_processors_are_selected_by_name_and_restored(make_unet):
     assert len(select(unet, ["down", "mid", "up", "up_blocks.1"])) == 4
     before = dict(unet.attn_processors)
     modules = select(unet, ["up_blocks.1.attentions.1"])
-    with pytest.raises(ZeroDivisionError), injected(modules, injection_for("mosaic", 1.0, layer_weights("hard"))):
+    with (
+        pytest.raises(ZeroDivisionError),
+        injected(modules, injection_for("mosaic", 1.0, layer_weights("hard"))),
+    ):
         changed = [name for name, processor in unet.attn_processors.items() if processor is not before[name]]
         assert changed == ["up_blocks.1.attentions.1.transformer_blocks.0.attn1.processor"]
         raise ZeroDivisionError
@@ -163,7 +172,9 @@ def test_batch_equals_singles_and_permutes(make_models, make_compose, make_plan,
     assert together.shape == (3, 3, 32, 48)
     for n in range(3):
         row = np.array([n])
-        assert torch.allclose(together[row], compositor.generate(plan.take(row), source[row], seeds[row]), atol=1e-5)
+        assert torch.allclose(
+            together[row], compositor.generate(plan.take(row), source[row], seeds[row]), atol=1e-5
+        )
     order = np.array([2, 0, 1])
     permuted = compositor.generate(plan.take(order), source[order], seeds[order])
     assert torch.allclose(permuted, together[order], atol=1e-5)
@@ -179,18 +190,23 @@ def test_a_different_layer_gives_a_different_picture(make_models, make_compose, 
     plan.stack.layers[-1].rgb[hidden] = 255 - plan.stack.layers[-1].rgb[hidden]
     after = compositor.generate(plan, source, seeds)
     assert (before - after).abs().max() > 1e-3
-    off = FeatGLaC(make_models(), make_compose(inject={"mode": mode, "weight": 0.0})).generate(plan, source, seeds)
+    off = FeatGLaC(make_models(), make_compose(inject={"mode": mode, "weight": 0.0})).generate(
+        plan, source, seeds
+    )
     assert (after - off).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(
-    ("mode", "vae"), [("mosaic", "AutoencoderKL"), ("concat", "AutoencoderTiny"), ("replace", "AutoencoderTiny")]
+    ("mode", "vae"),
+    [("mosaic", "AutoencoderKL"), ("concat", "AutoencoderTiny"), ("replace", "AutoencoderTiny")],
 )
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
 def test_empty_and_full_masks_are_finite_and_odd_sizes_come_back(
     make_models, make_compose, make_plan, mode, alpha, vae
 ):
-    compositor = FeatGLaC(make_models(vae), make_compose(inject={"mode": mode, "weight": 0.7}, guidance=2.0, blend=True))
+    compositor = FeatGLaC(
+        make_models(vae), make_compose(inject={"mode": mode, "weight": 0.7}, guidance=2.0, blend=True)
+    )
     plan, source, seeds = make_plan(height=37, width=51)
     plan.stack.layers[0].alpha[:] = alpha
     plan.region[:] = alpha

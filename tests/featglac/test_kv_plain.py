@@ -32,7 +32,9 @@ def diffusers_result(models, compose, start, seeds, output_type):
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("guidance", [1.0, 3.5])
 @pytest.mark.parametrize("sampler", ["ddim", "dpm++", "lcm"])
-def test_latents_equal_the_img2img_pipeline_bit_for_bit(make_models, make_compose, sampler, guidance, prediction_type):
+def test_latents_equal_the_img2img_pipeline_bit_for_bit(
+    make_models, make_compose, sampler, guidance, prediction_type
+):
     models = make_models(prediction_type=prediction_type)
     compose = make_compose(sampler=sampler, guidance=guidance, steps=5, strength=0.8)
     start, seeds = torch.randn(3, 4, 8, 12, generator=torch.Generator().manual_seed(0)), [4, 5, 6]
@@ -43,9 +45,13 @@ def test_latents_equal_the_img2img_pipeline_bit_for_bit(make_models, make_compos
     assert torch.equal(ours, diffusers_result(models, compose, start, seeds, "latent"))
 
 
-@pytest.mark.parametrize("inject", [{"weight": 0.0}, {"window": [0.5, 0.5]}, {"weight": 0.0, "mode": "concat"}])
+@pytest.mark.parametrize(
+    "inject", [{"weight": 0.0}, {"window": [0.5, 0.5]}, {"weight": 0.0, "mode": "concat"}]
+)
 @pytest.mark.parametrize("sampler", ["ddim", "dpm++", "lcm"])
-def test_pictures_equal_the_img2img_pipeline_when_injection_is_off(make_models, make_compose, make_plan, sampler, inject):
+def test_pictures_equal_the_img2img_pipeline_when_injection_is_off(
+    make_models, make_compose, make_plan, sampler, inject
+):
     models, compose = make_models(), make_compose(sampler=sampler, inject=inject)
     plan, source, seeds = make_plan()
     start = models.codec.encode(np.concatenate([plan.stack.flatten(), source, plan.stack.layers[-1].rgb]))[:2]
@@ -92,7 +98,9 @@ def test_a_still_far_layer_is_one_lane_for_frames_of_one_seed(make_models, make_
     ran.clear()
     FeatGLaC(models, make_compose()).generate(plan, source, seeds)
     assert set(ran) == {3 + 3 + 3}
-    alone = FeatGLaC(models, make_compose()).generate(plan.take(np.array([2])), source[2:], np.zeros(1, np.int64))
+    alone = FeatGLaC(models, make_compose()).generate(
+        plan.take(np.array([2])), source[2:], np.zeros(1, np.int64)
+    )
     assert torch.allclose(shared[2:], alone, atol=1e-5)
 
 

@@ -11,7 +11,9 @@ from raydepth.featglac.lanes import lay_out
 @given(st.lists(st.tuples(*[st.integers(0, 3)] * 4, st.integers(0, 1)), min_size=1, max_size=5))
 def test_every_lane_shows_its_picture(frames):
     numbers = np.array(frames)
-    source, start, near, far = (np.tile(numbers[:, i, None, None, None], (1, 2, 3, 3)).astype(np.uint8) for i in range(4))
+    source, start, near, far = (
+        np.tile(numbers[:, i, None, None, None], (1, 2, 3, 3)).astype(np.uint8) for i in range(4)
+    )
     seeds = numbers[:, 4].astype(np.int64)
     lanes = lay_out(source, start, [near, far], seeds)
     assert len(lanes.pictures) == len(np.unique(numbers[:, :4]))

@@ -98,7 +98,9 @@ def test_the_codec_round_trip_has_no_diffusion(make_compose, save_pipeline):
     assert compositor.round_trip(rgb).shape == rgb.shape
 
 
-@pytest.mark.skipif(not (builtin.path("diffusion") / "unet").is_dir(), reason="the built-in model is not here")
+@pytest.mark.skipif(
+    not (builtin.path("diffusion") / "unet").is_dir(), reason="the built-in model is not here"
+)
 def test_the_builtin_model_composes(make_compose, make_plan):
     compositor = load_compositor(make_compose(model="builtin", steps=2), device="cpu", dtype="float32")
     plan, source, seeds = make_plan(frames=1, height=40, width=56)

@@ -16,7 +16,9 @@ def layer_weights(draw):
     """float32 [K,N,H,W] summing to 1 over K: hard, soft, or with layers that are nowhere."""
     layers, height, width = draw(st.integers(1, 4)), draw(st.integers(3, 40)), draw(st.integers(3, 40))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 999)))
-    logits = torch.randn(layers, 2, height, width, generator=generator) * draw(st.sampled_from([1.0, 60.0, 1000.0]))
+    logits = torch.randn(layers, 2, height, width, generator=generator) * draw(
+        st.sampled_from([1.0, 60.0, 1000.0])
+    )
     return logits.softmax(0)
 
 
@@ -53,7 +55,11 @@ def test_every_query_has_one_role_that_sees_its_own_position(weights):
 
 @pytest.mark.parametrize(
     ("size", "grids"),
-    [((64, 64), [(64, 64), (32, 32), (16, 16)]), ((37, 51), [(37, 51), (19, 26), (10, 13)]), ((1, 5), [(1, 5), (1, 3), (1, 2)])],
+    [
+        ((64, 64), [(64, 64), (32, 32), (16, 16)]),
+        ((37, 51), [(37, 51), (19, 26), (10, 13)]),
+        ((1, 5), [(1, 5), (1, 3), (1, 2)]),
+    ],
 )
 def test_token_grids_round_up(size, grids):
     assert token_grids(*size, 3) == grids

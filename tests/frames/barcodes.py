@@ -86,7 +86,11 @@ def make_clip(
         stream.codec_context.thread_count = 1
         if rotation or hflip:
             stream.set_display_rotation(rotation, hflip=hflip)
-        sound = container.add_stream("mp2" if path.suffix in {".avi", ".mpg"} else "aac", rate=44100) if audio else None
+        sound = (
+            container.add_stream("mp2" if path.suffix in {".avi", ".mpg"} else "aac", rate=44100)
+            if audio
+            else None
+        )
         for number in range(frames):
             rgb = picture(number) if picture else barcode(number, *size)
             frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
@@ -102,7 +106,9 @@ def make_clip(
                 grey.pts = number
                 container.mux(small.encode(grey))
             if sound is not None:
-                silence = av.AudioFrame.from_ndarray(np.zeros((1, 1764), np.int16), format="s16", layout="mono")
+                silence = av.AudioFrame.from_ndarray(
+                    np.zeros((1, 1764), np.int16), format="s16", layout="mono"
+                )
                 silence.sample_rate, silence.pts = 44100, number * 1764
                 container.mux(sound.encode(silence))
         container.mux(stream.encode(None))
@@ -147,17 +153,28 @@ CLIPS: dict[str, dict] = {
     "open.mkv": {"options": _OPEN},
     "open.ts": {"options": _OPEN},
     "open.mov": {"options": _OPEN, "audio": True},
-    "dense.mp4": {"options": {"x264-params": "open-gop=1:keyint=3:min-keyint=1:bframes=3:b-adapt=0:scenecut=0"}},
+    "dense.mp4": {
+        "options": {"x264-params": "open-gop=1:keyint=3:min-keyint=1:bframes=3:b-adapt=0:scenecut=0"}
+    },
     "intra.mp4": {"options": {"g": "1"}},
     "one keyframe.mp4": {"options": {"g": "1000", "bf": "3", "sc_threshold": "0"}},
-    "refresh.mkv": {"options": {"x264-params": "intra-refresh=1:keyint=15:bframes=0:scenecut=0"}, "size": (96, 128)},
+    "refresh.mkv": {
+        "options": {"x264-params": "intra-refresh=1:keyint=15:bframes=0:scenecut=0"},
+        "size": (96, 128),
+    },
     "interlaced.ts": {"options": {**_GOP, "x264-params": "interlaced=1:tff=1"}, "size": (96, 128)},
     "hevc.mp4": {
         "codec": "libx265",
         "options": {"x265-params": "keyint=12:min-keyint=12:bframes=3:open-gop=1:log-level=none:pools=1"},
     },
-    "vp8.webm": {"codec": "libvpx", "options": {"g": "12", "auto-alt-ref": "1", "lag-in-frames": "16", "b": "300k"}},
-    "vp9.webm": {"codec": "libvpx-vp9", "options": {"g": "12", "lag-in-frames": "16", "b": "300k", "cpu-used": "5"}},
+    "vp8.webm": {
+        "codec": "libvpx",
+        "options": {"g": "12", "auto-alt-ref": "1", "lag-in-frames": "16", "b": "300k"},
+    },
+    "vp9.webm": {
+        "codec": "libvpx-vp9",
+        "options": {"g": "12", "lag-in-frames": "16", "b": "300k", "cpu-used": "5"},
+    },
     "mpeg4.avi": {"codec": "mpeg4", "options": {"g": "12"}},
     "mpeg4 b.avi": {"codec": "mpeg4", "options": _GOP, "audio": True},
     "h264.avi": {"options": {"g": "12", "bf": "3"}},

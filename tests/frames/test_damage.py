@@ -46,16 +46,33 @@ def test_a_lost_b_frame_costs_itself_only(folder: Path, name: str, min_frames: i
     path = clip_of(folder, name)
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]
-        disposable = next(i for i, packet in enumerate(packets) if i > 20 and packet.size == min(p.size for p in packets[20:30]))
+        disposable = next(
+            i
+            for i, packet in enumerate(packets)
+            if i > 20 and packet.size == min(p.size for p in packets[20:30])
+        )
         pts = packets[disposable].pts
     found = decoded(probe(str(flip(path, disposable, junk=True))), min_frames)
     lost = [frame for frame in found if frame.rgb is None]
     assert [frame.pts for frame in lost] == [pts]
-    assert [number_of(f) for f in found if f.rgb is not None] == [i for i in range(FRAMES) if i != lost[0].frame_index]
+    assert [number_of(f) for f in found if f.rgb is not None] == [
+        i for i in range(FRAMES) if i != lost[0].frame_index
+    ]
 
 
 @pytest.mark.parametrize(
-    "name", ["closed.mp4", "open.mp4", "open.mkv", "hevc.mp4", "mpeg4 b.avi", "h264.avi", "mpeg2.ts", "vp9.webm", "refresh.mkv"]
+    "name",
+    [
+        "closed.mp4",
+        "open.mp4",
+        "open.mkv",
+        "hevc.mp4",
+        "mpeg4 b.avi",
+        "h264.avi",
+        "mpeg2.ts",
+        "vp9.webm",
+        "refresh.mkv",
+    ],
 )
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(packet=st.integers(0, FRAMES - 1))
@@ -116,7 +133,10 @@ def test_a_file_cut_off_gives_the_frames_that_exist(folder: Path, tmp_path: Path
 
 def test_an_mp4_cut_off_behind_its_index(tmp_path: Path) -> None:
     path = make_clip(
-        tmp_path / "fast.mp4", FRAMES, options={"g": "1", "qp": "5"}, container_options={"movflags": "faststart"}
+        tmp_path / "fast.mp4",
+        FRAMES,
+        options={"g": "1", "qp": "5"},
+        container_options={"movflags": "faststart"},
     )
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 7 // 10])
@@ -131,7 +151,9 @@ def test_an_mp4_without_index_is_refused_with_advice(folder: Path, tmp_path: Pat
     data = clip_of(folder, "closed.mp4").read_bytes()
     path = tmp_path / "cut off.mp4"
     path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(SourceError, match=r"cut off\.mp4 has no index \(moov atom\).*copy it again") as raised:
+    with pytest.raises(
+        SourceError, match=r"cut off\.mp4 has no index \(moov atom\).*copy it again"
+    ) as raised:
         probe(str(path))
     assert raised.value.error_type == "Unreadable"
 
@@ -177,7 +199,9 @@ def test_sound_and_cover_art_are_no_video(tmp_path: Path) -> None:
                 container.mux(art.encode(picture.reformat(format="yuvj420p")))
                 container.mux(art.encode(None))
             for i in range(20):
-                frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+                frame = av.AudioFrame.from_ndarray(
+                    np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+                )
                 frame.sample_rate, frame.pts = 44100, i * 1024
                 container.mux(sound.encode(frame))
             container.mux(sound.encode(None))
@@ -204,7 +228,9 @@ def test_a_file_that_vanishes_after_the_probe(folder: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("name", ["open.mkv", "open.ts", "fast.mp4"])
 def test_a_file_cut_off_after_the_probe(folder: Path, tmp_path: Path, name: str) -> None:
     if name == "fast.mp4":
-        path = make_clip(tmp_path / name, FRAMES, options={"g": "12"}, container_options={"movflags": "faststart"})
+        path = make_clip(
+            tmp_path / name, FRAMES, options={"g": "12"}, container_options={"movflags": "faststart"}
+        )
     else:
         path = tmp_path / name
         path.write_bytes(clip_of(folder, name).read_bytes())

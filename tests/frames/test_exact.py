@@ -46,7 +46,9 @@ def test_every_frame_once_in_order(folder: Path, name: str) -> None:
     assert decoded(source, min_frames=10, size=40) == whole(source)
 
 
-@pytest.mark.parametrize("name", ["closed.mp4", "open.mkv", "hevc.mp4", "vp9.webm", "mpeg4 b.avi", "mpeg2.ts", "wmv.asf"])
+@pytest.mark.parametrize(
+    "name", ["closed.mp4", "open.mkv", "hevc.mp4", "vp9.webm", "mpeg4 b.avi", "mpeg2.ts", "wmv.asf"]
+)
 def test_pts_are_those_of_a_plain_decoding_loop(folder: Path, name: str) -> None:
     path = clip_of(folder, name)
     with av.open(str(path)) as container:
@@ -65,7 +67,9 @@ def test_segments_are_cut_where_the_container_allows(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["variable.mp4", "variable.mkv", "variable.ts"])
 def test_variable_frame_rate_keeps_its_time_stamps(folder: Path, name: str) -> None:
     source = probe(str(clip_of(folder, name)))
-    np.testing.assert_allclose(source.time_s, (VARIABLE - VARIABLE[0]) / (300 if "mkv" not in name else 100), atol=1e-9)
+    np.testing.assert_allclose(
+        source.time_s, (VARIABLE - VARIABLE[0]) / (300 if "mkv" not in name else 100), atol=1e-9
+    )
     start, end = source.time_s[17], source.time_s[40]
     assert decoded(source, start_s=start, end_s=end, min_frames=1) == whole(source)[17:40]
 
@@ -77,14 +81,18 @@ def test_time_starts_at_zero_and_runs_at_the_frame_rate(folder: Path, name: str)
     assert source.fps == pytest.approx(25, rel=0.01)
 
 
-@pytest.mark.parametrize("name", ["open.mp4", "open.ts", "hevc.mp4", "mpeg2.mpg", "h264.avi", "refresh.mkv", "vp8.webm"])
+@pytest.mark.parametrize(
+    "name", ["open.mp4", "open.ts", "hevc.mp4", "mpeg2.mpg", "h264.avi", "refresh.mkv", "vp8.webm"]
+)
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     stride=st.sampled_from([1, 2, 3, 7, 13, 40]),
     min_frames=st.sampled_from([1, 10, 30, 240]),
     rows=st.sets(st.integers(0, FRAMES - 1)),
 )
-def test_any_stride_and_any_rows(folder: Path, name: str, stride: int, min_frames: int, rows: set[int]) -> None:
+def test_any_stride_and_any_rows(
+    folder: Path, name: str, stride: int, min_frames: int, rows: set[int]
+) -> None:
     source = probe(str(clip_of(folder, name)))
     expected = whole(source)
     assert decoded(source, stride=stride, min_frames=min_frames) == expected[::stride]
@@ -100,7 +108,9 @@ def test_seeks_over_long_gaps(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "long.mp4", 600, options={"g": "30", "bf": "3", "preset": "ultrafast"})
     source = probe(str(path))
     (segment,) = plan_segments(source, size=None, stride=151, min_frames=1000)
-    assert [(f.frame_index, read_barcode(f.rgb)) for f in decode(segment)] == [(i, i) for i in (0, 151, 302, 453)]
+    assert [(f.frame_index, read_barcode(f.rgb)) for f in decode(segment)] == [
+        (i, i) for i in (0, 151, 302, 453)
+    ]
     assert list(_runs(segment)) == [(0, 1), (1, 2), (2, 3), (3, 4)]
     assert [read_barcode(f.rgb) for f in decode(segment.take([3]))] == [453]
     (segment,) = plan_segments(source, size=None, stride=20, min_frames=1000)
@@ -128,7 +138,9 @@ def test_segments_are_reached_by_seeking(folder: Path, monkeypatch: pytest.Monke
 
 def test_edit_list_cuts_frames_away(tmp_path: Path) -> None:
     """An mp4 that starts at a negative time gets an edit list: what lies before 0 is stored but not shown."""
-    path = make_clip(tmp_path / "cut.mp4", FRAMES, options={"g": "12", "bf": "2"}, pts=[i - 10 for i in range(FRAMES)])
+    path = make_clip(
+        tmp_path / "cut.mp4", FRAMES, options={"g": "12", "bf": "2"}, pts=[i - 10 for i in range(FRAMES)]
+    )
     source = probe(str(path))
     for min_frames in (1, 10, 240):
         found = decoded(source, min_frames=min_frames)
@@ -162,7 +174,9 @@ def test_packets_without_a_picture_are_no_frames(tmp_path: Path) -> None:
 
 def test_joined_recordings_are_read_one_after_the_other(folder: Path, tmp_path: Path) -> None:
     part = clip_of(folder, "open.ts").read_bytes()
-    later = make_clip(tmp_path / "later.ts", FRAMES, options={"g": "12"}, pts=[i + 500 for i in range(FRAMES)])
+    later = make_clip(
+        tmp_path / "later.ts", FRAMES, options={"g": "12"}, pts=[i + 500 for i in range(FRAMES)]
+    )
     for first in (part, later.read_bytes()):  # the same times again, and times that go back
         path = tmp_path / "joined.ts"
         path.write_bytes(first + part)
@@ -208,7 +222,9 @@ def test_reordering_that_the_stream_does_not_announce(tmp_path: Path) -> None:
                 target.mux(packet)
     probed = probe(str(copy))
     for min_frames in (1, 240):
-        assert decoded(probed, min_frames=min_frames) == [(i, i, pts) for i, pts in enumerate(probed.pts.tolist())]
+        assert decoded(probed, min_frames=min_frames) == [
+            (i, i, pts) for i, pts in enumerate(probed.pts.tolist())
+        ]
 
 
 def test_content_id_follows_the_content(folder: Path, tmp_path: Path) -> None:

@@ -18,10 +18,14 @@ COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (200, 120, 40), (255, 255, 255
 
 
 def frames(path: Path, size: int | None = None, **plan) -> list[Frame]:
-    return [frame for segment in plan_segments(probe(str(path)), size=size, **plan) for frame in decode(segment)]
+    return [
+        frame for segment in plan_segments(probe(str(path)), size=size, **plan) for frame in decode(segment)
+    ]
 
 
-def colour_clip(path: Path, height: int, width: int, matrix: str, *, full: bool, bits: int, tagged: bool) -> Path:
+def colour_clip(
+    path: Path, height: int, width: int, matrix: str, *, full: bool, bits: int, tagged: bool
+) -> Path:
     """Lossless clip with one frame per colour; YUV computed here, from the definition of the matrix (ITU-R BT.709/601/2020)."""
     kr, kb, code = MATRICES[matrix]
     with av.open(str(path), "w") as container:
@@ -35,7 +39,11 @@ def colour_clip(path: Path, height: int, width: int, matrix: str, *, full: bool,
             r, g, b = (value / 255 for value in rgb)
             y = kr * r + (1 - kr - kb) * g + kb * b
             u, v = (b - y) / (2 - 2 * kb), (r - y) / (2 - 2 * kr)
-            yuv = (255 * y, 128 + 255 * u, 128 + 255 * v) if full else (16 + 219 * y, 128 + 224 * u, 128 + 224 * v)
+            yuv = (
+                (255 * y, 128 + 255 * u, 128 + 255 * v)
+                if full
+                else (16 + 219 * y, 128 + 224 * u, 128 + 224 * v)
+            )
             frame = av.VideoFrame(width, height, stream.pix_fmt)
             for plane, value in zip(frame.planes, yuv, strict=True):
                 dtype = np.dtype("u1" if bits == 8 else "<u2")
@@ -59,11 +67,17 @@ def test_colours_follow_matrix_range_and_depth(tmp_path: Path, matrix: str, full
 
 def test_a_wrong_matrix_would_be_noticed(tmp_path: Path) -> None:
     """Guards the test above: BT.709 pictures labelled BT.601 are off by much more than its tolerance."""
-    path = colour_clip(tmp_path / "a.mp4", 96, 128, "bt709", full=False, bits=8, tagged=False)  # taken for BT.601
-    assert max(np.abs(f.rgb.astype(int) - rgb).max() for f, rgb in zip(frames(path), COLOURS, strict=True)) > 20
+    path = colour_clip(
+        tmp_path / "a.mp4", 96, 128, "bt709", full=False, bits=8, tagged=False
+    )  # taken for BT.601
+    assert (
+        max(np.abs(f.rgb.astype(int) - rgb).max() for f, rgb in zip(frames(path), COLOURS, strict=True)) > 20
+    )
 
 
-@pytest.mark.parametrize(("height", "width", "matrix"), [(720, 1280, "bt709"), (1280, 720, "bt709"), (480, 640, "smpte170m")])
+@pytest.mark.parametrize(
+    ("height", "width", "matrix"), [(720, 1280, "bt709"), (1280, 720, "bt709"), (480, 640, "smpte170m")]
+)
 def test_untagged_video_counts_as_hd_or_sd(tmp_path: Path, height: int, width: int, matrix: str) -> None:
     path = colour_clip(tmp_path / "untagged.mp4", height, width, matrix, full=False, bits=8, tagged=False)
     for frame, rgb in zip(frames(path, size=48), COLOURS, strict=True):
@@ -88,13 +102,17 @@ def test_ten_bits_rise_evenly(tmp_path: Path) -> None:
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     (found,) = frames(path)
-    np.testing.assert_allclose(found.rgb[16].astype(float), np.repeat(np.arange(1024)[:, None] / 1023 * 255, 3, 1), atol=2)
+    np.testing.assert_allclose(
+        found.rgb[16].astype(float), np.repeat(np.arange(1024)[:, None] / 1023 * 255, 3, 1), atol=2
+    )
 
 
 @pytest.mark.parametrize("hflip", [False, True])
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
-def test_display_matrix_is_applied_after_resizing(tmp_path: Path, ending: str, degrees: int, hflip: bool) -> None:
+def test_display_matrix_is_applied_after_resizing(
+    tmp_path: Path, ending: str, degrees: int, hflip: bool
+) -> None:
     """The clip is stored such that a player that follows its matrix (turn counter-clockwise, then mirror) shows barcodes."""
 
     def stored(number: int) -> np.ndarray:
@@ -103,7 +121,12 @@ def test_display_matrix_is_applied_after_resizing(tmp_path: Path, ending: str, d
 
     size = (96, 64) if degrees % 180 else (64, 96)
     path = make_clip(
-        tmp_path / f"turned.{ending}", 5, size=size, picture=stored, rotation=degrees if degrees < 270 else -90, hflip=hflip
+        tmp_path / f"turned.{ending}",
+        5,
+        size=size,
+        picture=stored,
+        rotation=degrees if degrees < 270 else -90,
+        hflip=hflip,
     )
     source = probe(str(path))
     assert (source.height, source.width) == (64, 96)
@@ -114,7 +137,9 @@ def test_display_matrix_is_applied_after_resizing(tmp_path: Path, ending: str, d
         assert found[0].rgb.shape == ((64, 96, 3) if short_side is None else (40, 60, 3))
 
 
-@pytest.mark.parametrize(("size", "pix_fmt"), [((51, 67), "yuv444p"), ((50, 67), "yuv444p"), ((18, 35), "yuv444p")])
+@pytest.mark.parametrize(
+    ("size", "pix_fmt"), [((51, 67), "yuv444p"), ((50, 67), "yuv444p"), ((18, 35), "yuv444p")]
+)
 @pytest.mark.parametrize("short_side", [None, 16, 33, 90])
 def test_odd_sizes(tmp_path: Path, size: tuple[int, int], pix_fmt: str, short_side: int | None) -> None:
     path = make_clip(tmp_path / "odd.mp4", 3, size=size, pix_fmt=pix_fmt)
@@ -128,7 +153,11 @@ def test_shrinking_averages(tmp_path: Path) -> None:
     """A fine checkerboard becomes grey instead of stripes."""
     board = (np.indices((128, 160)).sum(axis=0) % 2 * 255).astype(np.uint8)
     path = make_clip(
-        tmp_path / "board.mp4", 1, size=(128, 160), picture=lambda _: np.repeat(board[:, :, None], 3, 2), options={"qp": "0"}
+        tmp_path / "board.mp4",
+        1,
+        size=(128, 160),
+        picture=lambda _: np.repeat(board[:, :, None], 3, 2),
+        options={"qp": "0"},
     )
     (found,) = frames(path, size=32)
     assert np.abs(found.rgb.astype(int) - 127).max() <= 3
@@ -151,7 +180,14 @@ def test_images_in_natural_order(tmp_path: Path) -> None:
     assert [read_barcode(frame.rgb) for frame in found] == [1, 2, 3, 10, 20, 21]
     assert [frame.frame_index for frame in found] == [frame.pts for frame in found] == list(range(6))
     assert [frame.time_s for frame in found] == [i / 25 for i in range(6)]
-    assert [Path(frame.image).name for frame in found] == ["b1.webp", "b2.png", "b3.bmp", "b10.JPG", "b20.jpeg", "b21.tif"]
+    assert [Path(frame.image).name for frame in found] == [
+        "b1.webp",
+        "b2.png",
+        "b3.bmp",
+        "b10.JPG",
+        "b20.jpeg",
+        "b21.tif",
+    ]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

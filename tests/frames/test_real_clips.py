@@ -17,9 +17,16 @@ pytestmark = pytest.mark.skipif(not VIDEOS.is_dir(), reason="needs ../shared/dat
     ("name", "height", "width", "count", "keyframes", "fps"),
     [("dog", 720, 1280, 289, 2, 29.97), ("cups", 720, 1280, 300, 2, 29.97), ("bikes", 272, 640, 250, 6, 25)],
 )
-def test_all_frames_however_cut(name: str, height: int, width: int, count: int, keyframes: int, fps: float) -> None:
+def test_all_frames_however_cut(
+    name: str, height: int, width: int, count: int, keyframes: int, fps: float
+) -> None:
     source = probe(str(VIDEOS / f"{name}.mp4"))
-    assert (source.height, source.width, len(source.pts), int(source.keyframe.sum())) == (height, width, count, keyframes)
+    assert (source.height, source.width, len(source.pts), int(source.keyframe.sum())) == (
+        height,
+        width,
+        count,
+        keyframes,
+    )
     assert source.fps == pytest.approx(fps, abs=0.01)
     (whole,) = plan_segments(source, size=64, min_frames=10**6)
     straight = list(decode(whole))

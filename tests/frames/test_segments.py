@@ -30,10 +30,14 @@ bounds = st.none() | st.floats(0, 20)
 def test_wanted_frames_once_and_in_order(
     source: Source, stride: int, start_s: float | None, end_s: float | None, min_frames: int
 ) -> None:
-    segments = plan_segments(source, size=256, stride=stride, start_s=start_s, end_s=end_s, min_frames=min_frames)
+    segments = plan_segments(
+        source, size=256, stride=stride, start_s=start_s, end_s=end_s, min_frames=min_frames
+    )
     time_s = (source.pts - source.pts[0]) / 90000
     wanted = [
-        i for i in range(0, len(source.pts), stride) if (start_s or 0) <= time_s[i] < (np.inf if end_s is None else end_s)
+        i
+        for i in range(0, len(source.pts), stride)
+        if (start_s or 0) <= time_s[i] < (np.inf if end_s is None else end_s)
     ]
     assert [int(i) for segment in segments for i in segment.frame_index] == wanted
     for segment in segments:

@@ -56,7 +56,11 @@ def test_expand(tree: Path, monkeypatch: pytest.MonkeyPatch, paths: list[str], e
 def test_a_link_and_its_target_count_once(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tree / "link.mp4").symlink_to(tree / "clips/b10.mp4")
     (tree / "clips/round").symlink_to(tree / "clips")
-    assert expanded(tree, monkeypatch, "link.mp4", "clips") == ["link.mp4", "clips/b2.MOV", "clips/deep/c.webm"]
+    assert expanded(tree, monkeypatch, "link.mp4", "clips") == [
+        "link.mp4",
+        "clips/b2.MOV",
+        "clips/deep/c.webm",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +72,9 @@ def test_a_link_and_its_target_count_once(tree: Path, monkeypatch: pytest.Monkey
         ("s3://bucket/a.mp4", "object storage"),
     ],
 )
-def test_paths_that_stand_for_nothing(tree: Path, monkeypatch: pytest.MonkeyPatch, path: str, message: str) -> None:
+def test_paths_that_stand_for_nothing(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, path: str, message: str
+) -> None:
     monkeypatch.chdir(tree)
     with pytest.raises(JobError, match=message) as raised:
         expand(["walk", path])
@@ -77,7 +83,20 @@ def test_paths_that_stand_for_nothing(tree: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_natural_order() -> None:
     names = ["a1", "a01", "a2", "a10", "A11", "b", "1", "10", "2", "a1b2", "a1b10", ""]
-    assert sorted(names, key=natural_key) == ["", "1", "2", "10", "a01", "a1", "a1b2", "a1b10", "a2", "a10", "A11", "b"]
+    assert sorted(names, key=natural_key) == [
+        "",
+        "1",
+        "2",
+        "10",
+        "a01",
+        "a1",
+        "a1b2",
+        "a1b10",
+        "a2",
+        "a10",
+        "A11",
+        "b",
+    ]
 
 
 def test_source_errors_travel_between_processes() -> None:
