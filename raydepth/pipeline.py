@@ -26,6 +26,7 @@ from raydepth.store.folder import OutputFolder
 from raydepth.store.ledger import Ledger, status
 from raydepth.store.plan import Part, UnreadableSource, by_segment, cut_parts, write_plan
 from raydepth.store.record import ClipCalibration
+from raydepth.store.shards import FRAMES
 from raydepth.summary import summarise
 from raydepth.tracker import Tracker
 
@@ -66,15 +67,16 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
         folder.prepare()
         if lock := folder.lock():
             stack.enter_context(closing(lock))
-        if not job.output.overwrite:
+        anew = job.output.overwrite or not folder.files(FRAMES)
+        if not anew:
             record.check_same_job(folder, job)
-        ledger = Ledger({}) if job.output.overwrite else Ledger.read(folder)
+        ledger = Ledger({}) if anew else Ledger.read(folder)
         todo = ledger.todo(parts, job.run.attempts)
         if todo:
             stack.callback(ray.shutdown)
             cluster.preflight(job.run, cluster.connect(job.run, address))
         # Nothing has been changed so far; from here on the folder is this job's.
-        if job.output.overwrite:
+        if anew:
             folder.clear(record.OURS)
         record.record_job(folder, job)
         folder.delete_temporaries()

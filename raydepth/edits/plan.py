@@ -19,7 +19,9 @@ class EditPlan:
     def take(self, rows: np.ndarray) -> "EditPlan":
         """The plan of these frames alone; rows are indices int64 [M]."""
         layers = [
-            Layer(name=layer.name, rgb=layer.rgb[rows], alpha=layer.alpha[rows], inv_depth=layer.inv_depth[rows])
+            Layer(
+                name=layer.name, rgb=layer.rgb[rows], alpha=layer.alpha[rows], inv_depth=layer.inv_depth[rows]
+            )
             for layer in self.stack.layers
         ]
         return EditPlan(stack=LayerStack(layers), region=self.region[rows])

@@ -33,7 +33,9 @@ def open_container(path: str) -> av.container.InputContainer:
                 f"{path} has no index (moov atom): an mp4/mov whose recording or copying was cut off; "
                 "copy it again, or rebuild it with a tool such as untrunc",
             ) from error
-        raise SourceError("NotAVideo", f"{path} is not a video that FFmpeg can read ({error.strerror})") from error
+        raise SourceError(
+            "NotAVideo", f"{path} is not a video that FFmpeg can read ({error.strerror})"
+        ) from error
     except (av.FFmpegError, OSError) as error:
         raise SourceError("Unreadable", f"{path} can't be read: {error.strerror}") from error
     if container.format.name == "tty":  # FFmpeg takes any text for ANSI art
@@ -52,10 +54,14 @@ def video_stream(container: av.container.InputContainer, path: str) -> VideoStre
     streams = [stream for stream in container.streams.video if not stream.disposition & covers]
     if not streams:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
-        raise SourceError("NoVideoStream", f"{path} has no video stream (streams: {kinds}; cover art doesn't count)")
+        raise SourceError(
+            "NoVideoStream", f"{path} has no video stream (streams: {kinds}; cover art doesn't count)"
+        )
     decodable = [stream for stream in streams if stream.codec_context is not None]
     if not decodable:
-        raise SourceError("NoDecoder", f"{path}: this FFmpeg has no decoder for its video stream; convert it to H.264")
+        raise SourceError(
+            "NoDecoder", f"{path}: this FFmpeg has no decoder for its video stream; convert it to H.264"
+        )
     return max(decodable, key=lambda stream: (stream.width or 0) * (stream.height or 0))
 
 

@@ -167,7 +167,9 @@ def _read_again(segment: Segment, reader: Reader, origin: int, start: int, stop:
     keyframes = _keyframes(segment)
     for keyframe, rows in groupby(range(start, stop), key=lambda row: keyframes[row]):
         lost = list(rows)
-        if keyframe == keyframes[origin] or all(reader.refused(row) for row in lost):  # it would be the same again
+        if keyframe == keyframes[origin] or all(
+            reader.refused(row) for row in lost
+        ):  # it would be the same again
             yield from (_lost(segment, row, reader.reason(row)) for row in lost)
             continue
         fresh = Reader(segment, reader.threads)

@@ -33,7 +33,9 @@ def image_sizes(files: Sequence[str]) -> np.ndarray:
             sizes.append(None)
     last = next((size for size in sizes if size), None)
     if last is None:
-        raise SourceError("Unreadable", f"none of the {len(files)} images can be read, for example {files[0]}")
+        raise SourceError(
+            "Unreadable", f"none of the {len(files)} images can be read, for example {files[0]}"
+        )
     filled = []
     for size in sizes:
         last = size or last

@@ -42,7 +42,9 @@ _NONE = np.iinfo(np.int64).min
 class Trial:
     """What decoding the beginning (or, for a sequential plan, all) of a file gave."""
 
-    shown: list[tuple[int | None, int]] = field(default_factory=list)  # pts and packet of each frame, as the decoder gave them
+    shown: list[tuple[int | None, int]] = field(
+        default_factory=list
+    )  # pts and packet of each frame, as the decoder gave them
     failed: set[int] = field(default_factory=set)  # packets that FFmpeg refused
     damaged: bool = False  # whether a frame came that FFmpeg marks as damaged
     first: VideoFrame | None = None
@@ -93,7 +95,9 @@ def read_packets(
         note = f"reading stopped after {len(rows)} packets ({error.strerror})"
     if frames is None or len(trial.shown) < frames:
         trial.decode(stream, None, len(rows))
-    if len(rows) + empty < len(stream.index_entries):  # mp4 and avi; elsewhere the index is of keyframes or of none
+    if len(rows) + empty < len(
+        stream.index_entries
+    ):  # mp4 and avi; elsewhere the index is of keyframes or of none
         note = f"truncated: the file announces {len(stream.index_entries)} packets of video, {len(rows)} are there"
     return np.array(rows, _ROW), trial, note
 
@@ -151,7 +155,9 @@ def seeks_are_exact(container: av.container.InputContainer, stream: VideoStream,
     return True
 
 
-def plan_sequentially(container: av.container.InputContainer, stream: VideoStream) -> tuple[np.ndarray, np.ndarray]:
+def plan_sequentially(
+    container: av.container.InputContainer, stream: VideoStream
+) -> tuple[np.ndarray, np.ndarray]:
     """Decodes a file from beginning to end to learn its frames; packets and pts of them in display order, int64 [n] each.
 
     A packet that gave no frame is a lost frame, and stands before the first frame of a later packet, which is its place to

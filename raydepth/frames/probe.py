@@ -128,7 +128,9 @@ def _size_and_ends(path: str, length: int) -> bytes:
 def _probe_video(path: str, container: av.container.InputContainer, stream: VideoStream) -> Source:
     table, trial, note = read_packets(container, stream)
     if trial.first is None:
-        raise SourceError("NoFrames", f"{path}: none of its {len(table)} packets could be decoded; the file is damaged")
+        raise SourceError(
+            "NoFrames", f"{path}: none of its {len(table)} packets could be decoded; the file is damaged"
+        )
     packets = plan_by_pts(container, stream, table, trial)
     by_pts = packets is not None
     seekable = by_pts and seeks_are_exact(container, stream, table)

@@ -46,7 +46,9 @@ class Reader:
         segment, first = self._segment, int(self._keys[start])
         nearest = int(np.searchsorted(segment.seek_pts, segment.pts[start], "right")) - 1
         points = [
-            int(segment.seek_pts[nearest - back]) if segment.seek_index[nearest - back] else None  # None: the file's start
+            int(segment.seek_pts[nearest - back])
+            if segment.seek_index[nearest - back]
+            else None  # None: the file's start
             for back in (0, 1, 4)
             if nearest >= back
         ]
@@ -117,9 +119,14 @@ class Reader:
         segment = self._segment
         self.close()
         self._container = open_container(segment.path)
-        stream = self._container.streams[segment.stream] if segment.stream < len(self._container.streams) else None
+        stream = (
+            self._container.streams[segment.stream] if segment.stream < len(self._container.streams) else None
+        )
         if not isinstance(stream, VideoStream) or stream.codec_context is None:
-            raise SourceError("Unreadable", f"{segment.path} has changed since it was probed: stream {segment.stream} is no video")
+            raise SourceError(
+                "Unreadable",
+                f"{segment.path} has changed since it was probed: stream {segment.stream} is no video",
+            )
         prepare(self._container, stream, self.threads)
         self._stream = stream
 

@@ -54,7 +54,9 @@ class Segment:
 
     def take(self, rows: Sequence[int] | np.ndarray | slice) -> "Segment":
         """The segment with only these rows (positions 0..m-1, each once and in display order, however they are given)."""
-        kept = np.unique(np.arange(len(self))[rows if isinstance(rows, slice) else np.asarray(rows, np.int64)])
+        kept = np.unique(
+            np.arange(len(self))[rows if isinstance(rows, slice) else np.asarray(rows, np.int64)]
+        )
         return replace(
             self,
             frame_index=self.frame_index[kept],
@@ -103,8 +105,14 @@ def plan_segments(
     time_s = source.time_s
     wanted = np.zeros(len(source.pts), bool)
     wanted[::stride] = True
-    wanted &= (time_s >= (-np.inf if start_s is None else start_s)) & (time_s < (np.inf if end_s is None else end_s))
-    seeks = np.flatnonzero(source.keyframe) if source.kind == "video" and source.seekable else np.zeros(0, np.int64)
+    wanted &= (time_s >= (-np.inf if start_s is None else start_s)) & (
+        time_s < (np.inf if end_s is None else end_s)
+    )
+    seeks = (
+        np.flatnonzero(source.keyframe)
+        if source.kind == "video" and source.seekable
+        else np.zeros(0, np.int64)
+    )
     segments = []
     for index, (start, stop) in enumerate(pairwise(_cuts(source, min_frames))):
         frames = start + np.flatnonzero(wanted[start:stop])

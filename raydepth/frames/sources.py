@@ -9,7 +9,49 @@ from raydepth.job import JobError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 VIDEO_SUFFIXES = frozenset(
-    [".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".mpe", ".vob", ".m2v", ".m1v", ".ts", ".mts", ".m2ts", ".mxf", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".ogg", ".gif", ".mjpeg", ".mjpg", ".y4m", ".h264", ".264", ".h265", ".265", ".hevc", ".ivf", ".obu", ".nut", ".dv", ".rm", ".rmvb"]
+    [
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".qt",
+        ".mkv",
+        ".webm",
+        ".avi",
+        ".divx",
+        ".mpg",
+        ".mpeg",
+        ".mpe",
+        ".vob",
+        ".m2v",
+        ".m1v",
+        ".ts",
+        ".mts",
+        ".m2ts",
+        ".mxf",
+        ".wmv",
+        ".asf",
+        ".flv",
+        ".f4v",
+        ".3gp",
+        ".3g2",
+        ".ogv",
+        ".ogg",
+        ".gif",
+        ".mjpeg",
+        ".mjpg",
+        ".y4m",
+        ".h264",
+        ".264",
+        ".h265",
+        ".265",
+        ".hevc",
+        ".ivf",
+        ".obu",
+        ".nut",
+        ".dv",
+        ".rm",
+        ".rmvb",
+    ]
 )
 
 
@@ -65,7 +107,9 @@ def expand(paths: Sequence[str]) -> list[str]:
     found: dict[str, str] = {}  # real path -> path as written, so that a link and its target count once
     for path in paths:
         if "://" in path:
-            raise JobError(f"input.paths: {path!r} is in object storage, which is not read yet; copy it to a local folder")
+            raise JobError(
+                f"input.paths: {path!r} is in object storage, which is not read yet; copy it to a local folder"
+            )
         full = os.path.abspath(os.path.expanduser(path))
         if os.path.exists(full):
             matches = [full]
@@ -74,7 +118,9 @@ def expand(paths: Sequence[str]) -> list[str]:
             if os.path.basename(full).endswith("*"):
                 known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
                 matches = [match for match in matches if os.path.isdir(match) or suffix(match) in known]
-        sources = [source for match in matches for source in (_walk(match) if os.path.isdir(match) else [match])]
+        sources = [
+            source for match in matches for source in (_walk(match) if os.path.isdir(match) else [match])
+        ]
         if not sources:
             what = "holds neither videos nor images" if os.path.isdir(full) else "matches nothing"
             raise JobError(
