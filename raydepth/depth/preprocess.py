@@ -170,10 +170,12 @@ def read_preprocessing(file: Mapping[str, Any], model_type: str = "") -> Preproc
         size = (int(size["height"]), int(size["width"])) if "height" in size else None
     elif isinstance(size, int):
         size = (size, size)
-    if model_type == "glpn" or not known.get("do_resize", True):
+    # GLPN's own processor only rounds sizes down, whatever `size` its file may carry; our GLPN names another processor.
+    by_divisor = model_type == "glpn" and not str(file.get("image_processor_type", "GLPN")).startswith("DPT")
+    if by_divisor or not known.get("do_resize", True):
         size, short_side = None, None
     divisor = known.get("size_divisor")
-    zoe, by_divisor = model_type == "zoedepth", model_type == "glpn"
+    zoe = model_type == "zoedepth"
     identity = not known.get("do_normalize", not by_divisor)
     return Preprocessing(
         size=size,
