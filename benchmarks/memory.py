@@ -37,12 +37,12 @@ def write_4k(path: Path, frames: int) -> None:
             picture = np.repeat(np.repeat(texture[:, i : i + WIDTH // 4], 4, axis=0), 4, axis=1)
             packets += stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24"))
         packets += stream.encode()
-        tick = packets[1].pts - packets[0].pts
+        tick, time_base = packets[1].pts - packets[0].pts, packets[0].time_base
         coded = [(bytes(packet), packet.is_keyframe) for packet in packets]
         for i in range(frames):
             data, keyframe = coded[i % GOP]
             packet = av.Packet(data)
-            packet.stream, packet.time_base = stream, stream.time_base
+            packet.stream, packet.time_base = stream, time_base
             packet.pts = packet.dts = i * tick
             packet.is_keyframe = keyframe
             container.mux(packet)

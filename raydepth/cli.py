@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,10 +45,11 @@ def main() -> None:
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error of click's: unknown option, missing argument
             code = _complain(error.format_message(), WRONG)
-        elif (job_error := _job_error_behind(error)) is not None:
-            code = _complain(job_error, WRONG)
+        elif job_errors := [cause for cause in _causes(error) if isinstance(cause, JobError)]:
+            code = _complain(job_errors[0], WRONG)
         else:
-            code = _complain(f"{type(error).__name__}: {error}", FAILED)
+            root = list(_causes(error))[-1]
+            code = _complain(f"{type(root).__name__}: {root}; what is done is kept", FAILED)
     sys.exit(code if isinstance(code, int) else OK)
 
 
@@ -56,13 +58,11 @@ def _complain(error: object, code: int) -> int:
     return code
 
 
-def _job_error_behind(error: BaseException | None) -> JobError | None:
-    """A worker's JobError arrives wrapped in Ray's errors."""
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what caused it, outermost first; a worker's error arrives wrapped in Ray's."""
     while error is not None:
-        if isinstance(error, JobError):
-            return error
+        yield error
         error = getattr(error, "cause", None) or error.__cause__
-    return None
 
 
 def _load(path: Path, overrides: list[str] | None, **sections: dict[str, Any]) -> Job:
