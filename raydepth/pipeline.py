@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from raydepth import cluster  # isort: skip (before ray, which reads when it is imported what this module sets)
+
 import ray
 
-from raydepth import cluster
 from raydepth.actors import ClipCalibrator, Decoder, Editor
 from raydepth.cluster import RemoteTracker
 from raydepth.frames.probe import probe
@@ -84,7 +85,7 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
         frames = sum(part.frames for part in todo)
         covered = sum(part.frames for part in parts)
         say(f"{covered} frames of {len({part.segment.video for part in parts})} videos; {frames} to do")
-        stopped, restarts = None, 0
+        stopped, edited, restarts = None, 0, 0
         if todo:
             tracker = RemoteTracker(ray.remote(num_cpus=0)(Tracker).remote())
 
@@ -99,9 +100,10 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
             deadline = started + job.run.max_hours * 3600 if job.run.max_hours else None
             stall_s = job.run.stall_minutes * 60
             stopped = watch(work, tracker, total=frames, deadline=deadline, stall_s=stall_s, say=say)
-            restarts = tracker.snapshot().restarts
+            end = tracker.snapshot()
+            edited, restarts = end.done + end.failed, end.restarts
     # 8. Aggregate: the shards fold into the report.
-    report = summarise(folder, seconds=time.monotonic() - started, edited=frames, restarts=restarts)
+    report = summarise(folder, seconds=time.monotonic() - started, edited=edited, restarts=restarts)
     state = status(folder)
     return Outcome(state["frames"], state["errors"], stopped, report)
 

@@ -29,7 +29,7 @@ def summarise(folder: OutputFolder, *, seconds: float, edited: int, restarts: in
     Args:
         folder: the output of a run.
         seconds: wall-clock seconds of this run.
-        edited: frames that this run set out to edit.
+        edited: frames that this run edited, or failed to.
         restarts: worker processes that died and were replaced.
     """
     rows, folded = _read(folder)

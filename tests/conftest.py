@@ -1,8 +1,13 @@
 """What tests share: the data folder beside the checkout, and small clips."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = (
+    "0"  # as raydepth.cluster sets it, but before a test module imports ray
+)
 
 
 @pytest.fixture(scope="session")
