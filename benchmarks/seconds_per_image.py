@@ -9,7 +9,6 @@ where the seconds alone do not. Prints a table and keeps it in benchmarks/result
 
 import argparse
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +81,9 @@ def main() -> None:
 def measure(job: Job, frames: int, batch: int) -> dict[str, float]:
     """Mean seconds per frame of each step over one clip's first frames; models are warmed up on the first batch."""
     segments, _ = find_segments(job)
-    clip = pickle.loads(
-        ClipCalibrator(job, Tracker())({"segments": np.array([pickle.dumps(segments)], object)})["clip"][0]
-    )
+    clip = ClipCalibrator(job, Tracker()).calibrate(segments)
+    if clip is None:
+        raise SystemExit(f"{segments[0].path}: no depth on the sampled frames")
     steps = load_steps(job, {segments[0].video: clip}, device="cpu", dtype="float32")
     decoded = list(batches(segments[0].take(slice(0, frames)), batch))
     edit_batch(steps, decoded[0])

@@ -3,6 +3,7 @@
 import os
 import pickle
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
 
@@ -18,8 +19,21 @@ from raydepth.job import Job, JobError
 from raydepth.store.folder import OutputFolder
 from raydepth.store.plan import Part
 from raydepth.store.record import ClipCalibration
-from raydepth.tracker import Progress
+from raydepth.tracker import Failure, Progress
 from raydepth.worker import PartEditor, load_steps
+
+
+@contextmanager
+def _reporting(progress: Progress) -> Iterator[None]:
+    """Tells the tracker why a worker gives up the run, before Ray hears of it."""
+    try:
+        yield
+    except JobError as error:
+        progress.fail(Failure(str(error), wrong_job=True))
+        raise
+    except Exception as error:
+        progress.fail(Failure(f"{type(error).__name__}: {error}", wrong_job=False))
+        raise
 
 
 class ClipCalibrator:
@@ -28,7 +42,8 @@ class ClipCalibrator:
     def __init__(self, job: Job, progress: Progress) -> None:
         self._job = job
         self._progress = progress
-        self._estimator = load_depth(job.depth, **device_and_dtype(job))
+        with _reporting(progress):
+            self._estimator = load_depth(job.depth, **device_and_dtype(job))
 
     def __call__(self, rows: dict[str, np.ndarray]) -> dict[str, list]:
         """One row ``segments`` (pickled list[Segment]) -> one row ``video``, ``clip`` (pickled ClipCalibration or None).
@@ -36,18 +51,23 @@ class ClipCalibrator:
         A clip of whose sampled frames none gives depth, or on which workers died ``run.attempts`` times, has no scale
         (None); its frames become error rows later.
         """
-        segments: list[Segment] = pickle.loads(rows["segments"][0])
+        with _reporting(self._progress):
+            segments: list[Segment] = pickle.loads(rows["segments"][0])
+            return {"video": [segments[0].video], "clip": [pickle.dumps(self.calibrate(segments))]}
+
+    def calibrate(self, segments: list[Segment]) -> ClipCalibration | None:
+        """Measures one clip; see __call__."""
         video = segments[0].video
         unit = f"calibrate {video}"
         attempt = self._progress.begin(unit)
         maps = list(self._sampled(segments, unit)) if attempt.number <= self._job.run.attempts else []
         self._progress.finish(unit, 0, 0)
         if not maps or self._progress.stopping():  # a scale from half of the samples must not be kept
-            return {"video": [video], "clip": [pickle.dumps(None)]}
+            return None
         scale = calibrate(maps, estimator=self._estimator.name, kind=self._estimator.kind)
         sampled = [scale.normalise(raw) for raw in maps]
         planes = resolve_planes(self._job.layers.planes, sampled, sampled[0], scale)
-        return {"video": [video], "clip": [pickle.dumps(ClipCalibration(scale, planes))]}
+        return ClipCalibration(scale, planes)
 
     def _sampled(self, segments: list[Segment], unit: str) -> Iterator[np.ndarray]:
         """Raw depth maps of the clip's sampled frames that can be decoded and have depth."""
@@ -138,7 +158,8 @@ class Editor:
         self._tried = tried
         self._progress = progress
         self._decoder = Decoder(job, progress)
-        steps = load_steps(job, clips, **device_and_dtype(job))
+        with _reporting(progress):
+            steps = load_steps(job, clips, **device_and_dtype(job))
         self._edit = PartEditor(job, clips, steps, folder, progress)
         progress.started()
 
@@ -147,7 +168,8 @@ class Editor:
         for part, decoded in self._decoded(rows):
             if self._progress.stopping():
                 return
-            result = self._edit(part, decoded, self._tried)
+            with _reporting(self._progress):
+                result = self._edit(part, decoded, self._tried)
             yield {name: [value] for name, value in result.items()}
 
     def _decoded(self, rows: dict[str, np.ndarray]) -> Iterator[tuple[Part, list[Batch]]]:

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,24 +44,14 @@ def main() -> None:
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error of click's: unknown option, missing argument
             code = _complain(error.format_message(), WRONG)
-        elif job_errors := [cause for cause in _causes(error) if isinstance(cause, JobError)]:
-            code = _complain(job_errors[0], WRONG)
         else:
-            root = list(_causes(error))[-1]
-            code = _complain(f"{type(root).__name__}: {root}; what is done is kept", FAILED)
+            code = _complain(f"{type(error).__name__}: {error}", FAILED)
     sys.exit(code if isinstance(code, int) else OK)
 
 
 def _complain(error: object, code: int) -> int:
     print(f"raydepth: {error}", file=sys.stderr)
     return code
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what caused it, outermost first; a worker's error arrives wrapped in Ray's."""
-    while error is not None:
-        yield error
-        error = getattr(error, "cause", None) or error.__cause__
 
 
 def _load(path: Path, overrides: list[str] | None, **sections: dict[str, Any]) -> Job:

@@ -15,7 +15,7 @@ import ray
 import ray.data
 
 from raydepth.job import JobError, Run
-from raydepth.tracker import Attempt, Snapshot
+from raydepth.tracker import Attempt, Failure, Snapshot
 
 OBJECT_STORE_GB = 1.0
 """The embedded default's object store: a few parts of raw frames; explicit, because Ray would take 30 % of the memory."""
@@ -64,7 +64,7 @@ def connect(run: Run, address: str | None) -> Resources:
     # A segment in an actor is silent to Ray for long; monitor.watch gives the alarm.
     context.execution_no_progress_timeout_s = -1
     for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # errors reach the user by way of the tracker
     total = ray.cluster_resources()
     return Resources(total.get("CPU", 0.0), total.get("GPU", 0.0))
 
@@ -125,6 +125,12 @@ class RemoteTracker:
 
     def finish(self, unit: str, done: int, failed: int) -> None:
         ray.get(self._actor.finish.remote(unit, done, failed))
+
+    def fail(self, failure: Failure) -> None:
+        ray.get(self._actor.fail.remote(failure))
+
+    def failure(self) -> Failure | None:
+        return ray.get(self._actor.failure.remote())
 
     def starting(self) -> int:
         return ray.get(self._actor.starting.remote())

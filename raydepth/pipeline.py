@@ -42,6 +42,10 @@ class Outcome:
     report: str
 
 
+class WorkerFailed(RuntimeError):
+    """A worker met something that no frame is to blame for, such as a full disk; what is done is kept."""
+
+
 def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = print) -> Outcome:
     """Runs a job to its end, its deadline, or the first Ctrl-C; running it again goes on where it stopped.
 
@@ -52,6 +56,7 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
 
     Raises:
         JobError: the job is wrong; nothing was started and nothing in the output folder was changed.
+        WorkerFailed: a worker could not go on.
         Stalled: no worker gave a sign of life for ``run.stall_minutes``.
     """
     started = time.monotonic()
@@ -99,7 +104,12 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
 
             deadline = started + job.run.max_hours * 3600 if job.run.max_hours else None
             stall_s = job.run.stall_minutes * 60
-            stopped = watch(work, tracker, total=frames, deadline=deadline, stall_s=stall_s, say=say)
+            try:
+                stopped = watch(work, tracker, total=frames, deadline=deadline, stall_s=stall_s, say=say)
+            except ray.exceptions.RayError as error:
+                if (failure := tracker.failure()) is None:
+                    raise
+                raise (JobError if failure.wrong_job else WorkerFailed)(failure.message) from error
             end = tracker.snapshot()
             edited, restarts = end.done + end.failed, end.restarts
     # 8. Aggregate: the shards fold into the report.

@@ -20,6 +20,15 @@ class Attempt:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """What made a worker give up the whole run; said here because Ray passes a worker's error on as text."""
+
+    message: str
+    wrong_job: bool
+    """The job is wrong (a JobError), not the machine."""
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """The state of a run at one moment."""
 
@@ -38,6 +47,7 @@ class Progress(Protocol):
     def tick(self, unit: str, frames: int) -> None: ...
     def finish(self, unit: str, done: int, failed: int) -> None: ...
     def stopping(self) -> bool: ...
+    def fail(self, failure: Failure) -> None: ...
     def starting(self) -> int: ...
     def started(self) -> None: ...
 
@@ -54,6 +64,7 @@ class Tracker:
         self._open: set[str] = set()
         self._restarts = self._starting = 0
         self._stop = False
+        self._failure: Failure | None = None
         self._last_sign = time.monotonic()
 
     def begin(self, unit: str) -> Attempt:
@@ -86,6 +97,14 @@ class Tracker:
         self._open.discard(unit)
         self._partial.pop(unit, None)
         self._finished[unit] = (done, failed)
+
+    def fail(self, failure: Failure) -> None:
+        """Notes why a worker gives up; the first one counts."""
+        self._failure = self._failure or failure
+
+    def failure(self) -> Failure | None:
+        """What made a worker give up, if one did."""
+        return self._failure
 
     def starting(self) -> int:
         """Notes that a worker begins to load its models; returns how many have begun since one was last ready."""
