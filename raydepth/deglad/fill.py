@@ -6,8 +6,8 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from raydepth.depth.onnx import open_session, signature
 from raydepth.job import Fill, JobError
+from raydepth.onnx_session import open_session, signature
 
 _FULL_RESOLUTION = 12_000
 """Holes of up to so many pixels are filled at full resolution by the OpenCV methods."""

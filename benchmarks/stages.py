@@ -1,0 +1,64 @@
+"""Stand-ins for the models, for measuring and breaking what is around them: real decoding, scheduling, shards and report."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from raydepth.actors import ClipCalibrator, Editor
+from raydepth.columns import Batch, ok_rows
+from raydepth.depth.calibrate import Calibration
+from raydepth.frames.segments import Segment
+from raydepth.job import Job
+from raydepth.store.record import ClipCalibration
+from raydepth.tracker import Progress
+from raydepth.worker import Step
+
+
+class NoCalibrator(ClipCalibrator):
+    """Gives every clip the same scale without looking at it."""
+
+    def __init__(self, job: Job, progress: Progress) -> None:
+        self._job = job
+        self._progress = progress
+
+    def calibrate(self, segments: list[Segment]) -> ClipCalibration:
+        return ClipCalibration(Calibration("none", "disparity_rel", 0.0, 1.0), (0.5,))
+
+
+def stand_in(batch: Batch) -> Batch:
+    """Columns of the right form from the pixels alone, in milliseconds: luma as depth, the negative as the edit."""
+    inv_depth = batch["rgb"].mean(axis=-1, dtype=np.float32) / 255
+    n = len(inv_depth)
+    return batch | {
+        "inv_depth": inv_depth,
+        "near": (inv_depth >= 0.5).astype(np.float32),
+        "background": batch["rgb"],
+        "edited": 255 - batch["rgb"],
+        "threshold": np.full((n, 1), 0.5),
+        "depth_lo": np.zeros(n),
+        "depth_hi": np.ones(n),
+        "rmse_mean_level": batch["rgb"].mean(axis=(1, 2, 3)),
+    }
+
+
+class StandInEditor(Editor):
+    """A worker whose whole work is ``stand_in``."""
+
+    @classmethod
+    def load_steps(cls, job: Job, clips: dict[str, ClipCalibration]) -> list[Step]:
+        return [cls.step()]
+
+    @staticmethod
+    def step() -> Step:
+        return stand_in
+
+
+def sleeping(seconds: float) -> Callable[[Batch], Batch]:
+    """``stand_in`` that takes so many seconds a frame, as a model on a GPU does: without using a CPU."""
+
+    def step(batch: Batch) -> Batch:
+        time.sleep(seconds * len(ok_rows(batch)))
+        return stand_in(batch)
+
+    return step
