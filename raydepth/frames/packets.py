@@ -4,7 +4,8 @@ A trial decodes the first dozen frames. Where it contradicts the table, or the t
 **sequential plan**: the file is decoded once, frames are known by the packet they came from, and decoding starts at the
 file's beginning always. It happens where
 
-* time stamps are missing (raw H.264/H.265, H.264 in .mpg) or not unique (joined recordings),
+* time stamps are missing (raw H.264/H.265, H.264 in .mpg) or not unique (joined recordings), or those of a damaged .avi's
+  packets contradict its index,
 * keyframes go back in time (joined recordings, broken clocks),
 * H.264/H.265 with B-frames is in .avi, which stores no presentation times, so that FFmpeg's follow the decoding order,
 * the trial contradicts the table (a frame in two packets, as interlaced H.264 in .ts can be).
@@ -16,6 +17,7 @@ In a sequential plan pts are the packets' decoding time stamps in rising order w
 otherwise multiples of the average frame time from the first known time stamp on.
 """
 
+import re
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -74,6 +76,8 @@ def read_packets(
     """
     prepare(container, stream, threads=1)
     rows: list[tuple[int, int, int, bool, bool]] = []
+    positions: list[int] = []
+    end = 0  # of the last frame, in the stream's time base
     trial = Trial()
     note = ""
     empty = -1  # demux() ends with an empty packet of its own
@@ -88,6 +92,8 @@ def read_packets(
                 _NONE if packet.pts is None else packet.pts, _NONE if packet.dts is None else packet.dts,
                 packet.size, packet.is_keyframe, hidden,
             ))  # fmt: skip
+            positions.append(packet.pos or 0)
+            end = max(end, (packet.pts or 0) + (packet.duration or 0))
             if frames is None or len(trial.shown) < frames:
                 packet.opaque = len(rows) - 1
                 trial.decode(stream, packet, len(rows) - 1)
@@ -95,11 +101,39 @@ def read_packets(
         note = f"reading stopped after {len(rows)} packets ({error.strerror})"
     if frames is None or len(trial.shown) < frames:
         trial.decode(stream, None, len(rows))
-    if len(rows) + empty < len(
-        stream.index_entries
-    ):  # mp4 and avi; elsewhere the index is of keyframes or of none
-        note = f"truncated: the file announces {len(stream.index_entries)} packets of video, {len(rows)} are there"
-    return np.array(rows, _ROW), trial, note
+    table = np.array(rows, _ROW)
+    in_avi = container.format.name == "avi"
+    # The index of mp4 and avi has all packets, elsewhere it is of keyframes or of none. Matroska says when a stream ends.
+    announced = max(len(stream.index_entries), stream.frames if in_avi else 0)
+    missing_s = _seconds(stream.metadata.get("DURATION", "")) - end * float(cast(Fraction, stream.time_base))
+    if len(rows) + empty < announced:
+        note = f"truncated: the file announces {announced} packets of video, {len(rows)} are there"
+        if in_avi:
+            _stamp_by_index(stream, table, positions)
+    elif missing_s > 0.5:
+        note = f"truncated: the last {missing_s:.1f} s of video that the file announces are not there"
+    return table, trial, note
+
+
+def _seconds(duration: str) -> float:
+    """Seconds of Matroska's ``00:01:02.500000000``; 0 for anything else."""
+    match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", duration)
+    return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3]) if match else 0.0
+
+
+def _stamp_by_index(stream: VideoStream, table: np.ndarray, positions: list[int]) -> None:
+    """Gives the packets of an .avi, in place, the time stamps of their index entries.
+
+    FFmpeg counts an .avi's packets to stamp them, so one whose header is damaged shifts all that follow it.
+    """
+    chunk_header = 8  # bytes; the index points before it, a packet behind it
+    stamps = {entry.pos + chunk_header: entry.timestamp for entry in stream.index_entries}
+    for row, position in enumerate(positions):
+        if (stamp := stamps.get(position)) is not None and stamp != table[row]["dts"]:
+            table[row]["dts"], table[row]["pts"] = (
+                stamp,
+                _NONE,
+            )  # without pts the plan is sequential, by packet
 
 
 def plan_by_pts(
