@@ -1,6 +1,7 @@
 """The one place where video files are opened: FFmpeg's reading of a path, and the choice among its video streams."""
 
 import os
+import stat
 
 import av
 import av.container
@@ -10,6 +11,20 @@ from av.video.stream import VideoStream
 
 from raydepth.frames.sources import SourceError
 
+MAX_PIXELS = 2**27
+"""Pixels of a frame at most, 16384 x 8192: a few bytes can announce any size, and its memory would be asked for."""
+
+_REFERRING = frozenset(
+    ["concat", "dash", "hls", "image2", "imf", "rtsp", "sap", "sdp", "tty", "webm_dash_manifest"]
+)
+"""FFmpeg's formats that are lists of other files and addresses, which nobody named, or that take any text for a picture."""
+
+_OPTIONS = {
+    "format_whitelist": ",".join(sorted(av.formats_available - _REFERRING)),
+    "protocol_whitelist": "file",
+    "max_pixels": str(MAX_PIXELS),
+}
+
 
 def open_container(path: str) -> av.container.InputContainer:
     """Opens a video file for reading; the caller closes it.
@@ -18,10 +33,13 @@ def open_container(path: str) -> av.container.InputContainer:
         SourceError: "Missing", "EmptyFile", "NotAVideo" or "Unreadable", with what to do about it.
     """
     try:
-        if os.path.getsize(path) == 0:
+        state = os.stat(path)
+        if not stat.S_ISREG(state.st_mode):  # a pipe would be waited for without end
+            raise SourceError("NotAVideo", f"{path} is no regular file: copy what it gives into one")
+        if state.st_size == 0:
             raise SourceError("EmptyFile", f"{path} is empty (0 bytes): copy or record it again")
         # absolute, as FFmpeg takes `take1:b.mp4` for a protocol; metadata in another encoding than UTF-8 are no error
-        container = av.open(os.path.abspath(path), "r", metadata_errors="replace")
+        container = av.open(os.path.abspath(path), "r", options=_OPTIONS, metadata_errors="replace")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise SourceError("Missing", f"{path} does not exist") from error
     except av.InvalidDataError as error:
@@ -36,11 +54,14 @@ def open_container(path: str) -> av.container.InputContainer:
         raise SourceError(
             "NotAVideo", f"{path} is not a video that FFmpeg can read ({error.strerror})"
         ) from error
+    except av.ArgumentError as error:
+        raise SourceError(
+            "NotAVideo", f"{path} is a playlist or another text, not a video; name the videos themselves"
+        ) from error
     except (av.FFmpegError, OSError) as error:
-        raise SourceError("Unreadable", f"{path} can't be read: {error.strerror}") from error
-    if container.format.name == "tty":  # FFmpeg takes any text for ANSI art
-        container.close()
-        raise SourceError("NotAVideo", f"{path} is a text file, not a video")
+        raise SourceError(
+            "Unreadable", f"{path} can't be read: {error.strerror}; if copying it was cut off, copy it again"
+        ) from error
     return container
 
 
@@ -48,7 +69,7 @@ def video_stream(container: av.container.InputContainer, path: str) -> VideoStre
     """The stream to work on: the largest picture that isn't cover art, the first of equals.
 
     Raises:
-        SourceError: "NoVideoStream" (audio or cover art only) or "NoDecoder".
+        SourceError: "NoVideoStream" (audio or cover art only), "NoDecoder" or "TooLarge".
     """
     covers = Disposition.attached_pic | Disposition.timed_thumbnails
     streams = [stream for stream in container.streams.video if not stream.disposition & covers]
@@ -62,7 +83,13 @@ def video_stream(container: av.container.InputContainer, path: str) -> VideoStre
         raise SourceError(
             "NoDecoder", f"{path}: this FFmpeg has no decoder for its video stream; convert it to H.264"
         )
-    return max(decodable, key=lambda stream: (stream.width or 0) * (stream.height or 0))
+    largest = max(decodable, key=lambda stream: (stream.width or 0) * (stream.height or 0))
+    if (largest.width or 0) * (largest.height or 0) > MAX_PIXELS:
+        size = f"{largest.width}x{largest.height} pixels"
+        raise SourceError(
+            "TooLarge", f"{path} has {size}; at most {MAX_PIXELS} are read: scale it down first"
+        )
+    return largest
 
 
 def prepare(container: av.container.InputContainer, stream: VideoStream, threads: int) -> None:
@@ -73,6 +100,7 @@ def prepare(container: av.container.InputContainer, stream: VideoStream, threads
     context = stream.codec_context
     context.thread_count = threads
     context.flags |= Flags.copy_opaque
+    context.options = {"max_pixels": str(MAX_PIXELS)}
     if context.name == "h264":
         # Streams that don't say how far they reorder: by default FFmpeg guesses, and drops a frame for each wrong guess.
-        context.options = {"strict": "1"}
+        context.options |= {"strict": "1"}

@@ -1,12 +1,16 @@
 """Folders of images as clips: sizes for the probe, pixels for decode()."""
 
+import warnings
 from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
 from PIL import Image
 
+from raydepth.frames.container import MAX_PIXELS
 from raydepth.frames.sources import SourceError
+
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MAX_PIXELS is the limit here
 
 IMAGE_RATE = Fraction(25)
 """Images have no times: image i counts as shown at i / 25 s."""
@@ -16,6 +20,9 @@ _TURNED = frozenset({5, 6, 7, 8})
 
 _EXIF_ORIENTATION = 0x0112
 
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+"""What may be behind the endings of IMAGE_SUFFIXES. Pillow goes by content and knows more, among it EPS, which runs Ghostscript."""
+
 
 def image_sizes(files: Sequence[str]) -> np.ndarray:
     """Height and width as displayed, int64 [n, 2], from the files' headers; unreadable ones take their neighbour's.
@@ -24,18 +31,18 @@ def image_sizes(files: Sequence[str]) -> np.ndarray:
         SourceError: "Unreadable", not one image can be read.
     """
     sizes: list[tuple[int, int] | None] = []
+    reason = ""
     for file in files:
         try:
-            with Image.open(file) as image:
+            with _open(file) as image:
                 turned = image.getexif().get(_EXIF_ORIENTATION) in _TURNED
                 sizes.append(image.size if turned else image.size[::-1])
-        except _UNREADABLE:
+        except Exception as error:  # Pillow's readers raise whatever their parsing runs into
             sizes.append(None)
+            reason = reason or f"{file}: {error}"
     last = next((size for size in sizes if size), None)
     if last is None:
-        raise SourceError(
-            "Unreadable", f"none of the {len(files)} images can be read, for example {files[0]}"
-        )
+        raise SourceError("Unreadable", f"none of the {len(files)} images can be read, for example {reason}")
     filled = []
     for size in sizes:
         last = size or last
@@ -53,13 +60,13 @@ def read_image(file: str, height: int, width: int) -> np.ndarray:
         uint8 [height, width, 3], RGB.
 
     Raises:
-        OSError: the file can't be read, is damaged, or holds 32-bit floats, which are no colours.
+        OSError: the file can't be read, is damaged, too large or an animation, or holds 32-bit floats, which are no colours.
     """
     try:
-        with Image.open(file) as image:
+        with _open(file) as image:
             rgb = _rgb(image)
             orientation = image.getexif().get(_EXIF_ORIENTATION)
-    except _UNREADABLE as error:
+    except Exception as error:  # as above
         raise OSError(f"image can't be read: {error}") from error
     if orientation in _TRANSPOSE:
         rgb = rgb.transpose(_TRANSPOSE[orientation])
@@ -67,6 +74,20 @@ def read_image(file: str, height: int, width: int) -> np.ndarray:
         kernel = Image.Resampling.BOX if height < rgb.height else Image.Resampling.BICUBIC
         rgb = rgb.resize((width, height), kernel)
     return np.array(rgb)
+
+
+def _open(file: str) -> Image.Image:
+    """An image whose pixels are not read yet; raises ValueError where they should not be."""
+    image = Image.open(file, formats=_FORMATS)
+    if image.width * image.height > MAX_PIXELS:
+        image.close()
+        raise ValueError(
+            f"{image.width}x{image.height} pixels, at most {MAX_PIXELS} are read: scale it down first"
+        )
+    if image.format in ("PNG", "WEBP") and (pictures := getattr(image, "n_frames", 1)) > 1:
+        image.close()
+        raise ValueError(f"an animation of {pictures} pictures; convert it to a video")
+    return image
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -78,9 +99,6 @@ def _rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
     return image.convert("RGB")
 
-
-_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-"""What Pillow raises for damaged files."""
 
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

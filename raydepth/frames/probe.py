@@ -129,7 +129,8 @@ def _probe_video(path: str, container: av.container.InputContainer, stream: Vide
     table, trial, note = read_packets(container, stream)
     if trial.first is None:
         raise SourceError(
-            "NoFrames", f"{path}: none of its {len(table)} packets could be decoded; the file is damaged"
+            "NoFrames",
+            f"{path}: none of its {len(table)} packets could be decoded; the file is damaged, or its pictures are too large",
         )
     packets = plan_by_pts(container, stream, table, trial)
     by_pts = packets is not None

@@ -59,7 +59,7 @@ class SourceError(Exception):
     """A source can't be used; the rest of the job goes on without it.
 
     Attributes:
-        error_type: "Missing", "EmptyFile", "NotAVideo", "NoVideoStream", "NoDecoder", "NoFrames" or "Unreadable".
+        error_type: "Missing", "EmptyFile", "NotAVideo", "NoVideoStream", "NoDecoder", "NoFrames", "TooLarge" or "Unreadable".
     """
 
     def __init__(self, error_type: str, message: str) -> None:
