@@ -81,9 +81,17 @@ def suffix(path: str) -> str:
     return os.path.splitext(path)[1].lower()
 
 
+def _is_file(entry: "os.DirEntry[str]") -> bool:
+    """Whether it is a file, or a link that leads to nothing or round in a circle: that is a file which can't be read."""
+    try:
+        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+    except OSError:
+        return True
+
+
 def image_names(folder: str) -> tuple[str, ...]:
     """Names of the images directly in a folder, in natural order; hidden files are left out."""
-    names = (entry.name for entry in os.scandir(folder) if not entry.name.startswith(".") and entry.is_file())
+    names = (entry.name for entry in os.scandir(folder) if not entry.name.startswith(".") and _is_file(entry))
     return tuple(sorted((name for name in names if suffix(name) in IMAGE_SUFFIXES), key=natural_key))
 
 
@@ -106,6 +114,8 @@ def expand(paths: Sequence[str]) -> list[str]:
     """
     found: dict[str, str] = {}  # real path -> path as written, so that a link and its target count once
     for path in paths:
+        if not path or "\0" in path:
+            raise JobError(f"input.paths: got {path!r}; expected the name of a file or folder, or a pattern")
         if "://" in path:
             raise JobError(
                 f"input.paths: {path!r} is in object storage, which is not read yet; copy it to a local folder"
@@ -132,12 +142,17 @@ def expand(paths: Sequence[str]) -> list[str]:
 
 
 def _walk(folder: str) -> list[str]:
-    entries = sorted(os.scandir(folder), key=lambda entry: natural_key(entry.name))
-    entries = [entry for entry in entries if not entry.name.startswith(".")]
-    sources = [entry.path for entry in entries if entry.is_file() and suffix(entry.name) in VIDEO_SUFFIXES]
-    if not sources and image_names(folder):
-        sources = [folder]
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):  # a link could lead round in a circle
-            sources += _walk(entry.path)
+    """Sources in a folder and its subfolders; raises JobError where one can't be listed."""
+    sources, folders = [], [folder]
+    while folders:
+        folder = folders.pop()
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: natural_key(entry.name))
+        except OSError as error:
+            raise JobError(f"input.paths: folder {folder!r} can't be listed: {error.strerror}") from error
+        entries = [entry for entry in entries if not entry.name.startswith(".")]
+        videos = [entry.path for entry in entries if suffix(entry.name) in VIDEO_SUFFIXES and _is_file(entry)]
+        sources += videos or ([folder] if image_names(folder) else [])
+        # a link could lead round in a circle
+        folders += [entry.path for entry in reversed(entries) if entry.is_dir(follow_symlinks=False)]
     return sources
