@@ -2,10 +2,11 @@
 
 import os
 import pickle
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,8 +20,8 @@ from raydepth.job import Job, JobError
 from raydepth.store.folder import OutputFolder
 from raydepth.store.plan import Part
 from raydepth.store.record import ClipCalibration
-from raydepth.tracker import Failure, Progress
-from raydepth.worker import PartEditor, load_steps
+from raydepth.tracker import Attempt, Failure, Progress
+from raydepth.worker import PartEditor, Step, load_steps
 
 
 @contextmanager
@@ -34,6 +35,34 @@ def _reporting(progress: Progress) -> Iterator[None]:
     except Exception as error:
         progress.fail(Failure(f"{type(error).__name__}: {error}", wrong_job=False))
         raise
+
+
+_Item = TypeVar("_Item")
+
+
+def watched(items: Iterable[_Item], seconds: float, unit: str, progress: Progress) -> Iterator[_Item]:
+    """Passes items on, and ends this process when the next one takes longer than ``seconds``.
+
+    A thread cannot interrupt what hangs inside FFmpeg or the kernel (a dead network mount, say), but Ray replaces a dead
+    process, and the tracker knows what it was at.
+    """
+    iterator = iter(items)
+    while True:
+        timer = threading.Timer(seconds, _give_up, (unit, progress))
+        timer.daemon = True
+        timer.start()
+        try:
+            item = next(iterator)
+        except StopIteration:
+            return
+        finally:
+            timer.cancel()
+        yield item
+
+
+def _give_up(unit: str, progress: Progress) -> None:
+    progress.hung(unit)
+    os._exit(1)
 
 
 class ClipCalibrator:
@@ -72,7 +101,7 @@ class ClipCalibrator:
     def _sampled(self, segments: list[Segment], unit: str) -> Iterator[np.ndarray]:
         """Raw depth maps of the clip's sampled frames that can be decoded and have depth."""
         for segment in sample_frames(segments, self._job.depth.calibration_frames):
-            for batch in batches(segment, 1):
+            for batch in watched(batches(segment, 1), self._job.run.decode_timeout_s, unit, self._progress):
                 if self._progress.stopping():
                     return
                 self._progress.tick(unit, 0)
@@ -110,22 +139,21 @@ class Decoder:
     def parts(self, parts: list[Part]) -> Iterator[tuple[Part, list[Batch]]]:
         """Decodes a segment's parts in one pass over the file; ends early when the run is stopping.
 
-        A part on which the decoding process died ``run.attempts`` times becomes error rows (``DecoderCrashed``).
+        A part on which the decoding process died or hung ``run.attempts`` times becomes error rows (``DecoderCrashed``,
+        ``DecodeTimeout``).
         """
         unit = f"decode {parts[0].name}"
         attempt = self._progress.begin(unit)
         try:
-            for lost, group in groupby(
-                parts, key=lambda part: attempt.deaths.get(part.name, 0) >= self._job.run.attempts
-            ):
+            for lost, group in groupby(parts, key=lambda part: self._lost(part, attempt)):
                 run = list(group)
                 wanted = np.concatenate([np.arange(part.start, part.stop) for part in run])
-                reason = (
-                    f"the decoding process died {self._job.run.attempts} times on these frames"
-                    if lost
-                    else None
+                stream = watched(
+                    batches(run[0].segment.take(wanted), self._job.run.batch, lost=lost),
+                    self._job.run.decode_timeout_s,
+                    unit,
+                    self._progress,
                 )
-                stream = batches(run[0].segment.take(wanted), self._job.run.batch, lost=reason)
                 for part in run:
                     if self._progress.stopping():
                         return
@@ -137,6 +165,19 @@ class Decoder:
                     yield part, decoded
         finally:
             self._progress.finish(unit, 0, 0)
+
+    def _lost(self, part: Part, attempt: Attempt) -> tuple[str, str] | None:
+        """Error type and message of a part that is not tried again."""
+        deaths = attempt.deaths.get(part.name, 0)
+        if deaths < self._job.run.attempts:
+            return None
+        if part.name in attempt.hung:
+            limit = f"{self._job.run.decode_timeout_s:g} s (run.decode_timeout_s)"
+            return (
+                "DecodeTimeout",
+                f"decoding gave nothing for {limit}, or died, {deaths} times on these frames",
+            )
+        return "DecoderCrashed", f"the decoding process died {deaths} times on these frames"
 
 
 class Editor:
@@ -159,9 +200,14 @@ class Editor:
         self._progress = progress
         self._decoder = Decoder(job, progress)
         with _reporting(progress):
-            steps = load_steps(job, clips, **device_and_dtype(job))
+            steps = self.load_steps(job, clips)
         self._edit = PartEditor(job, clips, steps, folder, progress)
         progress.started()
+
+    @staticmethod
+    def load_steps(job: Job, clips: dict[str, ClipCalibration]) -> list[Step]:
+        """The steps that this worker takes batches through, with their models on its device."""
+        return load_steps(job, clips, **device_and_dtype(job))
 
     def __call__(self, rows: dict[str, np.ndarray]) -> Iterator[dict[str, list]]:
         """One row of the decoder's (or of ``parts``) -> rows ``part``, ``done``, ``failed``, ``bytes``."""

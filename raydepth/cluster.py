@@ -13,9 +13,11 @@ os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
 
 import ray
 import ray.data
+from ray._private import ray_constants
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raydepth.job import JobError, Run
-from raydepth.tracker import Attempt, Failure, Snapshot
+from raydepth.tracker import Attempt, Failure, Snapshot, Tracker
 
 OBJECT_STORE_GB = 1.0
 """The embedded default's object store: a few parts of raw frames; explicit, because Ray would take 30 % of the memory."""
@@ -50,7 +52,7 @@ def connect(run: Run, address: str | None) -> Resources:
     else:
         settings |= {"address": address}
     try:
-        with _silent_stderr():
+        with _silent_stderr(), _on_loopback(only=address is None):
             ray.init(**settings)
     except (ConnectionError, ValueError, RuntimeError) as error:
         if address is None:
@@ -61,12 +63,30 @@ def connect(run: Run, address: str | None) -> Resources:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.target_max_block_size = BLOCK_BYTES
+    context.autoscaling_config.actor_pool_util_downscaling_threshold = (
+        0.0  # a worker that left would load again
+    )
     # A segment in an actor is silent to Ray for long; monitor.watch gives the alarm.
     context.execution_no_progress_timeout_s = -1
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # errors reach the user by way of the tracker
     total = ray.cluster_resources()
     return Resources(total.get("CPU", 0.0), total.get("GPU", 0.0))
+
+
+@contextmanager
+def _on_loopback(*, only: bool) -> Iterator[None]:
+    """Lets a Ray that starts here listen on 127.0.0.1 only, as it does by default on desktops; on Linux it takes all interfaces.
+
+    Ray reads its switch (RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER) when it is imported, before it is known whether this run
+    attaches to a cluster, so the constant that it was read into is set.
+    """
+    kept = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = kept and not only
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = kept
 
 
 @contextmanager
@@ -89,30 +109,41 @@ def worker_cpus(run: Run) -> int:
 
 
 def preflight(run: Run, resources: Resources) -> None:
-    """Refuses a job that Ray would wait for without end: the workers' sum, and one CPU left for reading.
+    """Refuses a job that Ray would wait for without end: the needed workers' sum, and one CPU left for reading.
 
     Raises:
         JobError: required and available resources, and what to change.
     """
-    cpus = run.workers * worker_cpus(run) + (1 if run.decode == "stream" else 0)
-    gpus = run.workers * run.gpus_per_worker
+    workers, name = run.needed_workers, "run.workers" if run.min_workers is None else "run.min_workers"
+    cpus = workers * worker_cpus(run) + (1 if run.decode == "stream" else 0)
+    gpus = workers * run.gpus_per_worker
     if gpus > resources.gpus:
         raise JobError(
-            f"run.workers x run.gpus_per_worker: required {gpus:g} GPUs, available {resources.gpus:g}; "
-            "lower run.workers, or set run.gpus_per_worker: 0 to run on CPUs"
+            f"{name} x run.gpus_per_worker: required {gpus:g} GPUs, available {resources.gpus:g}; "
+            f"lower {name}, or set run.gpus_per_worker: 0 to run on CPUs"
         )
     if cpus > resources.cpus:
         raise JobError(
-            f"run.workers: required {cpus} CPUs ({run.workers} workers and one to decode), available {resources.cpus:g}; "
-            "lower run.workers or set run.decode: in_actor"
+            f"{name}: required {cpus} CPUs ({workers} workers and one to decode), available {resources.cpus:g}; "
+            f"lower {name} or set run.decode: in_actor"
         )
+
+
+def worker_pool(run: Run, most: int) -> dict[str, Any]:
+    """Keyword arguments of ``map_batches`` for a pool of at most ``most`` workers, which grows when nodes join."""
+    least = min(run.needed_workers, most)
+    # Two tasks each: one at work and one fetched ahead; more would wait behind a slow node while others are idle.
+    pool = ray.data.ActorPoolStrategy(min_size=least, max_size=most, max_tasks_in_flight_per_actor=2)
+    return {"compute": pool, "num_gpus": run.gpus_per_worker or None, "num_cpus": worker_cpus(run)}
 
 
 class RemoteTracker:
     """The ``Progress`` protocol over the tracker's actor; what only reports is not waited for, except before danger."""
 
-    def __init__(self, actor: Any) -> None:
-        self._actor = actor
+    def __init__(self) -> None:
+        # On the driver's node, so that the loss of another one does not take the run's memory with it.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._actor = ray.remote(num_cpus=0, scheduling_strategy=here)(Tracker).remote()
 
     def begin(self, unit: str) -> Attempt:
         return ray.get(self._actor.begin.remote(unit))
@@ -125,6 +156,9 @@ class RemoteTracker:
 
     def finish(self, unit: str, done: int, failed: int) -> None:
         ray.get(self._actor.finish.remote(unit, done, failed))
+
+    def hung(self, unit: str) -> None:
+        ray.get(self._actor.hung.remote(unit))
 
     def fail(self, failure: Failure) -> None:
         ray.get(self._actor.fail.remote(failure))

@@ -3,8 +3,19 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from raydepth import strict_yaml
+from raydepth.printable import printable
 
 
 class JobError(ValueError):
@@ -12,15 +23,25 @@ class JobError(ValueError):
 
 
 class Section(BaseModel):
-    """Base of all sections: frozen, strict, and closed to unknown keys."""
+    """Base of all sections: frozen, strict, closed to unknown keys, its numbers finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _fits_the_system(cls, value: Any) -> Any:
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, str) and "\0" in item:
+                raise ValueError("text must not hold the character NUL")
+            if isinstance(item, int) and abs(item) >= 2**63:
+                raise ValueError("whole numbers must fit 64 bits")
+        return value
 
 
 class Input(Section):
     """Which frames: ``input``."""
 
-    paths: Annotated[list[str], Field(min_length=1)]
+    paths: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
     """Video files, folders (of images or of videos) and glob patterns; relative to the current directory."""
     stride: Annotated[int, Field(ge=1)] = 1
     """Every n-th frame of the source, counted from its first frame."""
@@ -56,7 +77,7 @@ class Depth(Section):
     """What the model's numbers are; null: as the checkpoint or its class says (``depth_m`` for ONNX and files)."""
     scale: Annotated[float, Field(gt=0)] = 0.001
     """Metres per unit of 16-bit depth files (0.001: millimetres)."""
-    input_size: Annotated[int, Field(ge=32)] | None = None
+    input_size: Annotated[int, Field(ge=32, le=8192)] | None = None
     """Short side in pixels that the model sees; null: what its preprocessor file or its fixed input shape says."""
     calibration_frames: Annotated[int, Field(ge=1)] = 16
     """Frames sampled over a clip to fix its normalisation and thresholds, once per clip."""
@@ -122,7 +143,7 @@ class Fill(Section):
     """Path of the ``.onnx`` file (image and mask in, image out) for method ``onnx``."""
     dilate: Annotated[int, Field(ge=0, le=256)] = 8
     """Pixels at working resolution by which the near mask grows to become the hole."""
-    radius: Annotated[float, Field(gt=0)] = 5.0
+    radius: Annotated[float, Field(gt=0, le=100)] = 5.0
     """Neighbourhood in pixels that ``telea`` and ``navier-stokes`` look at."""
 
     @model_validator(mode="after")
@@ -218,7 +239,7 @@ class Compose(Section):
 class Output(Section):
     """Where results go: ``output``."""
 
-    path: str
+    path: Annotated[str, Field(min_length=1)]
     """Folder, local or ``s3://`` / ``gs://``."""
     images: Literal["parquet", "png", "both", "none"] = "parquet"
     """Where pictures are kept: encoded in the shards, as PNG files, both, or nowhere (figures only)."""
@@ -241,10 +262,12 @@ class Run(Section):
 
     workers: Annotated[int, Field(ge=1)] = 1
     """Actors that hold the models."""
+    min_workers: Annotated[int, Field(ge=1)] | None = None
+    """Workers that the cluster must hold at the start; the others join when nodes do. null: all of them."""
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0
     batch: Annotated[int, Field(ge=1, le=256)] = 8
     """Frames that go through the models together."""
-    threads: Annotated[int, Field(ge=1)] | None = None
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """CPU threads of a worker's models; null: the machine's cores, shared among its workers. The last bits of results
     depend on it, so set it where runs on different machines must agree to the bit."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
@@ -256,12 +279,25 @@ class Run(Section):
     """Stop feeding after so long, finish what is in flight, exit 75."""
     attempts: Annotated[int, Field(ge=1, le=20)] = 2
     """Times that a failing frame is tried over all runs before it stays quarantined."""
+    decode_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """A decoder that gives nothing for so many seconds is ended and tried again; after ``attempts`` its frames fail."""
     stall_minutes: Annotated[float, Field(gt=0)] = 20.0
     """No sign of life for so long ends the run with an error instead of a silent hang."""
     logical_gpus: Annotated[int, Field(ge=0)] | None = None
     """GPUs that the embedded default pretends to have, to try a GPU job's graph on CPUs; null: the real ones."""
     object_store_gb: Annotated[float, Field(gt=0)] | None = None
     """Size of Ray's object store on the embedded default; null: 1 GB."""
+
+    @property
+    def needed_workers(self) -> int:
+        """Workers without which the run does not start."""
+        return self.workers if self.min_workers is None else self.min_workers
+
+    @model_validator(mode="after")
+    def _min_workers_are_workers(self) -> "Run":
+        if self.needed_workers > self.workers:
+            raise ValueError(f"min_workers ({self.min_workers}) must not exceed workers ({self.workers})")
+        return self
 
 
 class Evaluate(Section):
@@ -293,15 +329,12 @@ def load_job(path: str | Path, overrides: list[str] | None = None) -> Job:
             the message has one line per field, each with the field's path, the value that came and what is allowed.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        with open(path, "rb") as file:
+            tree = strict_yaml.load(file.read(strict_yaml.MAX_BYTES + 1))
     except OSError as error:
         raise JobError(f"job file {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise JobError(f"job file {path} is not UTF-8 text: {error}") from error
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise JobError(f"job file {path} is not YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise JobError(f"job file {path} is {error}") from error
     if not isinstance(tree, dict):
         raise JobError(
             f"job file {path} must hold sections such as 'input:' and 'output:', got {type(tree).__name__}"
@@ -330,11 +363,9 @@ def _apply(tree: dict[str, Any], override: str) -> None:
             raise JobError(f"--set {override!r}: {'.'.join(parents[: depth + 1])} is a value, not a section")
         tree = child
     try:
-        tree[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise JobError(
-            f"--set {override!r}: the value is not YAML: {' '.join(str(error).split())}"
-        ) from error
+        tree[last] = strict_yaml.load(value)
+    except ValueError as error:
+        raise JobError(f"--set {override!r}: the value is {error}") from error
 
 
 _TAGS = {"one", "several", "auto", "value", "recompose", "remove"}
@@ -342,7 +373,7 @@ _TAGS = {"one", "several", "auto", "value", "recompose", "remove"}
 
 def _describe(detail: Any) -> str:
     """One line on one refused field; pydantic's names for a union's branches are left out of the path."""
-    location = [str(part) for part in detail["loc"]]
+    location = [printable(str(part))[:80] for part in detail["loc"]]
     following = [*location[1:], ""]
     path = [
         part for part, then in zip(location, following, strict=True) if part not in _TAGS and part != then
@@ -354,5 +385,7 @@ def _describe(detail: Any) -> str:
     if detail["type"] == "missing":
         return f"{field}: required, but missing"
     shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
-    message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "allowed:")
+    message = printable(detail["msg"].removeprefix("Value error, ").replace("Input should be", "allowed:"))[
+        :400
+    ]
     return f"{field}: got {shown}; {message}"

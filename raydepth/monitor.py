@@ -1,9 +1,11 @@
-"""Watching a run from the driver: the progress line, the deadline, Ctrl-C, and the alarm for a silent hang."""
+"""Watching a run from the driver: the progress line, the deadline, Ctrl-C and SIGTERM, and the alarm for a silent hang."""
 
+import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal, Protocol
 
 from raydepth.tracker import Snapshot
@@ -57,30 +59,44 @@ def watch(
     thread.start()
     line = ProgressLine(total, say)
     stopped: Stop | None = None
-    while thread.is_alive():
-        try:
-            thread.join(POLL_S)
-            snapshot = tracker.snapshot()
-            line.show(snapshot)
-            if stopped is None and deadline is not None and time.monotonic() >= deadline:
-                stopped = "deadline"
-                say("deadline: finishing what is in flight; run the same command again to go on")
+    with _sigterm_interrupts():
+        while thread.is_alive():
+            try:
+                thread.join(POLL_S)
+                snapshot = tracker.snapshot()
+                line.show(snapshot)
+                if stopped is None and deadline is not None and time.monotonic() >= deadline:
+                    stopped = "deadline"
+                    say("deadline: finishing what is in flight; run the same command again to go on")
+                    tracker.stop()
+                if snapshot.silent_s > stall_s:
+                    raise Stalled(
+                        f"no worker gave a sign of life for {snapshot.silent_s:.0f} s (run.stall_minutes); "
+                        "what is done is kept, run the same command again to go on"
+                    )
+            except KeyboardInterrupt:
+                if stopped:
+                    raise
+                stopped = "interrupt"
+                say("interrupted: finishing what is in flight (Ctrl-C again to give up at once)")
                 tracker.stop()
-            if snapshot.silent_s > stall_s:
-                raise Stalled(
-                    f"no worker gave a sign of life for {snapshot.silent_s:.0f} s (run.stall_minutes); "
-                    "what is done is kept, run the same command again to go on"
-                )
-        except KeyboardInterrupt:
-            if stopped:
-                raise
-            stopped = "interrupt"
-            say("interrupted: finishing what is in flight (Ctrl-C again to give up at once)")
-            tracker.stop()
     line.show(tracker.snapshot(), last=True)
     if problem:
         raise problem[0]
     return stopped
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM, which ``ray job stop`` and batch systems send before they kill, counts as Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():  # only there Python lets one set it
+        yield
+        return
+    kept = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, kept)
 
 
 class ProgressLine:

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from raydepth import cluster  # isort: skip (before ray, which reads when it is imported what this module sets)
 
@@ -29,7 +28,6 @@ from raydepth.store.plan import Part, UnreadableSource, by_segment, cut_parts, w
 from raydepth.store.record import ClipCalibration
 from raydepth.store.shards import FRAMES
 from raydepth.summary import summarise
-from raydepth.tracker import Tracker
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
         say(f"{covered} frames of {len({part.segment.video for part in parts})} videos; {frames} to do")
         stopped, edited, restarts = None, 0, 0
         if todo:
-            tracker = RemoteTracker(ray.remote(num_cpus=0)(Tracker).remote())
+            tracker = RemoteTracker()
 
             def work() -> None:
                 # 2. Calibrate: one depth scale and one set of planes per clip, from frames sampled over all of it.
@@ -164,7 +162,7 @@ def calibrate_clips(
             ClipCalibrator,
             fn_constructor_args=(job, tracker),
             batch_size=1,
-            **_actors(job, min(job.run.workers, len(rows))),
+            **cluster.worker_pool(job.run, min(job.run.workers, len(rows))),
         )
         for row in dataset.iter_rows():
             if (clip := pickle.loads(row["clip"])) is not None:
@@ -191,13 +189,5 @@ def edit_dataset(
         Editor,
         fn_constructor_args=(job, folder, dict(clips), tried, tracker),
         batch_size=1,
-        **_actors(job, job.run.workers),
+        **cluster.worker_pool(job.run, job.run.workers),
     )
-
-
-def _actors(job: Job, workers: int) -> dict[str, Any]:
-    return {
-        "compute": ray.data.ActorPoolStrategy(size=workers),
-        "num_gpus": job.run.gpus_per_worker or None,
-        "num_cpus": cluster.worker_cpus(job.run),
-    }

@@ -17,6 +17,8 @@ class Attempt:
     """The unit was finished before, by a process that then died over another one: nothing is left to do."""
     deaths: Mapping[str, int]
     """How often a process died while it was at what: a frame tried alone, or a part being decoded."""
+    hung: frozenset[str] = frozenset()
+    """What of it a process hung at before it was ended."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Progress(Protocol):
     def at(self, unit: str, what: str | None) -> None: ...
     def tick(self, unit: str, frames: int) -> None: ...
     def finish(self, unit: str, done: int, failed: int) -> None: ...
+    def hung(self, unit: str) -> None: ...
     def stopping(self) -> bool: ...
     def fail(self, failure: Failure) -> None: ...
     def starting(self) -> int: ...
@@ -59,6 +62,7 @@ class Tracker:
         self._attempts: dict[str, int] = {}
         self._at: dict[str, str | None] = {}
         self._deaths: dict[str, Counter[str]] = {}
+        self._hung: set[str] = set()
         self._partial: dict[str, int] = {}
         self._finished: dict[str, tuple[int, int]] = {}
         self._open: set[str] = set()
@@ -79,12 +83,18 @@ class Tracker:
                 self._deaths.setdefault(unit, Counter())[what] += 1
         self._open.add(unit)
         self._attempts[unit] = self._attempts.get(unit, 0) + 1
-        return Attempt(self._attempts[unit], False, dict(self._deaths.get(unit, {})))
+        deaths = dict(self._deaths.get(unit, {}))
+        return Attempt(self._attempts[unit], False, deaths, frozenset(self._hung & deaths.keys()))
 
     def at(self, unit: str, what: str | None) -> None:
         """Notes what a unit's process is about to touch, in case it dies of it (None: it survived)."""
         self._last_sign = time.monotonic()
         self._at[unit] = what
+
+    def hung(self, unit: str) -> None:
+        """Notes that a unit's process is about to end itself because what it is at does not come back."""
+        if (what := self._at.get(unit)) is not None:
+            self._hung.add(what)
 
     def tick(self, unit: str, frames: int) -> None:
         """Notes that ``frames`` frames of an open unit have been edited so far."""

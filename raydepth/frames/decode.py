@@ -81,14 +81,14 @@ def decode(segment: Segment, *, threads: int = 1) -> Iterator[Frame]:
         reader.close()
 
 
-def batches(segment: Segment, size: int, *, threads: int = 1, lost: str | None = None) -> Iterator[Batch]:
+def batches(segment: Segment, size: int, *, threads: int = 1, lost: tuple[str, str] | None = None) -> Iterator[Batch]:
     """Decodes a segment into micro-batches of `size` frames, each as soon as it is full; the last one may be smaller.
 
     Args:
         segment: what to decode.
         size: frames in a batch.
         threads: as in decode().
-        lost: a reason not to try: nothing is read, every frame is an error of type "DecoderCrashed" with this message.
+        lost: a reason not to try: nothing is read, every frame is an error of this type and with this message.
 
     Yields:
         Columns frame_id, video, path, image, frame_index, pts, time_s, rgb, status, error_type, error_message, note and
@@ -98,7 +98,7 @@ def batches(segment: Segment, size: int, *, threads: int = 1, lost: str | None =
     if lost is None:
         frames = decode(segment, threads=threads)
     else:
-        frames = (_frame(segment, row, None, "DecoderCrashed", lost) for row in range(len(segment)))
+        frames = (_frame(segment, row, None, *lost) for row in range(len(segment)))
     while True:
         began = time.perf_counter()
         chunk = list(islice(frames, size))

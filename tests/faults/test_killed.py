@@ -1,131 +1,123 @@
-"""kill -9 of the driver, of a worker and of a decode task; then a resume, whose result equals an undisturbed run's."""
+"""Processes of a run killed from outside; every run that follows ends in the bytes of an undisturbed one."""
 
-import os
+import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
-import yaml
 
 from raydepth.job import Job
 from raydepth.pipeline import run
-from tests.clips import write_clip
+from tests.faults.processes import kill_and_outlive, shards, start, wait_for, worker
 from tests.runs import differing, results, small_job
 
-pytestmark = pytest.mark.timeout(290)
+SLOW = "tests.faults.editors:Slow"
+
+JobMaker = Callable[..., Job]
 
 
-def slow_job(clip: Path, out: Path) -> Job:
-    """Long enough to be killed in the middle: diffusion on every frame, small parts."""
-    return small_job(
-        clip,
-        out,
-        compose__method="featglac-kv",
-        compose__steps=20,
-        output__shard_frames=4,
-        output__keep=["edited"],
-        input__size=96,
-    )
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", frames=40)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("undisturbed") / "out"
-    assert run(slow_job(clip, out), say=lambda line: None).frames["done"] == 40
-    return out
-
-
-def start(job: Job, folder: Path) -> subprocess.Popen:
-    file = folder / "job.yaml"
-    file.write_text(yaml.safe_dump(job.model_dump(mode="json")))
-    log = open(folder / "log", "a")  # noqa: SIM115 (belongs to the process)
-    return subprocess.Popen([sys.executable, "-m", "raydepth", "run", str(file)], stdout=log, stderr=log)
-
-
-def shards(out: Path) -> int:
-    return len(list(out.glob("frames/*/[!.]*.parquet")))
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.05)
-
-
-def worker(process: subprocess.Popen, title: str) -> psutil.Process | None:
-    """The Ray worker of a run whose title holds these words, while it is at work."""
-    for child in psutil.Process(process.pid).children(recursive=True):
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param(4, marks=pytest.mark.timeout(200)),
+        pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
+    ],
+)
+def test_the_driver_at_random_moments(job: JobMaker, undisturbed: Path, tmp_path: Path, kills: int):
+    """One folder, killed again and again, at any moment from the start of the program to its end."""
+    rng = random.Random(kills)
+    out, finished, kept = tmp_path / "out0", 0, 0
+    for _ in range(kills):
+        process = start(job(out), tmp_path, editor=SLOW)
         try:
-            if title in " ".join(child.cmdline()):
-                return child
-        except psutil.Error:
-            continue
-    return None
-
-
-def test_the_driver(clip: Path, undisturbed: Path, tmp_path: Path):
-    out = tmp_path / "out"
-    process = start(slow_job(clip, out), tmp_path)
-    wait_for(lambda: shards(out) >= 2)
-    process.send_signal(signal.SIGKILL)
-    process.wait(30)
-    left = shards(out)
-    assert 2 <= left < 10, "it was killed too late to test anything"
-    kept = {path: path.stat().st_mtime_ns for path in out.glob("frames/*/[!.]*.parquet")}
-    process = start(slow_job(clip, out), tmp_path)
-    assert process.wait(200) == 0
+            process.wait(rng.uniform(0.5, 11))
+        except subprocess.TimeoutExpired:
+            before = shards(out)
+            kill_and_outlive(process)
+            assert shards(out) >= max(before, kept), "a shard was lost"
+            kept = shards(out)
+        else:
+            assert process.returncode == 0
+            assert not differing(out, undisturbed)
+            finished, kept = finished + 1, 0
+            out = tmp_path / f"out{finished}"
+    process = start(job(out), tmp_path, editor=SLOW)
+    assert process.wait(100) == 0, (tmp_path / "log").read_text()
     assert not differing(out, undisturbed)
-    # Exactly what was missing was redone.
-    assert all(path.stat().st_mtime_ns == stamp for path, stamp in kept.items())
     assert not list(out.rglob("*.tmp"))
+    assert finished < kills, "every run ended before it was killed"
 
 
-def test_a_worker(clip: Path, undisturbed: Path, tmp_path: Path):
+@pytest.mark.timeout(120)
+def test_what_was_done_before_the_driver_was_killed_is_not_done_again(
+    job: JobMaker, undisturbed: Path, tmp_path: Path
+):
     out = tmp_path / "out"
-    process = start(slow_job(clip, out), tmp_path)
-    wait_for(lambda: shards(out) >= 2)
-    victim = worker(process, "ray::MapWorker(MapBatches(Editor")
-    assert victim is not None
-    victim.kill()
-    assert process.wait(200) == 0
-    assert "1 restarts" in (tmp_path / "log").read_text()
+    process = start(job(out), tmp_path, editor=SLOW)
+    wait_for(lambda: shards(out) >= 3)
+    kill_and_outlive(process)
+    kept = {path: path.stat().st_mtime_ns for path in out.glob("frames/*/[!.]*.parquet")}
+    assert 3 <= len(kept) < 10, "it was killed too late to test anything"
+    assert start(job(out), tmp_path, editor=SLOW).wait(100) == 0
     assert not differing(out, undisturbed)
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in kept.items())
 
 
-def test_a_decode_task(clip: Path, undisturbed: Path, tmp_path: Path):
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("title", ["ray::MapWorker(MapBatches(Slow", "FlatMap(Decoder"])
+def test_a_worker_and_a_decode_task(job: JobMaker, undisturbed: Path, tmp_path: Path, title: str):
     out = tmp_path / "out"
-    process = start(slow_job(clip, out), tmp_path)
-    found: list[psutil.Process] = []
+    process = start(job(out), tmp_path, editor=SLOW)
+    victims: list[psutil.Process] = []
 
-    def decoding() -> bool:
-        if victim := worker(process, "FlatMap(Decoder"):
+    def struck() -> bool:
+        if (shards(out) >= 2 or "Decoder" in title) and (victim := worker(process, title)):
             victim.kill()
-            found.append(victim)
-        return bool(found)
+            victims.append(victim)
+        return bool(victims)
 
-    wait_for(decoding)
-    assert process.wait(200) == 0
+    wait_for(struck)
+    assert process.wait(100) == 0
     assert not differing(out, undisturbed)
+    if "Slow" in title:
+        assert "1 restarts" in (tmp_path / "log").read_text()
 
 
-def test_ctrl_c_finishes_what_is_in_flight(clip: Path, undisturbed: Path, tmp_path: Path):
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_polite_end_finishes_what_is_in_flight(job: JobMaker, undisturbed: Path, tmp_path: Path, name: str):
     out = tmp_path / "out"
-    process = start(slow_job(clip, out), tmp_path)
+    process = start(job(out), tmp_path, editor=SLOW)
     wait_for(lambda: shards(out) >= 1)
-    os.kill(process.pid, signal.SIGINT)
-    assert process.wait(120) == 1
+    process.send_signal(signal.Signals[name])
+    began = time.monotonic()
+    assert process.wait(60) == 1
+    assert time.monotonic() - began < 20
     assert "finishing what is in flight" in (tmp_path / "log").read_text()
-    assert 0 < results(out).num_rows < 40
-    assert run(slow_job(clip, out), say=lambda line: None).frames["done"] == 40
+    assert 0 < results(out).num_rows < 80
+    assert start(job(out), tmp_path, editor=SLOW).wait(100) == 0
     assert not differing(out, undisturbed)
+
+
+@pytest.mark.timeout(280)
+def test_the_driver_of_real_models(clip: Path, tmp_path: Path):
+    """The same with diffusion on every frame: seeds and noise do not depend on where a run began."""
+
+    def real(out: Path) -> Job:
+        inject = {"compose__method": "featglac-kv", "compose__steps": 10, "compose__strength": 0.3}
+        return small_job(
+            clip, out, **inject, output__shard_frames=4, output__keep=["edited"], input__limit=24
+        )
+
+    assert run(real(tmp_path / "undisturbed"), say=lambda line: None).frames["done"] == 24
+    out = tmp_path / "out"
+    process = start(real(out), tmp_path, editor=None)
+    wait_for(lambda: shards(out) >= 2)
+    kill_and_outlive(process)
+    assert 2 <= shards(out) < 6, "it was killed too late to test anything"
+    assert start(real(out), tmp_path, editor=None).wait(200) == 0
+    assert not differing(out, tmp_path / "undisturbed")

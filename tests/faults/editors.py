@@ -1,0 +1,62 @@
+"""Workers with faults, by name, so that a run in another process can have them."""
+
+import os
+import signal
+from typing import ClassVar
+
+import numpy as np
+
+from benchmarks.stages import StandInEditor, sleeping, stand_in
+from raydepth.columns import Batch
+from raydepth.worker import Step
+
+POISON = 9
+"""The frame that poisoned steps die of."""
+
+
+class Slow(StandInEditor):
+    """40 ms a frame, without using a CPU: long enough to be killed in the middle."""
+
+    @staticmethod
+    def step() -> Step:
+        return sleeping(0.04)
+
+
+class Poisoned(StandInEditor):
+    """A worker whose step does something terrible on one frame."""
+
+    @classmethod
+    def step(cls) -> Step:
+        def step(batch: Batch) -> Batch:
+            if (batch["rgb"][batch["frame_index"] == POISON] > 0).any():
+                cls.die()
+            return stand_in(batch)
+
+        return step
+
+    @staticmethod
+    def die() -> None:
+        raise ZeroDivisionError("poison")
+
+
+class Killed(Poisoned):
+    @staticmethod
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Segfaulting(Poisoned):
+    @staticmethod
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+class Greedy(Poisoned):
+    """Takes memory until somebody stops it."""
+
+    taken: ClassVar[list[np.ndarray]] = []
+
+    @classmethod
+    def die(cls) -> None:
+        while True:
+            cls.taken.append(np.ones(2**25))  # 256 MB, touched
