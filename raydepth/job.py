@@ -262,6 +262,8 @@ class Run(Section):
 
     workers: Annotated[int, Field(ge=1)] = 1
     """Actors that hold the models."""
+    min_workers: Annotated[int, Field(ge=1)] | None = None
+    """Workers that the cluster must hold at the start; the others join when nodes do. null: all of them."""
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0
     batch: Annotated[int, Field(ge=1, le=256)] = 8
     """Frames that go through the models together."""
@@ -277,12 +279,25 @@ class Run(Section):
     """Stop feeding after so long, finish what is in flight, exit 75."""
     attempts: Annotated[int, Field(ge=1, le=20)] = 2
     """Times that a failing frame is tried over all runs before it stays quarantined."""
+    decode_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """A decoder that gives nothing for so many seconds is ended and tried again; after ``attempts`` its frames fail."""
     stall_minutes: Annotated[float, Field(gt=0)] = 20.0
     """No sign of life for so long ends the run with an error instead of a silent hang."""
     logical_gpus: Annotated[int, Field(ge=0)] | None = None
     """GPUs that the embedded default pretends to have, to try a GPU job's graph on CPUs; null: the real ones."""
     object_store_gb: Annotated[float, Field(gt=0)] | None = None
     """Size of Ray's object store on the embedded default; null: 1 GB."""
+
+    @property
+    def needed_workers(self) -> int:
+        """Workers without which the run does not start."""
+        return self.workers if self.min_workers is None else self.min_workers
+
+    @model_validator(mode="after")
+    def _min_workers_are_workers(self) -> "Run":
+        if self.needed_workers > self.workers:
+            raise ValueError(f"min_workers ({self.min_workers}) must not exceed workers ({self.workers})")
+        return self
 
 
 class Evaluate(Section):
