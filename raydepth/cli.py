@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -147,11 +147,34 @@ def submit(
     job: JobFile,
     address: Annotated[str, typer.Option(help="The cluster's dashboard, http://HOST:8265.")],
     set_: Overrides = None,
+    pack_limit: Annotated[
+        float, typer.Option(metavar="MB", min=0, max=450, help="Refuse to send more of local files.")
+    ] = 50,
+    paths_on_cluster: Annotated[
+        bool, typer.Option("--paths-on-cluster", help="The job's paths are the nodes' own; send none.")
+    ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "--no-follow", help="Exit 0 once the job is accepted.")
+    ] = False,
+    on_interrupt: Annotated[
+        Literal["ask", "stop", "leave"],
+        typer.Option(help="Ctrl-C and the job on the cluster; ask needs a terminal, else it is left."),
+    ] = "ask",
 ) -> None:
-    """Run the same job on a Ray cluster; follow its log and pass its exit code on."""
+    """Run the same job on a Ray cluster; follow its log and pass its exit code on (1 if it was stopped or left)."""
     from raydepth.submission import submit as submit_job
 
-    raise typer.Exit(submit_job(_load(job, set_), address, say=lambda line: print(line, end="", flush=True)))
+    code = submit_job(
+        _load(job, set_),
+        address,
+        name=job.stem,
+        say=lambda text: print(text, end="", flush=True),
+        pack_limit_mb=pack_limit,
+        paths_on_cluster=paths_on_cluster,
+        detach=detach,
+        on_interrupt=on_interrupt,
+    )
+    raise typer.Exit(code)
 
 
 @app.command()
