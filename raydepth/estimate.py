@@ -1,6 +1,5 @@
 """``raydepth plan``: what a job will take, before it runs; figures that are not known are said to be unknown."""
 
-import json
 from typing import Any
 
 from raydepth.featglac.lanes import count_lanes
@@ -9,6 +8,7 @@ from raydepth.models import check_models, form_of
 from raydepth.pipeline import find_segments
 from raydepth.store.folder import OutputFolder
 from raydepth.store.plan import cut_parts
+from raydepth.store.record import read_benchmark
 
 T4_LANES_PER_S = 14.0
 """SD 1.5 U-Net lanes a second on a T4 in float16 at 512 x 512, whatever the batch (method.md, section 5)."""
@@ -67,10 +67,9 @@ def estimate(job: Job, *, address: str | None = None) -> dict[str, Any]:
 def _seconds_per_frame(job: Job, lanes: int, pixels: int) -> tuple[float | None, str]:
     """Worker seconds per frame, and where the figure comes from."""
     folder = OutputFolder.at(job.output.path)
-    if folder.exists("benchmark.json"):
-        measured = json.loads(folder.read("benchmark.json")).get("worker_seconds_per_frame")
-        if measured is not None:
-            return measured, f"measured by an earlier run in {folder.uri}"
+    measured = read_benchmark(folder).get("worker_seconds_per_frame")
+    if measured is not None:
+        return measured, f"measured by an earlier run in {folder.uri}"
     if (
         job.run.gpus_per_worker
         and form_of(job.compose.model) == "hub"

@@ -21,6 +21,7 @@ from raydepth.frames.sources import SourceError, expand
 from raydepth.job import Job, JobError
 from raydepth.models import check_models
 from raydepth.monitor import Stop, watch
+from raydepth.printable import printable
 from raydepth.store import record
 from raydepth.store.folder import OutputFolder
 from raydepth.store.ledger import Ledger, status
@@ -62,7 +63,7 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
     check_models(job)
     segments, unreadable = find_segments(job)
     for source in unreadable:
-        say(f"unreadable: {source.path}: {source.error_message}")
+        say(printable(f"{source.error_type}: {source.error_message}"))
     parts = cut_parts(
         segments, batch=job.run.batch, shard_frames=job.output.shard_frames, limit=job.input.limit
     )
@@ -75,6 +76,8 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
         if not anew:
             record.check_same_job(folder, job)
         ledger = Ledger({}) if anew else Ledger.read(folder)
+        for name in ledger.damaged:
+            say(printable(f"damaged shard, its frames are done again: {name}"))
         todo = ledger.todo(parts, job.run.attempts)
         if todo:
             stack.callback(ray.shutdown)
@@ -117,7 +120,7 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
 
 
 def find_segments(job: Job) -> tuple[list[Segment], list[UnreadableSource]]:
-    """Probes every source of a job, several at a time; sources that cannot be read are told apart, not raised.
+    """Probes every source of a job, several at a time; sources that cannot be read, or end early, are told, not raised.
 
     Raises:
         JobError: a path matches nothing, or no frame is left to edit.
@@ -132,7 +135,8 @@ def find_segments(job: Job) -> tuple[list[Segment], list[UnreadableSource]]:
         found = plan_segments(
             source, size=settings.size, stride=settings.stride, start_s=settings.start_s, end_s=settings.end_s
         )
-        return found, None
+        # The frames that a truncated file announces and lacks have no time stamps, so one row stands for them.
+        return found, UnreadableSource(path, "Truncated", f"{path}: {source.note}") if source.note else None
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = list(pool.map(read, expand(settings.paths)))
@@ -143,7 +147,7 @@ def find_segments(job: Job) -> tuple[list[Segment], list[UnreadableSource]]:
             by_video.setdefault(found[0].video, found)  # two copies of one clip are one clip
     segments = [segment for found in by_video.values() for segment in found]
     if not segments:
-        reasons = "".join(f"\n  {problem.path}: {problem.error_message}" for problem in unreadable)
+        reasons = "".join("\n  " + printable(problem.error_message) for problem in unreadable)
         span = f"start_s: {settings.start_s}, end_s: {settings.end_s}, stride: {settings.stride}"
         raise JobError(f"input: no frames to edit in {len(results)} sources ({span}){reasons}")
     return segments, unreadable

@@ -6,7 +6,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import yaml
 
 from raydepth.evaluate.fold import Fold, fold, row_columns
 from raydepth.report.build import Summary, build_report
@@ -15,9 +14,15 @@ from raydepth.store import record
 from raydepth.store.folder import OutputFolder
 from raydepth.store.ledger import status
 from raydepth.store.plan import read_plan
-from raydepth.store.shards import FRAMES, IMAGES, PICTURES, read_shard, read_shards, shard_name
-
-BENCHMARK = "benchmark.json"
+from raydepth.store.shards import (
+    FRAMES,
+    IMAGES,
+    PICTURES,
+    DamagedShard,
+    read_shard,
+    read_shards,
+    shard_name,
+)
 
 _MODEL_STEPS = ("depth", "fill", "compose")
 """Steps whose time is models at work: what the speed of light is made of."""
@@ -35,7 +40,7 @@ def summarise(folder: OutputFolder, *, seconds: float, edited: int, restarts: in
     rows, folded = _read(folder)
     if edited:
         figures = _benchmark(folder, folded, seconds=seconds, edited=edited, restarts=restarts)
-        folder.write(BENCHMARK, json.dumps(figures, indent=2).encode())
+        folder.write(record.BENCHMARK, json.dumps(figures, indent=2).encode())
     return _report(folder, rows, folded)
 
 
@@ -46,9 +51,9 @@ def rebuild(folder: OutputFolder) -> str:
 
 
 def _read(folder: OutputFolder) -> tuple[pa.Table, Fold]:
-    """The small columns of all rows, and their fold, in one pass over the shards."""
+    """The small columns of all rows, and their fold, in one pass over the shards; damaged ones count as missing."""
     tables = []
-    for table in read_shards(folder):
+    for table in read_shards(folder, damaged=[]):
         tables.append(
             table.select(
                 [name for name in table.column_names if name in set(row_columns(table.column_names))]
@@ -62,7 +67,7 @@ def _read(folder: OutputFolder) -> tuple[pa.Table, Fold]:
 def _benchmark(
     folder: OutputFolder, folded: Fold, *, seconds: float, edited: int, restarts: int
 ) -> dict[str, Any]:
-    job = yaml.safe_load(folder.read(record.JOB))
+    job = record.read_job(folder)
     per_stage = {
         name: statistics.mean for name, statistics in stages(folded.overall).items() if statistics.count
     }
@@ -81,13 +86,14 @@ def _benchmark(
         "bytes": sum(folder.files(FRAMES).values()) + sum(folder.files(IMAGES).values()),
         "restarts": restarts,
         "workers": job["run"]["workers"],
-        "environment": json.loads(folder.read(record.ENVIRONMENT)),
+        "environment": record.read_environment(folder),
     }
 
 
 def _report(folder: OutputFolder, rows: pa.Table, folded: Fold) -> str:
-    benchmark = json.loads(folder.read(BENCHMARK)) if folder.exists(BENCHMARK) else {}
-    environment = json.loads(folder.read(record.ENVIRONMENT))
+    record.read_job(folder)  # the report says nothing of frames whose job is not known
+    benchmark = record.read_benchmark(folder)
+    environment = record.read_environment(folder)
     state = status(folder)
     summary: Summary = {
         "name": folder.root.rsplit("/", 1)[-1],
@@ -125,9 +131,11 @@ def _pictures(folder: OutputFolder, frames: list[str]) -> dict[str, dict[str, by
     for part, planned in wanted.items():
         if not folder.exists(shard_name(part)):
             continue
-        stored = {
-            row["frame_id"]: row for row in read_shard(folder, shard_name(part), pictures=True).to_pylist()
-        }
+        try:
+            shard = read_shard(folder, shard_name(part), pictures=True)
+        except DamagedShard:
+            continue
+        stored = {row["frame_id"]: row for row in shard.to_pylist()}
         for row in planned:
             pictures = found.setdefault(row["frame_id"], {})
             for column in PICTURES:

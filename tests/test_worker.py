@@ -22,6 +22,7 @@ def batch_of(frames: int, start: int = 0) -> Batch:
         "video": np.array(["v"] * frames, object),
         "path": np.array(["v.mp4"] * frames, object),
         "frame_index": indices,
+        "time_s": indices / 25,
         "rgb": np.full((frames, 4, 4, 3), 7, np.uint8),
         "status": np.array(["ok"] * frames, object),
         **text,

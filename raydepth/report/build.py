@@ -6,8 +6,8 @@ from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
-import yaml
 
+from raydepth import strict_yaml
 from raydepth.evaluate.fold import Fold, Group, deduplicate
 from raydepth.evaluate.measures import THREE_RMSES
 from raydepth.report import figures
@@ -66,13 +66,15 @@ def build_report(
         The tree of ``report.json`` (schema in ``report.numbers``), with NaN where the file has null.
     """
     frames = deduplicate(per_frame_columns)
-    job = yaml.safe_load(summary.get("job_yaml", "")) or {}
+    job = strict_yaml.load(summary.get("job_yaml", "")) or {}
     tree = document(statistics, frames, dict(summary), job)
     examples, worst = choose(frames)
     tree["pictures"] = _write_pictures([*examples, *worst], read_pictures, job, write)
     tree["figures"] = _write_figures(statistics, frames, write)
-    write("report/report.json", to_json(tree).encode())
-    write("report/index.html", render(tree, examples, worst, summary.get("job_yaml", "")).encode())
+    # A name that isn't UTF-8 comes as lone surrogates, whose escapes JSON and readers of the page can do with.
+    page = render(tree, examples, worst, summary.get("job_yaml", ""))
+    write("report/report.json", to_json(tree).encode("utf-8", "backslashreplace"))
+    write("report/index.html", page.encode("utf-8", "backslashreplace"))
     return tree
 
 

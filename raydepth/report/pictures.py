@@ -78,7 +78,10 @@ def _disc(radius: int) -> np.ndarray:
 
 
 def _decode(data: bytes) -> np.ndarray | None:
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:  # more pixels announced than OpenCV reads
+        return None
 
 
 def _jpeg(picture: np.ndarray) -> bytes:

@@ -10,22 +10,30 @@ from raydepth.store.shards import FRAMES, read_shards
 
 @dataclass(frozen=True)
 class Ledger:
-    """Every frame that a shard holds: ``frame_id`` -> (status, attempts, error type)."""
+    """What the shards hold.
+
+    Attributes:
+        rows: every frame in them: ``frame_id`` -> (status, attempts, error type).
+        damaged: names of files among them that are no readable shards; their frames are missing, and so are done again.
+    """
 
     rows: dict[str, tuple[str, int, str]]
+    damaged: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, folder: OutputFolder) -> "Ledger":
         """Reads four small columns of every shard; a frame that two shards hold counts once, ok before error."""
         rows: dict[str, tuple[str, int, str]] = {}
-        for table in read_shards(folder, columns=("frame_id", "status", "attempts", "error_type")):
+        damaged: list[str] = []
+        columns = ("frame_id", "status", "attempts", "error_type")
+        for table in read_shards(folder, columns=columns, damaged=damaged):
             for frame_id, status, attempts, error_type in zip(
-                *(table[name].to_pylist() for name in ("frame_id", "status", "attempts", "error_type")),
+                *(table[name].to_pylist() for name in columns),
                 strict=True,
             ):
                 if rows.get(frame_id, ("error",))[0] != "ok":
                     rows[frame_id] = (status, attempts, error_type)
-        return cls(rows)
+        return cls(rows, tuple(damaged))
 
     def finished(self, frame_id: str, attempts: int) -> bool:
         """Done, or failed so often that it stays quarantined."""
@@ -45,7 +53,8 @@ class Ledger:
 def status(folder: OutputFolder) -> dict:
     """What ``raydepth status --json`` prints (design.md, section 4); raises FileNotFoundError where no run has started.
 
-    Frames are those of ``segments.parquet``; a source that could not be read at all counts one failed frame.
+    Frames are those of ``segments.parquet``; a source that could not be read at all counts one failed frame. `damaged` are
+    files among the shards that can't be read. Raises JobError where ``segments.parquet`` is damaged.
     """
     plan = read_plan(folder)
     ledger = Ledger.read(folder)
@@ -68,5 +77,6 @@ def status(folder: OutputFolder) -> dict:
         "frames": {"total": planned, "done": done, "failed": failed, "missing": planned - done - failed},
         "shards": len(sizes),
         "bytes": sum(sizes.values()),
+        "damaged": list(ledger.damaged),
         "errors": dict(errors.most_common()),
     }

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raydepth.frames.segments import Segment
+from raydepth.job import JobError
+from raydepth.printable import utf8
 from raydepth.store.folder import OutputFolder
 
 SEGMENTS = "segments.parquet"
@@ -101,7 +104,7 @@ def write_plan(folder: OutputFolder, parts: list[Part], unreadable: list[Unreada
         columns = {
             "frame_id": part.frame_ids,
             "video": [segment.video] * part.frames,
-            "path": [segment.path] * part.frames,
+            "path": [utf8(segment.path)] * part.frames,
             "segment": np.full(part.frames, segment.index),
             "part": np.full(part.frames, part.number),
             "frame_index": segment.frame_index[rows],
@@ -112,11 +115,11 @@ def write_plan(folder: OutputFolder, parts: list[Part], unreadable: list[Unreada
         }
         tables.append(_plan_table(columns, part.frames))
     for source in unreadable:
-        columns = {"path": [source.path], "frame_index": [-1]}
-        columns |= {"error_type": [source.error_type], "error_message": [source.error_message]}
+        columns = {"path": [utf8(source.path)], "frame_index": [-1]}
+        columns |= {"error_type": [source.error_type], "error_message": [utf8(source.error_message)]}
         tables.append(_plan_table(columns, 1))
     buffer = io.BytesIO()
-    pq.write_table(pa.concat_tables(tables), buffer)
+    pq.write_table(pa.concat_tables(tables), buffer, write_page_checksum=True)
     folder.write(SEGMENTS, buffer.getvalue())
 
 
@@ -128,5 +131,20 @@ def _plan_table(columns: dict[str, Any], rows: int) -> pa.Table:
 
 
 def read_plan(folder: OutputFolder) -> pa.Table:
-    """``segments.parquet``; raises FileNotFoundError where no run has started."""
-    return pq.read_table(io.BytesIO(folder.read(SEGMENTS)))
+    """``segments.parquet``; raises FileNotFoundError where no run has started, JobError where it is damaged."""
+    data = folder.read(SEGMENTS)
+    try:
+        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
+            table = file.read()
+        table.validate(full=True)
+        if table.schema != _PLAN_SCHEMA:
+            raise ValueError("its columns are others")
+        # Names of files are made of these.
+        if pc.any(pc.invert(pc.match_substring_regex(table["video"], "^[0-9a-f]{16}$"))).as_py():
+            raise ValueError("its video ids are no ids")
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise JobError(
+            f"{folder.uri}/{SEGMENTS} is damaged ({reason}); run the job again, which writes it anew"
+        ) from error
+    return table

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import math
 import os
 import platform
 from dataclasses import asdict, dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import yaml
 
 import raydepth
+from raydepth import strict_yaml
 from raydepth.depth.calibrate import Calibration
 from raydepth.job import Job, JobError
 from raydepth.store.folder import OutputFolder
@@ -17,8 +19,9 @@ from raydepth.store.folder import OutputFolder
 JOB = "job.yaml"
 ENVIRONMENT = "environment.json"
 CALIBRATIONS = "calibrations.json"
+BENCHMARK = "benchmark.json"
 
-OURS = [JOB, ENVIRONMENT, CALIBRATIONS, "segments.parquet", "benchmark.json", "frames", "images", "report"]
+OURS = [JOB, ENVIRONMENT, CALIBRATIONS, "segments.parquet", BENCHMARK, "frames", "images", "report"]
 """Everything that a run writes, and all that ``output.overwrite`` deletes."""
 
 _MAY_CHANGE = ("input.paths", "input.limit", "output.path", "output.overwrite", "depth.calibration_frames")
@@ -42,18 +45,17 @@ def check_same_job(folder: OutputFolder, job: Job) -> None:
     """Refuses to go on in a folder whose frames another job or another raydepth made.
 
     Raises:
-        JobError: the folder's job differs in a field that changes results; the message lists field, there and here.
+        JobError: the folder's job differs in a field that changes results (the message lists field, there and here), or its
+            record is gone or damaged.
     """
-    if not (folder.exists(JOB) and folder.exists(ENVIRONMENT)):
-        return
-    there = _flat(yaml.safe_load(folder.read(JOB)))
+    there = _flat(read_job(folder))
     here = _flat(job.model_dump(mode="json"))
     differences = [
         f"  {field}: {there.get(field)!r} there, {here.get(field)!r} here"
         for field in sorted(there.keys() | here.keys())
         if there.get(field) != here.get(field) and _changes_results(field)
     ]
-    version = json.loads(folder.read(ENVIRONMENT))["raydepth"]
+    version = read_environment(folder)["raydepth"]
     if version != raydepth.__version__:
         differences.append(f"  raydepth: {version} there, {raydepth.__version__} here")
     if differences:
@@ -61,6 +63,53 @@ def check_same_job(folder: OutputFolder, job: Job) -> None:
             f"output.path: {folder.uri} holds frames of another job; name another folder or set output.overwrite\n"
             + "\n".join(differences)
         )
+
+
+def read_job(folder: OutputFolder) -> dict[str, Any]:
+    """The tree of ``job.yaml``; raises JobError where it is gone or damaged."""
+    try:
+        tree = strict_yaml.load(folder.read(JOB))
+        if not isinstance(tree, dict):
+            raise ValueError(f"not sections, but {type(tree).__name__}")
+    except (FileNotFoundError, ValueError) as error:
+        raise _damaged(folder, JOB, error) from error
+    return tree
+
+
+def read_environment(folder: OutputFolder) -> dict[str, Any]:
+    """The tree of ``environment.json``; raises JobError where it is gone or damaged."""
+    try:
+        tree = json.loads(folder.read(ENVIRONMENT))
+        if (
+            not isinstance(tree, dict)
+            or environment().keys() - tree.keys()
+            or not isinstance(tree["packages"], dict)
+        ):
+            raise ValueError("its fields are others")
+    except (FileNotFoundError, ValueError, RecursionError) as error:
+        raise _damaged(folder, ENVIRONMENT, error) from error
+    return tree
+
+
+def read_benchmark(folder: OutputFolder) -> dict[str, Any]:
+    """The figures of ``benchmark.json``; empty where it is not there or damaged, as the next run measures again."""
+    try:
+        tree = json.loads(folder.read(BENCHMARK))
+    except (FileNotFoundError, ValueError, RecursionError):
+        return {}
+    return {
+        name: value
+        for name, value in (tree.items() if isinstance(tree, dict) else ())
+        if isinstance(value, int | float) and math.isfinite(value)
+    }
+
+
+def _damaged(folder: OutputFolder, name: str, error: Exception) -> JobError:
+    reason = "gone" if isinstance(error, FileNotFoundError) else f"damaged ({' '.join(str(error).split())})"
+    return JobError(
+        f"{folder.uri}/{name} is {reason}, so what made the frames there is not known; put it back, name another folder "
+        "or set output.overwrite"
+    )
 
 
 def record_job(folder: OutputFolder, job: Job) -> None:
@@ -124,11 +173,23 @@ def write_calibrations(folder: OutputFolder, clips: dict[str, ClipCalibration]) 
 
 
 def read_calibrations(folder: OutputFolder) -> dict[str, ClipCalibration]:
-    """Video id -> calibration; empty where none is kept yet. JSON floats round-trip exactly."""
+    """Video id -> calibration; empty where none is kept yet. JSON floats round-trip exactly.
+
+    Raises:
+        JobError: the file is damaged.
+    """
     if not folder.exists(CALIBRATIONS):
         return {}
-    tree = json.loads(folder.read(CALIBRATIONS))
-    return {
-        video: ClipCalibration(Calibration(**clip["depth"]), tuple(clip["planes"]))
-        for video, clip in tree.items()
-    }
+    try:
+        clips = {}
+        for video, clip in json.loads(folder.read(CALIBRATIONS)).items():
+            scale, planes = Calibration(**clip["depth"]), tuple(clip["planes"])
+            if not (planes and all(math.isfinite(value) for value in (scale.lo, scale.hi, *planes))):
+                raise ValueError(f"the scale of {video} is no scale")
+            clips[video] = ClipCalibration(scale, planes)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise JobError(
+            f"{folder.uri}/{CALIBRATIONS} is damaged ({' '.join(str(error).split())}); delete it to have the clips measured again, "
+            "which gives the same scales unless depth.calibration_frames has changed"
+        ) from error
+    return clips

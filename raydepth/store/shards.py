@@ -8,7 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raydepth.columns import Batch
+from raydepth.evaluate.measures import MEASURES
 from raydepth.job import Output
+from raydepth.printable import utf8
 from raydepth.store.codecs import encode_alpha, encode_depth, encode_rgb
 from raydepth.store.folder import OutputFolder
 
@@ -21,6 +23,13 @@ PICTURES = ("rgb_png", "depth_png16", "near_png", "background_png", "edited_png"
 _TEXT = ("frame_id", "video", "path", "status", "error_type", "error_message", "note")
 _INT64 = ("frame_index", "pts", "seed")
 _INT32 = ("segment", "part", "height", "width", "attempts")
+_NEVER_NULL = {
+    **dict.fromkeys(("frame_id", "video", "path", "status", "error_type", "error_message"), pa.string()),
+    "frame_index": pa.int64(),
+    "attempts": pa.int32(),
+    "time_s": pa.float64(),
+}
+"""What every row of a shard says, for good frames and failed ones."""
 _ARRAYS = (
     "rgb",
     "inv_depth",
@@ -33,6 +42,10 @@ _ARRAYS = (
     "edited",
     "alphas",
 )
+
+
+class DamagedShard(OSError):
+    """A file among the shards that is none: damaged from outside, as they are written atomically, or put there."""
 
 
 def shard_name(part_name: str) -> str:
@@ -63,7 +76,7 @@ def batch_table(batch: Batch, pictures: dict[str, list]) -> pa.Table:
         if name in _ARRAYS:
             continue
         if name in _TEXT:
-            columns[name] = pa.array([str(value) for value in values], pa.string())
+            columns[name] = pa.array([utf8(str(value)) for value in values], pa.string())
         elif name in _INT64:
             columns[name] = pa.array(values.astype(np.int64))
         elif name in _INT32:
@@ -104,16 +117,22 @@ def write_shard(folder: OutputFolder, part_name: str, tables: list[pa.Table], ou
         table,
         buffer,
         compression={name: "NONE" if name in PICTURES else "ZSTD" for name in table.column_names},
+        write_page_checksum=True,
     )
     folder.write(shard_name(part_name), buffer.getvalue())
     return written + buffer.tell()
 
 
-def read_shards(folder: OutputFolder, *, columns: Collection[str] | None = None) -> Iterator[pa.Table]:
-    """Streams the shards in name order, each as a table without pictures; raises OSError as read_shard does."""
+def read_shards(
+    folder: OutputFolder, *, columns: Collection[str] | None = None, damaged: list[str]
+) -> Iterator[pa.Table]:
+    """Streams the shards in name order, each as a table without pictures; adds the names of damaged ones to `damaged`."""
     for name in folder.files(FRAMES):
         if name.endswith(".parquet"):
-            yield read_shard(folder, name, columns=columns)
+            try:
+                yield read_shard(folder, name, columns=columns)
+            except DamagedShard:
+                damaged.append(name)
 
 
 def read_shard(
@@ -122,17 +141,46 @@ def read_shard(
     """Reads one shard, all its columns or those named; pictures only when asked for.
 
     Raises:
-        OSError: the file is not a readable shard; shards are written atomically, so this is damage from outside.
+        DamagedShard: the file is not a shard, or what was read of it has changed since it was written.
+        OSError: the storage can't be read.
     """
     try:
-        with folder.filesystem.open_input_file(folder.path(name)) as stream, pq.ParquetFile(stream) as file:
-            wanted = [
-                column
-                for column in file.schema_arrow.names
-                if (columns is None or column in columns) and (pictures or column not in PICTURES)
-            ]
-            return file.read(columns=wanted)
-    except pa.ArrowInvalid as error:
-        raise OSError(
-            f"{folder.uri}/{name} is not a readable shard ({error}); delete it and run the job again"
+        with folder.filesystem.open_input_file(folder.path(name)) as stream:
+            return _read(stream, columns, pictures)
+    except (pa.ArrowException, OSError, ValueError):
+        # Arrow tells damage and a failing storage apart by words only: a second look at all bytes, or a storage error.
+        data = folder.read(name)
+    try:
+        return _read(pa.BufferReader(data), columns, pictures)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise DamagedShard(
+            f"{folder.uri}/{name} is not a readable shard ({reason}); run the job again, which redoes its frames"
         ) from error
+
+
+def _read(source: pa.NativeFile, columns: Collection[str] | None, pictures: bool) -> pa.Table:
+    with pq.ParquetFile(source, page_checksum_verification=True) as file:
+        schema = file.schema_arrow
+        for name, kind in _NEVER_NULL.items():
+            if schema.get_field_index(name) < 0 or schema.field(name).type != kind:
+                raise ValueError(f"no column {name} of type {kind}")
+        for field in schema:
+            figure = field.name in MEASURES or field.name.startswith(
+                ("seconds_", "depth_offset", "depth_scale")
+            )
+            if figure and not pa.types.is_floating(field.type):
+                raise ValueError(f"column {field.name} is of type {field.type}")
+        wanted = [
+            name
+            for name in schema.names
+            if (columns is None or name in columns) and (pictures or name not in PICTURES)
+        ]
+        table = file.read(columns=wanted)
+    table.validate(full=True)
+    for name in _NEVER_NULL.keys() & set(wanted):
+        if table[name].null_count:
+            raise ValueError(f"column {name} has rows without a value")
+    if "status" in wanted and set(table["status"].unique().to_pylist()) - {"ok", "error"}:
+        raise ValueError("column status says other things than ok and error")
+    return table
