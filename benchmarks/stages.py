@@ -59,6 +59,6 @@ def sleeping(seconds: float) -> Callable[[Batch], Batch]:
 
     def step(batch: Batch) -> Batch:
         time.sleep(seconds * len(ok_rows(batch)))
-        return stand_in(batch)
+        return stand_in(batch) | {"seconds_compose": np.full(len(batch["status"]), seconds, np.float32)}
 
     return step

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import time
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -20,6 +22,31 @@ class Slow(StandInEditor):
     @staticmethod
     def step() -> Step:
         return sleeping(0.04)
+
+
+class Slower(StandInEditor):
+    """A fifth of a second a frame."""
+
+    @staticmethod
+    def step() -> Step:
+        return sleeping(0.2)
+
+
+class OneSlow(StandInEditor):
+    """The first worker that comes takes 0.3 s a frame, once another one is there; all others 20 ms."""
+
+    @staticmethod
+    def step() -> Step:
+        role = Path(os.environ["RAYDEPTH_TEST_SLOW_ROLE"])
+        try:
+            role.touch(exist_ok=False)
+        except FileExistsError:
+            role.with_suffix(".other").touch()
+            return sleeping(0.02)
+        deadline = time.monotonic() + 60
+        while not role.with_suffix(".other").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return sleeping(0.3)
 
 
 class Poisoned(StandInEditor):
