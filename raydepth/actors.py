@@ -106,7 +106,13 @@ class ClipCalibrator:
                     return
                 self._progress.tick(unit, 0)
                 if batch["status"][0] == "ok":
-                    yield from (raw for raw in self._estimator(batch) if np.isfinite(raw).all())
+                    try:
+                        maps = self._estimator(batch)
+                    except (
+                        Exception
+                    ):  # a frame that no scale can be had from fails, and says why, when it is edited
+                        continue
+                    yield from (raw for raw in maps if np.isfinite(raw).all())
 
 
 def sample_frames(segments: Sequence[Segment], count: int) -> list[Segment]:

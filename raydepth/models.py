@@ -107,15 +107,27 @@ def _check_onnx(model: NamedModel) -> None:
 def _check_directory(model: NamedModel, path: Path) -> None:
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_dir():
+    lora_file = model.role == "lora" and path.is_file()
+    if lora_file and path.suffix != ".safetensors":
+        raise JobError(
+            f"{model.field}: {model.name} is not .safetensors (pickled weights run code and are not loaded)"
+        )
+    if not lora_file and not path.is_dir():
         raise JobError(f"{model.field}: no directory {model.name} (a hub id has the form owner/name)")
     index = "model_index.json" if model.role == "diffusion" else "config.json"
     if model.role != "lora":
         try:
-            json.loads((path / index).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            config = json.loads((path / index).read_text(encoding="utf-8"))
+            if not isinstance(config, dict):
+                raise ValueError("it is no JSON object")
+        except (OSError, ValueError, RecursionError) as error:
             raise JobError(f"{model.field}: {model.name} has no readable {index}: {error}") from error
-    weights = sorted(path.rglob("*.safetensors"))
+        if model.form == "directory" and (foreign := _foreign_code(config)):
+            raise JobError(
+                f"{model.field}: {model.name} wants code of its own ({index}: {foreign}), which is never run; name a model of "
+                "transformers or diffusers"
+            )
+    weights = [path] if lora_file else sorted(path.rglob("*.safetensors"))
     if not weights:
         raise JobError(
             f"{model.field}: {model.name} holds no .safetensors weights (pickled .bin files are not loaded)"
@@ -126,6 +138,19 @@ def _check_directory(model: NamedModel, path: Path) -> None:
                 pass
         except (SafetensorError, OSError) as error:
             raise JobError(f"{model.field}: {file} is damaged or unreadable: {error}") from error
+
+
+def _foreign_code(config: dict) -> str:
+    """What of a model's configuration names Python files beside it; empty where it stays with the libraries' classes."""
+    if config.get("auto_map"):
+        return "auto_map"
+    known = ("diffusers", "transformers", "stable_diffusion")
+    for name, value in config.items():
+        custom_pipeline = name == "_class_name" and not isinstance(value, str)
+        component = not name.startswith("_") and isinstance(value, list) and len(value) == 2
+        if custom_pipeline or (component and isinstance(value[0], str) and value[0] not in known):
+            return name
+    return ""
 
 
 def _check_hub(model: NamedModel) -> None:

@@ -72,7 +72,7 @@ def load_models(compose: Compose, *, device: str, dtype: str) -> Models:
         codec = _load_codec(where, kind, device)
         scheduler_config = DDIMScheduler.load_config(where, subfolder="scheduler")
         text = _load_text_encoder(where, kind)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a checkpoint can be wrong in many ways, each with a class of its own
         raise JobError(
             f"compose.model: {compose.model!r} does not load as a Stable-Diffusion-class pipeline (a hub id, or a directory "
             f"with unet/, vae/ and scheduler/ in safetensors): {error}"
@@ -98,14 +98,15 @@ def load_models(compose: Compose, *, device: str, dtype: str) -> Models:
 def _load_codec(where: str, dtype: torch.dtype, device: str) -> Codec:
     config = AutoencoderKL.load_config(where, subfolder="vae")
     name = config["_class_name"]
-    if hasattr(diffusers, name):
-        codec_class = getattr(diffusers, name)
-    else:
+    codec_class: Any = getattr(diffusers, name, None)
+    if codec_class is None:
         from raydepth.builtin import codec as builtin_codec
 
         codec_class = getattr(builtin_codec, name, None)
-        if codec_class is None:
-            raise ValueError(f"unknown VAE class {name!r}")
+    if not (isinstance(codec_class, type) and issubclass(codec_class, diffusers.ModelMixin)):
+        raise ValueError(
+            f"unknown VAE class {name!r}"
+        )  # a pipeline class, for one, could bring code of its own
     vae = codec_class.from_pretrained(where, subfolder="vae", dtype=torch.float32, use_safetensors=True)
     # What the checkpoint's own file says: the class's default is to upcast, which costs SD 1.5 its speed for nothing.
     if not config.get("force_upcast", False):
@@ -154,7 +155,7 @@ def _fuse_lora(
     )  # fmt: skip
     try:
         pipeline.load_lora_weights(lora, use_safetensors=True)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # as in load_models
         raise JobError(
             f"compose.lora: {lora!r} does not load into this model as LoRA weights: {error}"
         ) from error
