@@ -9,10 +9,15 @@ from av.codec.context import Flags
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
+from raydepth import storage
 from raydepth.frames.sources import SourceError
+from raydepth.ranges import RemoteFile
 
 MAX_PIXELS = 2**27
 """Pixels of a frame at most, 16384 x 8192: a few bytes can announce any size, and its memory would be asked for."""
+
+REMOTE_BUFFER = 64 << 10
+"""Bytes that FFmpeg takes of an object at a time; RemoteFile fetches more at once."""
 
 _REFERRING = frozenset(
     ["concat", "dash", "hls", "image2", "imf", "rtsp", "sap", "sdp", "tty", "webm_dash_manifest"]
@@ -26,25 +31,39 @@ _OPTIONS = {
 }
 
 
-def open_container(path: str) -> av.container.InputContainer:
+def open_container(path: str, file: RemoteFile | None = None) -> av.container.InputContainer:
     """Opens a video file for reading; the caller closes it.
+
+    Args:
+        path: local, or a URI.
+        file: what a URI is to be read through; None opens the object here.
 
     Raises:
         SourceError: "Missing", "EmptyFile", "NotAVideo" or "Unreadable", with what to do about it.
     """
     try:
-        state = os.stat(path)
-        if not stat.S_ISREG(state.st_mode):  # a pipe would be waited for without end
-            raise SourceError("NotAVideo", f"{path} is no regular file: copy what it gives into one")
-        if state.st_size == 0:
+        if storage.is_remote(path):
+            file = file or storage.open_remote(path)
+            size = file.size
+        else:
+            state = os.stat(path)
+            if not stat.S_ISREG(state.st_mode):  # a pipe would be waited for without end
+                raise SourceError("NotAVideo", f"{path} is no regular file: copy what it gives into one")
+            size = state.st_size
+        if size == 0:
             raise SourceError("EmptyFile", f"{path} is empty (0 bytes): copy or record it again")
         # absolute, as FFmpeg takes `take1:b.mp4` for a protocol; metadata in another encoding than UTF-8 are no error
-        container = av.open(os.path.abspath(path), "r", options=_OPTIONS, metadata_errors="replace")
+        container = av.open(
+            file or os.path.abspath(path),
+            "r",
+            options=_OPTIONS,
+            metadata_errors="replace",
+            buffer_size=REMOTE_BUFFER,
+        )
     except (FileNotFoundError, NotADirectoryError) as error:
         raise SourceError("Missing", f"{path} does not exist") from error
     except av.InvalidDataError as error:
-        with open(path, "rb") as file:
-            head = file.read(12)
+        head = storage.read_bytes(path, 12)
         if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free"):
             raise SourceError(
                 "Unreadable",

@@ -1,14 +1,18 @@
 """Folders of images as clips: sizes for the probe, pixels for decode()."""
 
+import io
 import warnings
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import IO, cast
 
 import numpy as np
 from PIL import Image
 
+from raydepth import storage
 from raydepth.frames.container import MAX_PIXELS
 from raydepth.frames.sources import SourceError
+from raydepth.ranges import StorageError
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MAX_PIXELS is the limit here
 
@@ -29,25 +33,31 @@ def image_sizes(files: Sequence[str]) -> np.ndarray:
 
     Raises:
         SourceError: "Unreadable", not one image can be read.
+        StorageError: storage did not give an image that it has.
     """
-    sizes: list[tuple[int, int] | None] = []
-    reason = ""
-    for file in files:
-        try:
-            with _open(file) as image:
-                turned = image.getexif().get(_EXIF_ORIENTATION) in _TURNED
-                sizes.append(image.size if turned else image.size[::-1])
-        except Exception as error:  # Pillow's readers raise whatever their parsing runs into
-            sizes.append(None)
-            reason = reason or f"{file}: {error}"
+    looks = storage.each(_look, files)
+    sizes = [size for size, _ in looks]
     last = next((size for size in sizes if size), None)
     if last is None:
+        reason = next(reason for _, reason in looks)
         raise SourceError("Unreadable", f"none of the {len(files)} images can be read, for example {reason}")
     filled = []
     for size in sizes:
         last = size or last
         filled.append(last)
     return np.array(filled, np.int64)
+
+
+def _look(file: str) -> tuple[tuple[int, int] | None, str]:
+    """Height and width of an image, or the reason why it has none."""
+    try:
+        with _open(cast(IO[bytes], storage.open_remote(file)) if storage.is_remote(file) else file) as image:
+            turned = image.getexif().get(_EXIF_ORIENTATION) in _TURNED
+            return image.size if turned else image.size[::-1], ""
+    except StorageError:
+        raise
+    except Exception as error:  # Pillow's readers raise whatever their parsing runs into
+        return None, f"{file}: {error}"
 
 
 def read_image(file: str, height: int, width: int) -> np.ndarray:
@@ -63,7 +73,7 @@ def read_image(file: str, height: int, width: int) -> np.ndarray:
         OSError: the file can't be read, is damaged, too large or an animation, or holds 32-bit floats, which are no colours.
     """
     try:
-        with _open(file) as image:
+        with _open(io.BytesIO(storage.read_bytes(file)) if storage.is_remote(file) else file) as image:
             rgb = _rgb(image)
             orientation = image.getexif().get(_EXIF_ORIENTATION)
     except Exception as error:  # as above
@@ -76,7 +86,7 @@ def read_image(file: str, height: int, width: int) -> np.ndarray:
     return np.array(rgb)
 
 
-def _open(file: str) -> Image.Image:
+def _open(file: str | IO[bytes]) -> Image.Image:
     """An image whose pixels are not read yet; raises ValueError where they should not be."""
     image = Image.open(file, formats=_FORMATS)
     if image.width * image.height > MAX_PIXELS:

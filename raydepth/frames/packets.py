@@ -19,7 +19,7 @@ otherwise multiples of the average frame time from the first known time stamp on
 
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import dropwhile, islice
@@ -66,9 +66,20 @@ class Trial:
 
 
 def read_packets(
-    container: av.container.InputContainer, stream: VideoStream, frames: int | None = TRIAL
+    container: av.container.InputContainer,
+    stream: VideoStream,
+    frames: int | None = TRIAL,
+    tried: Callable[[], None] | None = None,
 ) -> tuple[np.ndarray, Trial, str]:
     """Reads all packets and decodes the first `frames` frames (None: all).
+
+    In mp4 and mov a keyframe of H.264 or H.265 is what both the index and the packet itself call so: that can be told without reading the
+    other packets (thin.py), and only what is in the index can be sought.
+
+    Args:
+        container, stream: just opened.
+        frames: as above.
+        tried: called once, when no packet will be decoded any more.
 
     Returns:
         The packet table in decoding order (`_ROW`, time stamps `_NONE` where missing), what decoding gave, and a note about
@@ -97,11 +108,15 @@ def read_packets(
             if frames is None or len(trial.shown) < frames:
                 packet.opaque = len(rows) - 1
                 trial.decode(stream, packet, len(rows) - 1)
+                if tried is not None and frames is not None and len(trial.shown) >= frames:
+                    tried()
     except av.FFmpegError as error:  # the packets so far are what exists
         note = f"reading stopped after {len(rows)} packets ({error.strerror})"
     if frames is None or len(trial.shown) < frames:
         trial.decode(stream, None, len(rows))
     table = np.array(rows, _ROW)
+    if "mp4" in container.format.name and stream.codec_context.name in ("h264", "hevc"):
+        table["key"] &= np.isin(positions, indexed_keyframes(stream))
     in_avi = container.format.name == "avi"
     # The index of mp4 and avi has all packets, elsewhere it is of keyframes or of none. Matroska says when a stream ends.
     announced = max(len(stream.index_entries), stream.frames if in_avi else 0)
@@ -113,6 +128,11 @@ def read_packets(
     elif missing_s > 0.5:
         note = f"truncated: the last {missing_s:.1f} s of video that the file announces are not there"
     return table, trial, note
+
+
+def indexed_keyframes(stream: VideoStream) -> list[int]:
+    """Positions in the file of the packets that its index calls keyframes."""
+    return [entry.pos for entry in stream.index_entries if entry.is_keyframe]
 
 
 def _seconds(duration: str) -> float:

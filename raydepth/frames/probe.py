@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from typing import Literal, cast
 
 import av
@@ -21,10 +22,19 @@ from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from raydepth import storage
 from raydepth.frames.container import open_container, video_stream
 from raydepth.frames.images import IMAGE_RATE, image_sizes
-from raydepth.frames.packets import plan_by_pts, plan_sequentially, read_packets, seeks_are_exact
+from raydepth.frames.packets import (
+    indexed_keyframes,
+    plan_by_pts,
+    plan_sequentially,
+    read_packets,
+    seeks_are_exact,
+)
 from raydepth.frames.sources import IMAGE_SUFFIXES, SourceError, image_names, suffix
+from raydepth.frames.thin import thin
+from raydepth.ranges import RemoteFile, StorageError, reason
 
 UPRIGHT = (1, 0, 0, 1)
 
@@ -87,23 +97,25 @@ def probe(path: str) -> Source:
     Raises:
         SourceError: there is nothing to decode; the message says why and what to do.
     """
-    if os.path.isdir(path):
-        return _probe_images(path, tuple(os.path.join(path, name) for name in image_names(path)))
-    if suffix(path) in IMAGE_SUFFIXES and os.path.isfile(path):
-        return _probe_images(path, (path,))
     try:
-        with open_container(path) as container:
-            return _probe_video(path, container, video_stream(container, path))
+        kind = storage.kind(path)
+        if kind == "folder":
+            return _probe_images(path, tuple(storage.join(path, name) for name in image_names(path)))
+        if suffix(path) in IMAGE_SUFFIXES and kind == "file":
+            return _probe_images(path, (path,))
+        file = storage.open_remote(path) if storage.is_remote(path) and kind == "file" else None
+        with open_container(path, file) as container:
+            return _probe_video(path, container, video_stream(container, path), file)
     except (av.FFmpegError, OSError) as error:
-        raise SourceError("Unreadable", f"{path} can't be read: {error.strerror}") from error
+        raise SourceError("Unreadable", f"{path} can't be read: {reason(error)}") from error
 
 
 def _probe_images(path: str, files: tuple[str, ...]) -> Source:
     if not files:
         raise SourceError("NoFrames", f"{path} holds no images")
     digest = hashlib.blake2b(digest_size=8)
-    for file in files:
-        digest.update(_size_and_ends(file, 64 << 10))
+    for ends in storage.each(lambda file: _size_and_ends(file, 64 << 10), files):
+        digest.update(ends)
     sizes = image_sizes(files)
     return Source(
         path=path, video=digest.hexdigest(), kind="images", height=int(sizes[0, 0]), width=int(sizes[0, 1]),
@@ -113,20 +125,29 @@ def _probe_images(path: str, files: tuple[str, ...]) -> Source:
 
 
 def _size_and_ends(path: str, length: int) -> bytes:
-    """A file's size, head and tail, for the content id; a file that can't be read counts as empty."""
+    """A file's size, head and tail, for the content id; a file that can't be read counts as empty, but storage may fail."""
     try:
-        with open(path, "rb") as file:
+        with storage.open_file(path) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
             head = file.read(length)
             file.seek(max(0, size - length))
             return size.to_bytes(8, "little") + head + file.read(length)
+    except StorageError:
+        raise
     except OSError:
         return bytes(8)
 
 
-def _probe_video(path: str, container: av.container.InputContainer, stream: VideoStream) -> Source:
-    table, trial, note = read_packets(container, stream)
+def _probe_video(
+    path: str, container: av.container.InputContainer, stream: VideoStream, file: RemoteFile | None
+) -> Source:
+    tried = partial(thin, container, stream, file) if file else None
+    table, trial, note = read_packets(container, stream, tried=tried)
+    if file and file.thinned and table["key"].sum() < len(set(indexed_keyframes(stream))):
+        # The index calls packets keyframes that did not look so by their heads: only reading all of the file tells.
+        with open_container(path) as again:
+            table, trial, note = read_packets(again, again.streams[stream.index])
     if trial.first is None:
         raise SourceError(
             "NoFrames",

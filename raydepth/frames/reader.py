@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 from raydepth.frames.container import open_container, prepare
 from raydepth.frames.segments import Segment
 from raydepth.frames.sources import SourceError
+from raydepth.ranges import StorageError, reason
 
 
 class Reader:
@@ -94,6 +95,9 @@ class Reader:
             except av.FFmpegError:
                 self._missed = True
                 return
+            except StorageError as error:
+                self._stopped = f"reading the file stopped: {reason(error)}"
+                return
         started = seek_pts is None
         packets = self._container.demux(self._stream)
         for number in count():
@@ -101,8 +105,8 @@ class Reader:
                 packet = next(packet for packet in packets if packet.size)
             except StopIteration:
                 break
-            except av.FFmpegError as error:
-                self._stopped = f"reading the file stopped: {error.strerror}"
+            except (av.FFmpegError, StorageError) as error:
+                self._stopped = f"reading the file stopped: {reason(error)}"
                 break
             if not started:
                 if not packet.is_keyframe:

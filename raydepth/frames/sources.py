@@ -5,6 +5,9 @@ import os
 import re
 from collections.abc import Sequence
 
+import pyarrow.fs as pafs
+
+from raydepth import storage
 from raydepth.job import JobError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
@@ -78,7 +81,7 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
 
 def suffix(path: str) -> str:
     """The ending of a file name in lower case, with its dot."""
-    return os.path.splitext(path)[1].lower()
+    return os.path.splitext(storage.plain(path))[1].lower()
 
 
 def _is_file(entry: "os.DirEntry[str]") -> bool:
@@ -91,12 +94,15 @@ def _is_file(entry: "os.DirEntry[str]") -> bool:
 
 def image_names(folder: str) -> tuple[str, ...]:
     """Names of the images directly in a folder, in natural order; hidden files are left out."""
-    names = (entry.name for entry in os.scandir(folder) if not entry.name.startswith(".") and _is_file(entry))
+    if storage.is_remote(folder):
+        names = [info.base_name for info in storage.listing(folder) if info.is_file]
+    else:
+        names = [e.name for e in os.scandir(folder) if not e.name.startswith(".") and _is_file(e)]
     return tuple(sorted((name for name in names if suffix(name) in IMAGE_SUFFIXES), key=natural_key))
 
 
 def expand(paths: Sequence[str]) -> list[str]:
-    """Lists the sources that paths, folders and glob patterns (`*`, `?`, `[...]`, `**`) stand for.
+    """Lists the sources that paths, folders and glob patterns (`*`, `?`, `[...]`, `**`) stand for, local ones and URIs.
 
     A file stands for itself, whatever its ending. A folder stands for the videos in it; where it has none, for the
     sequence of its images (images beside videos are taken for covers); and for whatever its subfolders stand for. A
@@ -107,19 +113,21 @@ def expand(paths: Sequence[str]) -> list[str]:
         paths: as in `input.paths`; relative ones start at the current directory.
 
     Returns:
-        Absolute paths in the order of `paths`, in natural order within a folder or pattern, each file once.
+        Absolute paths and URIs in the order of `paths`, in natural order within a folder or pattern, each file once.
 
     Raises:
-        JobError: a path doesn't exist, matches nothing, or holds neither videos nor images.
+        JobError: a path doesn't exist, matches nothing, holds neither videos nor images, or can't be listed.
     """
     found: dict[str, str] = {}  # real path -> path as written, so that a link and its target count once
     for path in paths:
         if not path or "\0" in path:
             raise JobError(f"input.paths: got {path!r}; expected the name of a file or folder, or a pattern")
-        if "://" in path:
-            raise JobError(
-                f"input.paths: {path!r} is in object storage, which is not read yet; copy it to a local folder"
-            )
+        if storage.is_remote(path):
+            try:
+                found |= _remote_sources(path)
+            except (JobError, OSError) as error:
+                raise JobError(f"input.paths: {error}") from error
+            continue
         full = os.path.abspath(os.path.expanduser(path))
         if os.path.exists(full):
             matches = [full]
@@ -155,4 +163,40 @@ def _walk(folder: str) -> list[str]:
         sources += videos or ([folder] if image_names(folder) else [])
         # a link could lead round in a circle
         folders += [entry.path for entry in reversed(entries) if entry.is_dir(follow_symlinks=False)]
+    return sources
+
+
+def _remote_sources(uri: str) -> dict[str, str]:
+    """Sources of one URI or pattern in object storage by the rules of expand(): URI without options -> URI."""
+    where = storage.locate(uri)
+    kind = storage.kind(uri)
+    if kind == "folder":
+        sources = _sources_below(where.path, storage.listing(uri, recursive=True))
+    elif kind == "file":
+        sources = [where.path]
+    else:
+        sources = []
+        for info in sorted(storage.matching(uri), key=lambda info: natural_key(info.path)):
+            if not info.is_file:
+                sources += _sources_below(info.path, storage.listing(where.at(info.path), recursive=True))
+            elif not where.path.endswith("*") or suffix(info.path) in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+                sources.append(info.path)
+    if not sources:
+        what = "holds neither videos nor images" if kind == "folder" else "matches nothing"
+        raise JobError(f"{uri!r} {what}; expected objects, folders (prefixes) or patterns")
+    return {storage.plain(where.at(source)): where.at(source) for source in sources}
+
+
+def _sources_below(folder: str, found: list[pafs.FileInfo]) -> list[str]:
+    """Sources in a folder, given everything below it."""
+    children: dict[str, list[pafs.FileInfo]] = {}
+    for info in sorted(found, key=lambda info: natural_key(info.base_name)):
+        children.setdefault(info.path.rpartition("/")[0], []).append(info)
+    sources, folders = [], [folder]
+    while folders:
+        folder = folders.pop()
+        files = [info.path for info in children.get(folder, ()) if info.is_file]
+        videos = [path for path in files if suffix(path) in VIDEO_SUFFIXES]
+        sources += videos or [folder] * any(suffix(path) in IMAGE_SUFFIXES for path in files)
+        folders += [info.path for info in reversed(children.get(folder, ())) if not info.is_file]
     return sources

@@ -1,15 +1,16 @@
 """The output folder, local or on object storage: whole files, written atomically; everything in ``store`` goes through it."""
 
-import fcntl
 import os
 import uuid
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import IO
 
 import pyarrow.fs as pafs
 
+from raydepth import storage
 from raydepth.job import JobError
+from raydepth.ranges import reason
+from raydepth.store.lease import Lease, LocalLock, Lock
 
 
 @dataclass(frozen=True)
@@ -22,21 +23,17 @@ class OutputFolder:
 
     @classmethod
     def at(cls, uri: str) -> "OutputFolder":
-        """Resolves a local path or an ``s3://`` / ``gs://`` URI; raises JobError for a scheme that pyarrow does not know."""
+        """Resolves a local path or an ``s3://`` / ``gs://`` URI; raises JobError as storage.filesystem()."""
+        if not storage.is_remote(uri):
+            return cls(uri, pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri)))
         try:
-            if "://" in uri:
-                filesystem, root = pafs.FileSystem.from_uri(uri)
-            else:
-                filesystem, root = pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri))
-        except (ValueError, OSError) as error:
-            raise JobError(
-                f"output.path: {uri!r} cannot be opened ({error}); give a local path, s3:// or gs://"
-            ) from error
-        return cls(uri, filesystem, root)
+            return cls(uri, *storage.filesystem(uri))
+        except JobError as error:
+            raise JobError(f"output.path: {error}") from error
 
     def __reduce__(self) -> tuple:
         """Workers reopen the folder by its URI; filesystem handles stay in their process."""
-        return (OutputFolder.at, (self.uri if "://" in self.uri else self.root,))
+        return (OutputFolder.at, (self.root if self.is_local else self.uri,))
 
     @property
     def is_local(self) -> bool:
@@ -49,21 +46,25 @@ class OutputFolder:
         return f"{self.root}/{name}"
 
     def prepare(self) -> None:
-        """Makes the folder and proves that it can be written; raises JobError when it is a file or not writable."""
-        info = self.filesystem.get_file_info(self.root)
-        if info.type == pafs.FileType.File:
-            raise JobError(f"output.path: {self.uri} is a file; name a folder")
+        """Makes the folder and proves that it can be written; raises JobError when it is a file or not writable.
+
+        A bucket is not made.
+        """
         try:
+            info = self.filesystem.get_file_info(self.root)
+            if info.type == pafs.FileType.File:
+                raise JobError(f"output.path: {self.uri} is a file; name a folder")
             self.write(".writable", b"")
             self.filesystem.delete_file(self.path(".writable"))
         except OSError as error:
-            raise JobError(f"output.path: {self.uri} cannot be written: {error}") from error
+            raise JobError(f"output.path: {self.uri} cannot be written: {reason(error)}") from error
 
     def write(self, name: str, data: bytes) -> None:
         """Writes a whole file so that a reader, or a crash, sees either all of it or none (raises OSError)."""
         final = self.path(name)
         if not self.is_local:
-            # An object appears when its upload completes: the stream itself is the commit.
+            # An object appears when its upload completes, which it does not after a part has failed; the upload of a
+            # killed process is never completed, and its parts stay until the bucket's lifecycle rule removes them.
             with self.filesystem.open_output_stream(final) as stream:
                 stream.write(data)
             return
@@ -75,6 +76,7 @@ class OutputFolder:
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(temporary, final)
+            _sync_folder(os.path.dirname(final))
         except BaseException:
             if os.path.exists(temporary):
                 os.unlink(temporary)
@@ -89,17 +91,19 @@ class OutputFolder:
         return self.filesystem.get_file_info(self.path(name)).type == pafs.FileType.File
 
     def files(self, below: str) -> dict[str, int]:
-        """Relative name -> size in bytes of every file below a subfolder, sorted by name; temporaries are left out."""
+        """Relative name -> size in bytes of every file below a subfolder, sorted by name; hidden ones, as temporaries are, are left out."""
         selector = pafs.FileSelector(self.path(below), recursive=True, allow_not_found=True)
         found = {
             info.path.removeprefix(self.root).lstrip("/"): info.size
             for info in self.filesystem.get_file_info(selector)
-            if info.type == pafs.FileType.File and not info.base_name.startswith(".")
+            if info.type == pafs.FileType.File
         }
-        return dict(sorted(found.items()))
+        return {name: found[name] for name in sorted(found) if not _is_hidden(name)}
 
     def delete_temporaries(self) -> None:
-        """Removes the temporary files that killed writers left; only under the lock."""
+        """Removes the temporary files that killed writers left; only under the lock. Object storage has none."""
+        if not self.is_local:
+            return
         for info in self.filesystem.get_file_info(
             pafs.FileSelector(self.root, recursive=True, allow_not_found=True)
         ):
@@ -108,32 +112,35 @@ class OutputFolder:
 
     def clear(self, names: list[str]) -> None:
         """Deletes the named files and folders where they exist (``output.overwrite``)."""
-        for name in names:
-            kind = self.filesystem.get_file_info(self.path(name)).type
-            if kind == pafs.FileType.Directory:
-                self.filesystem.delete_dir(self.path(name))
-            elif kind == pafs.FileType.File:
-                self.filesystem.delete_file(self.path(name))
+        for info in self.filesystem.get_file_info([self.path(name) for name in names]):
+            if info.type == pafs.FileType.Directory:
+                self.filesystem.delete_dir(info.path)
+            elif info.type == pafs.FileType.File:
+                self.filesystem.delete_file(info.path)
 
-    def lock(self) -> IO[str] | None:
-        """Holds the folder for this run until the returned file is closed or the process dies (local folders only).
+    def lock(self) -> Lock:
+        """Holds the folder for this run until the lock is closed or the process dies.
 
         Raises:
-            JobError: another live run holds it; a dead run's lock does not block, because the kernel drops it.
+            JobError: another live run holds it. A dead run's lock does not block: the kernel drops a local one, a lease on
+                object storage ends after 90 seconds, or at once where its process can be seen to be gone.
         """
-        if not self.is_local:
-            return None
-        handle = open(self.path(".lock"), "a+")  # noqa: SIM115 (held open for as long as the run lives)
+        if self.is_local:
+            return LocalLock(self.path(".lock"), self.uri)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            handle.seek(0)
-            holder = handle.read().strip()
-            handle.close()
-            raise JobError(
-                f"output.path: {self.uri} is in use by another run ({holder}); wait for it or name another folder"
-            ) from error
-        handle.truncate(0)
-        handle.write(f"process {os.getpid()}")
-        handle.flush()
-        return handle
+            return Lease(self.filesystem, self.path(".lock"), self.uri)
+        except OSError as error:
+            raise JobError(f"output.path: {self.uri} cannot be locked: {reason(error)}") from error
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in PurePosixPath(name).parts)
+
+
+def _sync_folder(folder: str) -> None:
+    """Makes a rename in a folder outlast a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

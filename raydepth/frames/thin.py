@@ -1,0 +1,52 @@
+"""Lets probe() learn the packets of an mp4 or mov in object storage from its index, without fetching what is in them."""
+
+import av.container
+from av.video.stream import VideoStream
+
+from raydepth.frames.packets import indexed_keyframes
+from raydepth.ranges import RemoteFile
+
+HEAD = 4 << 10
+"""Bytes of a keyframe's packet in which FFmpeg's parser finds out that it is one."""
+
+_TOLD_BY_CONTENT = frozenset({"h264", "hevc"})
+"""Codecs whose packets FFmpeg's mov demuxer looks into, to see whether they are keyframes."""
+
+_TOLD_BY_INDEX = frozenset({"mjpeg", "prores", "mpeg4"})
+"""Codecs whose packets it hands on as the index describes them."""
+
+
+def thin(container: av.container.InputContainer, stream: VideoStream, file: RemoteFile) -> None:
+    """From here on gives the demuxer zeros for all packets but the heads of keyframes, where its packets stay the same.
+
+    That is so in files that one index describes, which is read already; a fragmented file's is spread over it, and other
+    containers keep sizes and time stamps beside the packets.
+
+    Raises:
+        StorageError: the heads can't be read.
+    """
+    codec = stream.codec_context.codec.canonical_name
+    if (
+        "mp4" not in container.format.name
+        or codec not in _TOLD_BY_CONTENT | _TOLD_BY_INDEX
+        or _is_fragmented(file)
+    ):
+        return
+    keyframes = sorted(indexed_keyframes(stream)) if codec in _TOLD_BY_CONTENT else []
+    file.keep_only((position, position + HEAD) for position in keyframes)
+
+
+def _is_fragmented(file: RemoteFile) -> bool:
+    """Whether a movie fragment stands among the file's outermost boxes."""
+    position = 0
+    while position + 16 <= file.size:
+        header = file.read_at(position, position + 16)
+        size = int.from_bytes(header[:4], "big")
+        if header[4:8] in (b"moof", b"sidx"):
+            return True
+        if size == 1:  # the size did not fit, and follows
+            size = int.from_bytes(header[8:], "big")
+        if size < 8:  # 0: up to the end of the file
+            break
+        position += size
+    return False

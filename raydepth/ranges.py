@@ -1,0 +1,149 @@
+"""An object in storage as a file that is read by ranges, and what goes wrong with it; storage.py opens them."""
+
+import errno
+import io
+from bisect import bisect_right
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+import pyarrow.fs as pafs
+
+CONNECTIONS = 16
+"""Requests for small objects or ranges at a time: what hides their latency."""
+READ_FIRST = 256 << 10
+READ_MOST = 4 << 20
+"""Bytes fetched after a jump, doubled while reading goes on from there: FFmpeg's 32 KiB reads must not be a request each."""
+BRIDGE = 64 << 10
+"""Gap between two wanted ranges that is cheaper to fetch along than another request."""
+
+_ADVICE = {
+    "ACCESS_DENIED": "access denied: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) and what they may do",
+    "HTTP status 403": "access denied: check the credentials in the environment and what they may do",
+    "NO_SUCH_BUCKET": "there is no such bucket, and none is made",
+    "NETWORK_CONNECTION": "the server does not answer: check the network, and AWS_ENDPOINT_URL where it is not Amazon's",
+    "HTTP status 301": "the bucket is in another region: set AWS_REGION or add ?region=... to the URI",
+}
+
+
+class StorageError(OSError):
+    """Object storage did not give what was asked for, after all retries; says nothing about the object itself."""
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, in a line, with what to do about it where that is known."""
+    text = getattr(error, "strerror", None) or str(error)
+    return next((f"{advice} ({text})" for mark, advice in _ADVICE.items() if mark in text), text)
+
+
+class RemoteFile(io.RawIOBase):
+    """An object as a seekable file of known `size`, read by ranges with growing read-ahead; reads give all that was asked for.
+
+    After a request has failed for good, which raises StorageError once, the file reads as ended: FFmpeg asks again and
+    again, and each try would take its time.
+
+    Attributes:
+        name: the URI without options; FFmpeg guesses formats by its ending.
+        size: bytes.
+        thinned: whether keep_only() took effect.
+    """
+
+    def __init__(self, files: pafs.FileSystem, path: str, name: str) -> None:
+        """Opens an object; raises FileNotFoundError or StorageError."""
+        self.name = name
+        try:
+            self._file = files.open_input_file(path)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(errno.ENOENT, "does not exist", name) from error
+        except OSError as error:
+            raise StorageError(f"{name}: {reason(error)}") from error
+        self.size: int = self._file.size()
+        self.thinned = False
+        self._at = 0
+        self._window = (0, b"")  # start and bytes of what was fetched last
+        self._ahead = READ_FIRST
+        self._kept: list[tuple[int, bytes]] = []
+        self._failed = False
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = max(0, offset + (0, self._at, self.size)[whence])
+        return self._at
+
+    def readall(self) -> bytes:
+        return self.read(max(0, self.size - self._at))
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        start = self._at
+        stop = min(start + len(buffer), self.size)
+        if start >= stop or self._failed:
+            return 0
+        if self.thinned:
+            self._read_kept(start, buffer[: stop - start])
+        else:
+            at = start
+            while at < stop:
+                begin, data = self._window
+                if not begin <= at < begin + len(data):
+                    self._fetch(at, stop)
+                    begin, data = self._window
+                piece = data[at - begin : stop - begin]
+                buffer[at - start : at - start + len(piece)] = piece
+                at += len(piece)
+        self._at = stop
+        return stop - start
+
+    def read_at(self, start: int, stop: int) -> bytes:
+        """Bytes [start, stop) by a request of their own, wherever reading stands."""
+        try:
+            data = self._file.read_at(stop - start, start)
+            if len(data) < stop - start:
+                raise OSError("it became shorter while it was read")
+        except OSError as error:
+            self._failed = True
+            raise StorageError(f"{self.name}: {reason(error)}") from error
+        return data
+
+    def keep_only(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Fetches these ranges [start, stop), in rising order, at once; from then on reads give zeros for all the rest.
+
+        Nothing happens where they are half of the object or more: then fetching all of it in order is as good.
+        """
+        spans: list[tuple[int, int]] = []
+        for start, stop in ranges:
+            if spans and start - spans[-1][1] <= BRIDGE:
+                spans[-1] = (spans[-1][0], max(spans[-1][1], min(stop, self.size)))
+            elif start < self.size:
+                spans.append((start, min(stop, self.size)))
+        if 2 * sum(stop - start for start, stop in spans) >= self.size:
+            return
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            pieces = list(pool.map(lambda span: self.read_at(*span), spans))
+        self._kept = [(start, piece) for (start, _), piece in zip(spans, pieces, strict=True)]
+        self._window = (0, b"")
+        self.thinned = True
+
+    def _read_kept(self, start: int, buffer: memoryview) -> None:
+        stop = start + len(buffer)
+        buffer[:] = bytes(len(buffer))
+        first = bisect_right(self._kept, start, key=lambda kept: kept[0])
+        for begin, piece in islice(self._kept, max(0, first - 1), None):
+            if begin >= stop:
+                break
+            low, high = max(start, begin), min(stop, begin + len(piece))
+            if low < high:
+                buffer[low - start : high - start] = piece[low - begin : high - begin]
+
+    def _fetch(self, at: int, stop: int) -> None:
+        begin, data = self._window
+        reads_on = bool(data) and 0 <= at - (begin + len(data)) <= self._ahead
+        self._ahead = min(2 * self._ahead, READ_MOST) if reads_on else READ_FIRST
+        self._window = (at, self.read_at(at, min(max(at + self._ahead, stop), self.size)))
