@@ -103,7 +103,8 @@ def _load_codec(where: str, dtype: torch.dtype, device: str) -> Codec:
         from raydepth.builtin import codec as builtin_codec
 
         codec_class = getattr(builtin_codec, name, None)
-    if not (isinstance(codec_class, type) and issubclass(codec_class, diffusers.ModelMixin)):
+    is_model = isinstance(codec_class, type) and issubclass(codec_class, diffusers.ModelMixin)
+    if not is_model:
         raise ValueError(
             f"unknown VAE class {name!r}"
         )  # a pipeline class, for one, could bring code of its own
