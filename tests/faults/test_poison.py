@@ -1,65 +1,39 @@
-"""A frame that raises, and a frame that kills its worker: each costs itself, is named, and the job ends."""
+"""Frames that raise, kill their worker, eat its memory, kill or hang the decoder: each costs itself, is named, and the job ends."""
 
 import os
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
-from raydepth import pipeline
-from raydepth.columns import Batch
+from raydepth import actors, pipeline
+from raydepth.frames.decode import batches
+from raydepth.job import Job
 from raydepth.pipeline import run
 from raydepth.store.shards import shard_name
-from tests.clips import write_clip
-from tests.runs import results, small_job
+from tests.faults import editors
+from tests.faults.conftest import FRAMES
+from tests.faults.editors import POISON
+from tests.runs import results
 
 pytestmark = pytest.mark.timeout(280)
 
-POISON = 9
+JobMaker = Callable[..., Job]
 
 
-class RaisingEditor(pipeline.Editor):
-    """A worker whose first step raises on one frame."""
-
-    def __init__(self, *arguments) -> None:
-        super().__init__(*arguments)
-        self._edit._steps.insert(0, self.poisoned)
-
-    @staticmethod
-    def poisoned(batch: Batch) -> Batch:
-        if (batch["rgb"][batch["frame_index"] == POISON] > 0).any():
-            raise ZeroDivisionError("poison")
-        return batch
-
-
-class DyingEditor(RaisingEditor):
-    """A worker whose process dies on one frame, as of a segmentation fault."""
-
-    @staticmethod
-    def poisoned(batch: Batch) -> Batch:
-        if (batch["rgb"][batch["frame_index"] == POISON] > 0).any():
-            os.kill(os.getpid(), signal.SIGKILL)
-        return batch
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", frames=20)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("undisturbed") / "out"
-    run(small_job(clip, out), say=lambda line: None)
-    return out
+def quiet(line: str) -> None:
+    """Progress goes nowhere."""
 
 
 def check_others(out: Path, undisturbed: Path, error_type: str) -> dict:
     """All frames but the poisoned one equal the undisturbed run's; returns the poisoned row."""
     table, expected = results(out), results(undisturbed)
-    assert table["frame_index"].to_pylist() == list(range(20))
-    rows = np.array([i for i in range(20) if i != POISON])
+    assert table["frame_index"].to_pylist() == list(range(FRAMES))
+    rows = np.array([i for i in range(FRAMES) if i != POISON])
     columns = [name for name in expected.column_names if name != "attempts"]
     assert table.take(rows).select(columns).equals(expected.take(rows).select(columns))
     row = table.to_pylist()[POISON]
@@ -68,35 +42,54 @@ def check_others(out: Path, undisturbed: Path, error_type: str) -> dict:
 
 
 def test_a_raising_frame_is_tried_again_by_later_runs_up_to_the_limit(
-    clip: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: JobMaker, undisturbed: Path, tmp_path: Path, stand_ins: pytest.MonkeyPatch
 ):
     out = tmp_path / "out"
-    monkeypatch.setattr(pipeline, "Editor", RaisingEditor)
+    stand_ins.setattr(pipeline, "Editor", editors.Poisoned)
     for attempt in (1, 2, 2):  # the third run leaves it in quarantine
-        outcome = run(small_job(clip, out, run__attempts=2), say=lambda line: None)
-        assert outcome.frames == {"total": 20, "done": 19, "failed": 1, "missing": 0}
+        outcome = run(job(out, run__attempts=2), say=quiet)
+        assert outcome.frames == {"total": FRAMES, "done": FRAMES - 1, "failed": 1, "missing": 0}
         assert outcome.errors == {"ZeroDivisionError": 1}
         assert check_others(out, undisturbed, "ZeroDivisionError")["attempts"] == attempt
     shard = out / shard_name(f"{results(out)['video'][0]}/000000-0001")
     stamp = shard.stat().st_mtime_ns
-    run(small_job(clip, out, run__attempts=2), say=lambda line: None)
+    run(job(out, run__attempts=2), say=quiet)
     assert shard.stat().st_mtime_ns == stamp
     # A limit raised, or a cause removed, and it is done.
-    monkeypatch.undo()
-    assert run(small_job(clip, out, run__attempts=3), say=lambda line: None).frames["done"] == 20
+    stand_ins.setattr(pipeline, "Editor", editors.StandInEditor)
+    assert run(job(out, run__attempts=3), say=quiet).frames["done"] == FRAMES
 
 
-@pytest.mark.parametrize("decode", ["stream", "in_actor"])
+@pytest.mark.parametrize(
+    ("editor", "decode"), [("Killed", "stream"), ("Killed", "in_actor"), ("Segfaulting", "stream")]
+)
 def test_a_frame_that_kills_its_worker_is_found_and_quarantined(
-    clip: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decode: str
+    job: JobMaker, undisturbed: Path, tmp_path: Path, stand_ins: pytest.MonkeyPatch, editor: str, decode: str
 ):
     out = tmp_path / "out"
-    monkeypatch.setattr(pipeline, "Editor", DyingEditor)
-    outcome = run(small_job(clip, out, run__decode=decode), say=lambda line: None)
-    assert outcome.frames == {"total": 20, "done": 19, "failed": 1, "missing": 0}
+    stand_ins.setattr(pipeline, "Editor", getattr(editors, editor))
+    outcome = run(job(out, run__decode=decode), say=quiet)
+    assert outcome.frames == {"total": FRAMES, "done": FRAMES - 1, "failed": 1, "missing": 0}
     row = check_others(out, undisturbed, "WorkerCrashed")
     assert row["attempts"] == 2
     assert "died" in row["error_message"]
+
+
+def test_a_frame_that_takes_all_memory(
+    job: JobMaker, undisturbed: Path, tmp_path: Path, stand_ins: pytest.MonkeyPatch
+):
+    """Ray ends a process when the machine's memory runs out; here at 3 GB more than is taken now."""
+    memory = psutil.virtual_memory()
+    if memory.available < 5e9:
+        pytest.skip("needs 5 GB of free memory")
+    threshold = (memory.total - memory.available + 3e9) / memory.total
+    stand_ins.setenv("RAY_memory_usage_threshold", f"{threshold:.4f}")
+    stand_ins.setenv("RAY_memory_monitor_refresh_ms", "50")
+    out = tmp_path / "out"
+    stand_ins.setattr(pipeline, "Editor", editors.Greedy)
+    outcome = run(job(out), say=quiet)
+    assert outcome.frames == {"total": FRAMES, "done": FRAMES - 1, "failed": 1, "missing": 0}
+    check_others(out, undisturbed, "WorkerCrashed")
 
 
 class DyingDecoder(pipeline.Decoder):
@@ -110,14 +103,39 @@ class DyingDecoder(pipeline.Decoder):
             yield part, decoded
 
 
-def test_frames_that_kill_the_decoder_are_set_aside(
-    clip: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def endless(segment, size, *, lost=None):
+    """Decoding that never comes back on frames 12 to 15, as from a dead network mount."""
+    for batch in batches(segment, size, lost=lost):
+        if lost is None and 12 in batch["frame_index"]:
+            time.sleep(1000)
+        yield batch
+
+
+class HangingDecoder(pipeline.Decoder):
+    def parts(self, parts):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(actors, "batches", endless)
+            yield from super().parts(parts)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "error_type"), [(DyingDecoder, "DecoderCrashed"), (HangingDecoder, "DecodeTimeout")]
+)
+def test_frames_that_kill_or_hang_the_decoder_are_set_aside(
+    job: JobMaker,
+    undisturbed: Path,
+    tmp_path: Path,
+    stand_ins: pytest.MonkeyPatch,
+    decoder: type,
+    error_type: str,
 ):
     out = tmp_path / "out"
-    monkeypatch.setattr(pipeline, "Decoder", DyingDecoder)
-    outcome = run(small_job(clip, out), say=lambda line: None)
-    assert outcome.frames == {"total": 20, "done": 12, "failed": 8, "missing": 0}
-    assert outcome.errors == {"DecoderCrashed": 8}
-    table = results(out)
-    assert table.slice(0, 8).equals(results(undisturbed).slice(0, 8))
+    stand_ins.setattr(pipeline, "Decoder", decoder)
+    outcome = run(job(out, run__decode_timeout_s=2.0), say=quiet)
+    assert outcome.frames == {"total": FRAMES, "done": FRAMES - 8, "failed": 8, "missing": 0}
+    assert outcome.errors == {error_type: 8}
+    table, expected = results(out), results(undisturbed)
+    columns = [name for name in expected.column_names if name != "attempts"]
+    others = np.r_[0:8, 16:FRAMES]
+    assert table.take(others).select(columns).equals(expected.take(others).select(columns))
     assert "died" in table["error_message"][8].as_py()
