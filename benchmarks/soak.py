@@ -173,9 +173,8 @@ def plot(watcher: Watcher, file: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    colours = dict(
-        zip(("driver", "worker", "decoder", "raylet", "gcs", "tracker"), plt.cm.tab10.colors, strict=False)
-    )
+    roles = ("driver", "worker", "decoder", "raylet", "gcs", "tracker")
+    colours = {role: f"C{i}" for i, role in enumerate(roles)}
     figure, (upper, lower) = plt.subplots(2, 1, figsize=(9, 6), sharex=True, height_ratios=(2, 1))
     for life in watcher.lives.values():
         if life.role in colours:
@@ -266,7 +265,7 @@ def main() -> None:
     parser.add_argument("--worker", metavar="JOB", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
-        pipeline.Editor, pipeline.ClipCalibrator = Sleeper, NoCalibrator
+        pipeline.__dict__.update(Editor=Sleeper, ClipCalibrator=NoCalibrator)
         sys.argv = ["raydepth", "run", arguments.worker]
         cli.main()
     with tempfile.TemporaryDirectory() as scratch:

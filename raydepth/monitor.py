@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from raydepth.tracker import Snapshot
@@ -19,6 +20,22 @@ class Stalled(RuntimeError):
     """No worker gave a sign of life for too long; the run was given up instead of hanging."""
 
 
+class FolderLost(RuntimeError):
+    """The lease on an output folder in object storage was lost, so another run may hold it; this one was given up."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What ends a run before its time."""
+
+    deadline: float | None
+    """``time.monotonic()`` at which nothing new is fed."""
+    stall_s: float
+    """Seconds without a sign of life after which the run is given up."""
+    folder_lost: Callable[[], bool]
+    """Whether the output folder is no longer this run's alone."""
+
+
 class _Watched(Protocol):
     def snapshot(self) -> Snapshot: ...
     def stop(self) -> None: ...
@@ -29,8 +46,7 @@ def watch(
     tracker: _Watched,
     *,
     total: int,
-    deadline: float | None,
-    stall_s: float,
+    limits: Limits,
     say: Callable[[str], None],
 ) -> Stop | None:
     """Runs ``work`` in a thread and watches it; returns what asked it to stop before the end, if anything did.
@@ -39,12 +55,11 @@ def watch(
         work: consumes the dataset; its exception is raised here.
         tracker: counts of the run.
         total: frames to do.
-        deadline: ``time.monotonic()`` at which nothing new is fed.
-        stall_s: seconds without a sign of life after which the run is given up.
+        limits: what ends it early.
         say: gets a line where the progress line cannot be rewritten (no terminal).
 
     Raises:
-        Stalled: see ``stall_s``.
+        Stalled, FolderLost: see ``Limits``.
         KeyboardInterrupt: a second Ctrl-C; the first one stops like the deadline.
     """
     problem: list[BaseException] = []
@@ -65,11 +80,16 @@ def watch(
                 thread.join(POLL_S)
                 snapshot = tracker.snapshot()
                 line.show(snapshot)
-                if stopped is None and deadline is not None and time.monotonic() >= deadline:
+                if stopped is None and limits.deadline is not None and time.monotonic() >= limits.deadline:
                     stopped = "deadline"
                     say("deadline: finishing what is in flight; run the same command again to go on")
                     tracker.stop()
-                if snapshot.silent_s > stall_s:
+                if limits.folder_lost():
+                    raise FolderLost(
+                        "the lease on the output folder is lost (storage out of reach, or deleted by another run); "
+                        "what is done is kept, run the same command again to go on"
+                    )
+                if snapshot.silent_s > limits.stall_s:
                     raise Stalled(
                         f"no worker gave a sign of life for {snapshot.silent_s:.0f} s (run.stall_minutes); "
                         "what is done is kept, run the same command again to go on"

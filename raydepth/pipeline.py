@@ -5,7 +5,7 @@ import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -20,7 +20,7 @@ from raydepth.frames.segments import Segment, plan_segments
 from raydepth.frames.sources import SourceError, expand
 from raydepth.job import Job, JobError
 from raydepth.models import check_models
-from raydepth.monitor import Stop, watch
+from raydepth.monitor import Limits, Stop, watch
 from raydepth.printable import printable
 from raydepth.store import record
 from raydepth.store.folder import OutputFolder
@@ -57,6 +57,7 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
         JobError: the job is wrong; nothing was started and nothing in the output folder was changed.
         WorkerFailed: a worker could not go on.
         Stalled: no worker gave a sign of life for ``run.stall_minutes``.
+        FolderLost: another run may write to the output folder by now.
     """
     started = time.monotonic()
     # 1. Probe: which frames there are, cut into segments at keyframes and into parts of whole batches.
@@ -70,8 +71,7 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
     with ExitStack() as stack:
         folder = OutputFolder.at(job.output.path)
         folder.prepare()
-        if lock := folder.lock():
-            stack.enter_context(closing(lock))
+        lock = stack.enter_context(folder.lock())
         anew = job.output.overwrite or not folder.files(FRAMES)
         if not anew:
             record.check_same_job(folder, job)
@@ -104,19 +104,20 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
                     pass
 
             deadline = started + job.run.max_hours * 3600 if job.run.max_hours else None
-            stall_s = job.run.stall_minutes * 60
+            limits = Limits(deadline, job.run.stall_minutes * 60, lock.lost)
             try:
-                stopped = watch(work, tracker, total=frames, deadline=deadline, stall_s=stall_s, say=say)
+                stopped = watch(work, tracker, total=frames, limits=limits, say=say)
             except ray.exceptions.RayError as error:
                 if (failure := tracker.failure()) is None:
                     raise
                 raise (JobError if failure.wrong_job else WorkerFailed)(failure.message) from error
             end = tracker.snapshot()
             edited, restarts = end.done + end.failed, end.restarts
-    # 8. Aggregate: the shards fold into the report.
-    report = summarise(folder, seconds=time.monotonic() - started, edited=edited, restarts=restarts)
-    state = status(folder)
-    return Outcome(state["frames"], state["errors"], stopped, report)
+            ray.shutdown()
+        # 8. Aggregate: the shards fold into the report.
+        report = summarise(folder, seconds=time.monotonic() - started, edited=edited, restarts=restarts)
+        state = status(folder)
+        return Outcome(state["frames"], state["errors"], stopped, report)
 
 
 def find_segments(job: Job) -> tuple[list[Segment], list[UnreadableSource]]:

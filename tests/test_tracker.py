@@ -1,9 +1,18 @@
 """The tracker's counts: what finished, what died, and on what."""
 
+import os
+import signal
+import threading
+import time
+
 import pytest
 
-from raydepth.monitor import Stalled, watch
+from raydepth.monitor import FolderLost, Limits, Stalled, watch
 from raydepth.tracker import Tracker
+
+
+def limits(deadline: float | None = None, stall_s: float = 60, lost: bool = False) -> Limits:
+    return Limits(deadline, stall_s, lambda: lost)
 
 
 def test_a_unit_begun_twice_has_died_once():
@@ -51,23 +60,21 @@ def test_starts_count_until_one_worker_is_ready():
 def test_watching_ends_with_the_work_and_passes_its_error_on():
     tracker = Tracker()
     lines: list[str] = []
-    assert watch(lambda: None, tracker, total=0, deadline=None, stall_s=60, say=lines.append) is None
+    assert watch(lambda: None, tracker, total=0, limits=limits(), say=lines.append) is None
     assert lines[-1].startswith("0/0 frames")
     with pytest.raises(ZeroDivisionError):
-        watch(lambda: 1 / 0, tracker, total=0, deadline=None, stall_s=60, say=lines.append)
+        watch(lambda: 1 / 0, tracker, total=0, limits=limits(), say=lines.append)
 
 
 @pytest.mark.timeout(30)
 def test_a_silent_hang_is_an_error():
-    import threading
 
     with pytest.raises(Stalled, match="sign of life"):
-        watch(threading.Event().wait, Tracker(), total=1, deadline=None, stall_s=0.5, say=lambda line: None)
+        watch(threading.Event().wait, Tracker(), total=1, limits=limits(stall_s=0.5), say=lambda line: None)
 
 
 @pytest.mark.timeout(30)
 def test_the_deadline_asks_to_stop_and_waits_for_what_is_in_flight():
-    import time
 
     tracker = Tracker()
 
@@ -76,6 +83,35 @@ def test_the_deadline_asks_to_stop_and_waits_for_what_is_in_flight():
             time.sleep(0.01)
 
     assert (
-        watch(work, tracker, total=1, deadline=time.monotonic(), stall_s=60, say=lambda line: None)
+        watch(work, tracker, total=1, limits=limits(deadline=time.monotonic()), say=lambda line: None)
         == "deadline"
     )
+
+
+def test_a_lost_folder_ends_the_run():
+    with pytest.raises(FolderLost, match="lease"):
+        watch(threading.Event().wait, Tracker(), total=1, limits=limits(lost=True), say=lambda line: None)
+
+
+def test_what_hung_is_told_from_what_died():
+    tracker = Tracker()
+    tracker.begin("decode a")
+    tracker.at("decode a", "a-1")
+    tracker.hung("decode a")
+    tracker.begin("decode a")
+    tracker.at("decode a", "a-2")
+    attempt = tracker.begin("decode a")
+    assert (attempt.deaths, attempt.hung) == ({"a-1": 1, "a-2": 1}, {"a-1"})
+
+
+def test_sigterm_counts_as_the_first_interrupt():
+    tracker, lines = Tracker(), []
+    kept = signal.getsignal(signal.SIGTERM)
+
+    def work() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        while not tracker.stopping():
+            time.sleep(0.01)
+
+    assert watch(work, tracker, total=1, limits=limits(), say=lines.append) == "interrupt"
+    assert signal.getsignal(signal.SIGTERM) == kept
