@@ -22,6 +22,9 @@ PACK_LIMIT_MB = 50.0
 STOP_WAIT_S = 600
 """What a stopped job gets to finish what is in flight; Ray's own default, 3 s, would cost a part per worker."""
 
+FIRST_ANSWER_S = 8.0
+"""A dashboard that takes longer to say its version is none."""
+
 POLL_S = 2.0
 LOG_BYTES_PER_S = 50e3
 LOST_S = 180.0
@@ -112,7 +115,7 @@ def _connect(address: str) -> Any:
         """Ray's own waits for an answer for ever."""
 
         def _do_request(self, *arguments: Any, **options: Any) -> Any:
-            answer_s = 8 if "/api/version" in arguments else 60
+            answer_s = FIRST_ANSWER_S if "/api/version" in arguments else 60
             return super()._do_request(*arguments, timeout=(5, answer_s), **options)
 
     try:
@@ -266,15 +269,12 @@ class Submission:
         if code in PASSED_ON:
             return int(code)
         if code == 127:
-            self.say(
-                "no python on the head node's PATH; activate raydepth's environment there before ray start\n"
-            )
-        elif code is None:  # it never began: the reason is Ray's
+            self.say("no python on the head node's PATH; activate raydepth's environment before ray start\n")
+            return 2
+        if code is None:  # it never began: the reason is Ray's
             self.say(f"{ended.status}: {ended.message}\n")
         else:
-            self.say(
-                f"raydepth ended with {code} there, killed by a signal; submit the same job again to go on\n"
-            )
+            self.say(f"raydepth was killed there (exit code {code}); submit the same job again to go on\n")
         return 1
 
 
