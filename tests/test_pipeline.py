@@ -3,9 +3,11 @@
 import json
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from raydepth.actors import sample_frames
@@ -158,3 +160,23 @@ def test_calibration_samples_the_whole_clip_and_its_first_frame(clip: Path, tmp_
     sampled = np.concatenate([segment.frame_index for segment in sample_frames(segments, 5)])
     assert sampled.tolist() == [0, 6, 12, 19, 25]
     assert sum(len(segment.pts) for segment in sample_frames(segments, 500)) == 26
+
+
+def test_the_embedded_ray_listens_on_loopback_only(clip: Path, tmp_path: Path):
+    """Nothing of a run can be reached from outside the machine."""
+    seen: set[str] = set()
+
+    def look(line: str) -> None:
+        me = psutil.Process()
+        for process in [me, *me.children(recursive=True)]:
+            with suppress(psutil.Error):
+                found = (
+                    c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN
+                )
+                seen.update(found)
+
+    run(
+        small_job(clip, tmp_path / "out"), say=look
+    )  # looks when Ray is up, when frames are edited, and at the end
+    assert seen
+    assert seen <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
