@@ -244,13 +244,15 @@ class Submission:
         Raises:
             OSError: the cluster has not answered for ``LOST_S``.
         """
-        answered = time.monotonic()
+        answered, state = time.monotonic(), None
         while True:
             try:
                 state = self.client.get_job_info(self.id)  # before the log, which is then complete at the end
                 log = self.client.get_job_logs(self.id)
             except (OSError, RuntimeError) as error:  # no connection; an answer that is none
                 if time.monotonic() - answered > LOST_S:
+                    if state is not None and state.status.is_terminal():
+                        return state  # its log is gone with the node that it ran on
                     raise OSError(" ".join(str(error).split())) from error
                 time.sleep(POLL_S)
                 continue
