@@ -374,7 +374,7 @@ _TAGS = {"one", "several", "auto", "value", "recompose", "remove"}
 def _describe(detail: Any) -> str:
     """One line on one refused field; pydantic's names for a union's branches are left out of the path."""
     location = [printable(str(part))[:80] for part in detail["loc"]]
-    following = [*location[1:], ""]
+    following = [*location, ""][1:]  # both are empty where the job as a whole is refused
     path = [
         part for part, then in zip(location, following, strict=True) if part not in _TAGS and part != then
     ]
