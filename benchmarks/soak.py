@@ -39,7 +39,7 @@ from raydepth.worker import Step
 SAMPLE_S = 2.0
 SETTLING_S = 60.0
 """Slopes are fitted behind this much of a process's life."""
-LONG_S = 180.0
+LONG_S = 120.0
 """And only for processes of which so much is left then; of shorter ones a slope says nothing."""
 
 
@@ -261,7 +261,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--frames", type=int, default=25_000)
-    parser.add_argument("--kill-every", type=float, default=90.0, help="seconds; 0: never")
+    parser.add_argument("--kill-every", type=float, default=60.0, help="seconds; 0: never")
     parser.add_argument("--worker", metavar="JOB", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:

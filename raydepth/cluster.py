@@ -43,6 +43,7 @@ def connect(run: Run, address: str | None) -> Resources:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's C++ side writes to the terminal otherwise
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_task_events_report_interval_ms", "0")  # Ray keeps every task's history otherwise
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         # "local": never attach to a cluster that happens to run here. Two CPUs at least: one decodes.
