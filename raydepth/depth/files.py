@@ -1,15 +1,21 @@
 """Depth from files beside the input: sensor readings to cut layers by, or ground truth (step 3)."""
 
+import io
+import os
 import string
-from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image, UnidentifiedImageError
 
+from raydepth import storage
 from raydepth.columns import Batch
 from raydepth.job import DepthKind, JobError
 
 _FIELDS = ("parent", "stem", "frame_index", "pts", "image")
+_MAX_PIXELS = 2**27
+_CREDIBLE_M = (0.01, 1e5)
+"""Metres between which the middle reading of a map must lie: outside, the file's unit is another one."""
 _ENDINGS = (".png", ".tif", ".tiff", ".npy")
 
 
@@ -26,19 +32,33 @@ def read_depth(path: str, scale: float) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
+        OSError: it can't be read.
         ValueError: the file holds no depth map of these forms.
     """
-    if not Path(path).is_file():
+    if not storage.is_remote(path) and not os.path.isfile(path):  # a pipe would be waited for without end
         raise FileNotFoundError(f"no depth file {path}")
-    if path.endswith(".npy"):
-        depth = np.load(path, allow_pickle=False)
-    else:
-        depth = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-        if depth is None or depth.dtype == np.uint8:
-            raise ValueError(
-                f"{path}: expected 16-bit or float numbers, got {'no picture' if depth is None else '8 bits'}"
-            )
-    if depth.ndim != 2 or depth.dtype.kind not in "uif":
+    try:
+        data = storage.read_bytes(path)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise FileNotFoundError(f"no depth file {path}") from error
+    try:
+        if storage.plain(path).endswith(".npy"):
+            depth = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+        else:
+            with Image.open(io.BytesIO(data), formats=("PNG", "TIFF")) as header:
+                if header.width * header.height > _MAX_PIXELS:
+                    raise ValueError(
+                        f"{header.width}x{header.height} numbers, at most {_MAX_PIXELS} are read"
+                    )
+            picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+            if picture is None or picture.dtype == np.uint8:
+                raise ValueError("no picture" if picture is None else "8 bits")
+            depth = picture
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{path}: expected 16-bit or float numbers, got no picture") from error
+    except Exception as error:  # parsers of damaged files raise whatever they run into
+        raise ValueError(f"{path}: expected 16-bit or float numbers, got {error}") from error
+    if depth.ndim != 2 or depth.dtype.kind not in "uif" or not depth.size:
         raise ValueError(f"{path}: expected numbers [H,W], got {depth.dtype} {list(depth.shape)}")
     metres = depth.astype(np.float32) * np.float32(scale if depth.dtype.kind in "ui" else 1)
     metres[~(np.isfinite(metres) & (metres > 0))] = np.nan
@@ -103,16 +123,17 @@ class DepthFiles:
 
     def path(self, batch: Batch, row: int) -> str:
         """The file that belongs to a frame, whether it is there or not."""
-        source = Path(str(batch["path"][row]))
+        source = str(batch["path"][row])
         images = batch.get("image")
-        image = "" if images is None else Path(str(images[row])).stem
-        return self._format(
-            parent=str(source.parent),
-            stem=source.stem,
+        path = self._format(
+            parent=storage.parent(source),
+            stem=storage.stem(source),
             frame_index=int(batch["frame_index"][row]),
             pts=int(batch["pts"][row]),
-            image=image,
+            image="" if images is None else storage.stem(str(images[row])),
         )
+        beside = storage.is_remote(source) and self.pattern.startswith("{parent}")
+        return path + storage.locate(source).query if beside else path
 
     def __call__(self, batch: Batch) -> np.ndarray:
         """What the files say, float32 [N,H,W] at the working size (nearest pixel).
@@ -123,14 +144,33 @@ class DepthFiles:
         maps = np.full((count, height, width), np.nan, np.float32)
         for row in range(count):
             try:
-                depth = read_depth(self.path(batch, row), self.scale)
+                depth = self._read(self.path(batch, row), height, width)
             except (OSError, ValueError):
                 continue  # explain() says which
-            rows = (np.arange(height) + 0.5) * depth.shape[0] // height
-            columns = (np.arange(width) + 0.5) * depth.shape[1] // width
-            depth = depth[np.ix_(rows.astype(np.intp), columns.astype(np.intp))]
             maps[row] = fill_nearest(depth) if self.fill else depth
         return maps
+
+    def _read(self, path: str, height: int, width: int) -> np.ndarray:
+        """One map at the working size; raises as read_depth, and ValueError where shape or unit are not the source's."""
+        depth = read_depth(path, self.scale)
+        shape = depth.shape
+        expected = shape[0] * width / height
+        if abs(shape[1] - expected) > max(1, 0.1 * expected):
+            raise ValueError(
+                f"{path}: its shape {list(shape)} is not that of the source, {width / height:.3g} times as wide as high"
+            )
+        rows = (np.arange(height) + 0.5) * shape[0] // height
+        columns = (np.arange(width) + 0.5) * shape[1] // width
+        depth = depth[np.ix_(rows.astype(np.intp), columns.astype(np.intp))]
+        readings = depth[~np.isnan(depth)]
+        if self.kind == "depth_m" and readings.size:
+            middle = float(np.median(readings))
+            if not _CREDIBLE_M[0] <= middle <= _CREDIBLE_M[1]:
+                raise ValueError(
+                    f"{path}: its middle reading is {middle:.3g} m, which is hardly its unit; depth.scale ({self.scale:g}) gives "
+                    "the metres per unit of integer files, float files are in metres"
+                )
+        return depth
 
     def explain(self, batch: Batch, row: int) -> tuple[str, str]:
         """Why a frame has no map."""
@@ -141,7 +181,7 @@ class DepthFiles:
                 f"pattern {self.pattern} asks for {{image}}, but the source is not a folder of pictures",
             )
         try:
-            read_depth(path, self.scale)
+            self._read(path, *batch["rgb"].shape[1:3])
         except FileNotFoundError as error:
             return "MissingDepthFile", str(error)
         except (OSError, ValueError) as error:

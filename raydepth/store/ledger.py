@@ -22,11 +22,11 @@ class Ledger:
 
     @classmethod
     def read(cls, folder: OutputFolder) -> "Ledger":
-        """Reads four small columns of every shard; a frame that two shards hold counts once, ok before error."""
+        """Reads the small columns of every shard; a frame that two shards hold counts once, ok before error."""
         rows: dict[str, tuple[str, int, str]] = {}
         damaged: list[str] = []
         columns = ("frame_id", "status", "attempts", "error_type")
-        for table in read_shards(folder, columns=columns, damaged=damaged):
+        for table in read_shards(folder, damaged=damaged):
             for frame_id, status, attempts, error_type in zip(
                 *(table[name].to_pylist() for name in columns),
                 strict=True,

@@ -123,14 +123,15 @@ def write_shard(folder: OutputFolder, part_name: str, tables: list[pa.Table], ou
     return written + buffer.tell()
 
 
-def read_shards(
-    folder: OutputFolder, *, columns: Collection[str] | None = None, damaged: list[str]
-) -> Iterator[pa.Table]:
-    """Streams the shards in name order, each as a table without pictures; adds the names of damaged ones to `damaged`."""
+def read_shards(folder: OutputFolder, *, damaged: list[str]) -> Iterator[pa.Table]:
+    """Streams the shards in name order, each as a table of all columns but the pictures; adds the names of damaged ones to `damaged`.
+
+    The ledger reads more than it needs, so that it and the report agree on which shards are damaged.
+    """
     for name in folder.files(FRAMES):
         if name.endswith(".parquet"):
             try:
-                yield read_shard(folder, name, columns=columns)
+                yield read_shard(folder, name)
             except DamagedShard:
                 damaged.append(name)
 
@@ -145,7 +146,7 @@ def read_shard(
         OSError: the storage can't be read.
     """
     try:
-        with folder.filesystem.open_input_file(folder.path(name)) as stream:
+        with folder.open(name) as stream:
             return _read(stream, columns, pictures)
     except (pa.ArrowException, OSError, ValueError):
         # Arrow tells damage and a failing storage apart by words only: a second look at all bytes, or a storage error.
