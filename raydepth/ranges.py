@@ -2,9 +2,11 @@
 
 import errno
 import io
+import time
 from bisect import bisect_right
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 
 import pyarrow.fs as pafs
@@ -14,6 +16,10 @@ CONNECTIONS = 16
 READ_FIRST = 256 << 10
 READ_MOST = 4 << 20
 """Bytes fetched after a jump, doubled while reading goes on from there: FFmpeg's 32 KiB reads must not be a request each."""
+SMALLEST = 4 << 10
+"""Bytes of a request at least, see read_at()."""
+_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Between tries where an object is so small that the SDK makes none."""
 BRIDGE = 64 << 10
 """Gap between two wanted ranges that is cheaper to fetch along than another request."""
 
@@ -37,7 +43,7 @@ def reason(error: Exception) -> str:
 
 
 class RemoteFile(io.RawIOBase):
-    """An object as a seekable file of known `size`, read by ranges with growing read-ahead; reads give all that was asked for.
+    """An object as a seekable file of known `size`, read by ranges with growing read-ahead.
 
     After a request has failed for good, which raises StorageError once, the file reads as ended: FFmpeg asks again and
     again, and each try would take its time.
@@ -51,8 +57,9 @@ class RemoteFile(io.RawIOBase):
     def __init__(self, files: pafs.FileSystem, path: str, name: str) -> None:
         """Opens an object; raises FileNotFoundError or StorageError."""
         self.name = name
+        self._open = partial(files.open_input_file, path)
         try:
-            self._file = files.open_input_file(path)
+            self._file = self._open()
         except FileNotFoundError as error:
             raise FileNotFoundError(errno.ENOENT, "does not exist", name) from error
         except OSError as error:
@@ -79,38 +86,54 @@ class RemoteFile(io.RawIOBase):
         return self._at
 
     def readall(self) -> bytes:
-        return self.read(max(0, self.size - self._at))
+        start, self._at = self._at, max(self._at, self.size)
+        return self.read_at(start, self.size) if start < self.size else b""
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """Gives what is at hand, at least a byte; FFmpeg asks for megabytes at once where it wants a few of them."""
+        out = memoryview(buffer)
         start = self._at
-        stop = min(start + len(buffer), self.size)
+        stop = min(start + len(out), self.size)
         if start >= stop or self._failed:
             return 0
         if self.thinned:
-            self._read_kept(start, buffer[: stop - start])
+            self._read_kept(start, out[: stop - start])
         else:
-            at = start
-            while at < stop:
+            begin, data = self._window
+            if not begin <= start < begin + len(data):
+                self._fetch(start)
                 begin, data = self._window
-                if not begin <= at < begin + len(data):
-                    self._fetch(at, stop)
-                    begin, data = self._window
-                piece = data[at - begin : stop - begin]
-                buffer[at - start : at - start + len(piece)] = piece
-                at += len(piece)
+            piece = data[start - begin : stop - begin]
+            out[: len(piece)] = piece
+            stop = start + len(piece)
         self._at = stop
         return stop - start
 
     def read_at(self, start: int, stop: int) -> bytes:
         """Bytes [start, stop) by a request of their own, wherever reading stands."""
+        # An error's text has to fit where the bytes belong, or the AWS SDK takes it for a failure of its own, tries no more.
+        low = max(0, min(start, self.size - SMALLEST))
+        high = min(max(stop, low + SMALLEST), self.size)
         try:
-            data = self._file.read_at(stop - start, start)
-            if len(data) < stop - start:
+            for pause in _PAUSES_S:
+                try:
+                    data = self._file.read_at(high - low, low)
+                    break
+                except OSError as error:
+                    if "flush response stream" not in str(error):
+                        raise
+                    time.sleep(pause)
+                    self._file = self._open()  # at once, if it is gone
+            else:
+                data = self._file.read_at(high - low, low)
+            if len(data) < high - low:
                 raise OSError("it became shorter while it was read")
+        except FileNotFoundError:
+            raise
         except OSError as error:
             self._failed = True
             raise StorageError(f"{self.name}: {reason(error)}") from error
-        return data
+        return data[start - low : stop - low]
 
     def keep_only(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Fetches these ranges [start, stop), in rising order, at once; from then on reads give zeros for all the rest.
@@ -131,19 +154,19 @@ class RemoteFile(io.RawIOBase):
         self._window = (0, b"")
         self.thinned = True
 
-    def _read_kept(self, start: int, buffer: memoryview) -> None:
-        stop = start + len(buffer)
-        buffer[:] = bytes(len(buffer))
+    def _read_kept(self, start: int, out: memoryview) -> None:
+        stop = start + len(out)
+        out[:] = bytes(len(out))
         first = bisect_right(self._kept, start, key=lambda kept: kept[0])
         for begin, piece in islice(self._kept, max(0, first - 1), None):
             if begin >= stop:
                 break
             low, high = max(start, begin), min(stop, begin + len(piece))
             if low < high:
-                buffer[low - start : high - start] = piece[low - begin : high - begin]
+                out[low - start : high - start] = piece[low - begin : high - begin]
 
-    def _fetch(self, at: int, stop: int) -> None:
+    def _fetch(self, at: int) -> None:
         begin, data = self._window
         reads_on = bool(data) and 0 <= at - (begin + len(data)) <= self._ahead
         self._ahead = min(2 * self._ahead, READ_MOST) if reads_on else READ_FIRST
-        self._window = (at, self.read_at(at, min(max(at + self._ahead, stop), self.size)))
+        self._window = (at, self.read_at(at, min(at + self._ahead, self.size)))

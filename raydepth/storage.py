@@ -1,6 +1,7 @@
 """The one place that knows local paths from object storage: URIs, connections, and objects read by ranges; under frames and store."""
 
 import functools
+import io
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ REQUEST_TIMEOUT_S = 20.0
 _Result = TypeVar("_Result")
 
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
+_BUCKET = re.compile(r"[a-zA-Z0-9._-]+")
 _MAGIC = re.compile(r"[*?[]")
 _OPTIONS = ("region", "endpoint_override", "scheme", "anonymous")
 _QUERY = re.compile(rf"\?((?:{'|'.join(_OPTIONS)})=[^?&]*&?)+$")
@@ -78,7 +80,7 @@ def locate(uri: str) -> Location:
             f"a {scheme}:// URI with credentials in it: put them into the environment (AWS_ACCESS_KEY_ID, "
             "AWS_SECRET_ACCESS_KEY or AWS_PROFILE; GOOGLE_APPLICATION_CREDENTIALS)"
         )
-    if not bucket:
+    if not _BUCKET.fullmatch(bucket):
         raise JobError(f"{uri!r} names no bucket; expected {scheme}://bucket/name")
     return Location(scheme, path, query)
 
@@ -224,9 +226,9 @@ def open_remote(uri: str) -> RemoteFile:
     return RemoteFile(files, path, plain(uri))
 
 
-def open_file(path: str) -> BinaryIO | RemoteFile:
+def open_file(path: str) -> BinaryIO:
     """Opens a file or object for reading; raises FileNotFoundError or another OSError."""
-    return open_remote(path) if is_remote(path) else open(path, "rb")
+    return io.BufferedReader(open_remote(path)) if is_remote(path) else open(path, "rb")
 
 
 def read_bytes(path: str, length: int = -1) -> bytes:

@@ -11,7 +11,7 @@ from av.video.stream import VideoStream
 
 from raydepth import storage
 from raydepth.frames.sources import SourceError
-from raydepth.ranges import RemoteFile
+from raydepth.ranges import RemoteFile, StorageError
 
 MAX_PIXELS = 2**27
 """Pixels of a frame at most, 16384 x 8192: a few bytes can announce any size, and its memory would be asked for."""
@@ -41,6 +41,13 @@ def open_container(path: str, file: RemoteFile | None = None) -> av.container.In
     Raises:
         SourceError: "Missing", "EmptyFile", "NotAVideo" or "Unreadable", with what to do about it.
     """
+    try:
+        return _open(path, file)
+    except StorageError as error:
+        raise SourceError("Unreadable", str(error)) from error
+
+
+def _open(path: str, file: RemoteFile | None) -> av.container.InputContainer:
     try:
         if storage.is_remote(path):
             file = file or storage.open_remote(path)
@@ -77,6 +84,8 @@ def open_container(path: str, file: RemoteFile | None = None) -> av.container.In
         raise SourceError(
             "NotAVideo", f"{path} is a playlist or another text, not a video; name the videos themselves"
         ) from error
+    except StorageError:
+        raise
     except (av.FFmpegError, OSError) as error:
         raise SourceError(
             "Unreadable", f"{path} can't be read: {error.strerror}; if copying it was cut off, copy it again"

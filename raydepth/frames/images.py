@@ -4,7 +4,7 @@ import io
 import warnings
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import IO, cast
+from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -51,7 +51,7 @@ def image_sizes(files: Sequence[str]) -> np.ndarray:
 def _look(file: str) -> tuple[tuple[int, int] | None, str]:
     """Height and width of an image, or the reason why it has none."""
     try:
-        with _open(cast(IO[bytes], storage.open_remote(file)) if storage.is_remote(file) else file) as image:
+        with _open(storage.open_file(file) if storage.is_remote(file) else file) as image:
             turned = image.getexif().get(_EXIF_ORIENTATION) in _TURNED
             return image.size if turned else image.size[::-1], ""
     except StorageError:

@@ -34,7 +34,7 @@ from raydepth.frames.packets import (
 )
 from raydepth.frames.sources import IMAGE_SUFFIXES, SourceError, image_names, suffix
 from raydepth.frames.thin import thin
-from raydepth.ranges import RemoteFile, StorageError, reason
+from raydepth.ranges import RemoteFile, StorageError
 
 UPRIGHT = (1, 0, 0, 1)
 
@@ -106,8 +106,10 @@ def probe(path: str) -> Source:
         file = storage.open_remote(path) if storage.is_remote(path) and kind == "file" else None
         with open_container(path, file) as container:
             return _probe_video(path, container, video_stream(container, path), file)
+    except StorageError as error:
+        raise SourceError("Unreadable", str(error)) from error
     except (av.FFmpegError, OSError) as error:
-        raise SourceError("Unreadable", f"{path} can't be read: {reason(error)}") from error
+        raise SourceError("Unreadable", f"{path} can't be read: {error.strerror}") from error
 
 
 def _probe_images(path: str, files: tuple[str, ...]) -> Source:

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from raydepth.frames.container import open_container, prepare
 from raydepth.frames.segments import Segment
 from raydepth.frames.sources import SourceError
-from raydepth.ranges import StorageError, reason
+from raydepth.ranges import reason
 
 
 class Reader:
@@ -95,7 +95,7 @@ class Reader:
             except av.FFmpegError:
                 self._missed = True
                 return
-            except StorageError as error:
+            except OSError as error:
                 self._stopped = f"reading the file stopped: {reason(error)}"
                 return
         started = seek_pts is None
@@ -105,7 +105,7 @@ class Reader:
                 packet = next(packet for packet in packets if packet.size)
             except StopIteration:
                 break
-            except (av.FFmpegError, StorageError) as error:
+            except (av.FFmpegError, OSError) as error:
                 self._stopped = f"reading the file stopped: {reason(error)}"
                 break
             if not started:

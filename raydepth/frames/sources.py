@@ -174,6 +174,8 @@ def _remote_sources(uri: str) -> dict[str, str]:
         sources = _sources_below(where.path, storage.listing(uri, recursive=True))
     elif kind == "file":
         sources = [where.path]
+    elif storage.kind(where.at(where.path.partition("/")[0])) == "missing":
+        raise JobError(f"{uri!r}: there is no such bucket")
     else:
         sources = []
         for info in sorted(storage.matching(uri), key=lambda info: natural_key(info.path)):

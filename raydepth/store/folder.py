@@ -1,15 +1,17 @@
 """The output folder, local or on object storage: whole files, written atomically; everything in ``store`` goes through it."""
 
+import io
 import os
 import uuid
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+import pyarrow as pa
 import pyarrow.fs as pafs
 
 from raydepth import storage
 from raydepth.job import JobError
-from raydepth.ranges import reason
+from raydepth.ranges import RemoteFile, reason
 from raydepth.store.lease import Lease, LocalLock, Lock
 
 
@@ -83,9 +85,20 @@ class OutputFolder:
             raise
 
     def read(self, name: str) -> bytes:
-        """A whole file; raises FileNotFoundError."""
+        """A whole file; raises FileNotFoundError or another OSError."""
+        if not self.is_local:
+            return self._remote(name).readall()
         with self.filesystem.open_input_stream(self.path(name)) as stream:
             return stream.read()
+
+    def open(self, name: str) -> pa.NativeFile:
+        """A file whose parts can be read; raises as read()."""
+        if self.is_local:
+            return self.filesystem.open_input_file(self.path(name))
+        return pa.PythonFile(io.BufferedReader(self._remote(name)), "r")
+
+    def _remote(self, name: str) -> RemoteFile:
+        return RemoteFile(self.filesystem, self.path(name), f"{storage.plain(self.uri)}/{name}")
 
     def exists(self, name: str) -> bool:
         return self.filesystem.get_file_info(self.path(name)).type == pafs.FileType.File

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow.fs as pafs
 
 from raydepth.job import JobError
+from raydepth.ranges import RemoteFile
 
 RENEW_S = 20.0
 LOST_S = 60.0
@@ -132,8 +133,9 @@ class Lease(Lock):
     def _settle(self, other: pafs.FileInfo, age: timedelta, folder: str) -> None:
         """Deletes a dead run's lease; raises JobError at a live one's."""
         try:
-            with self._filesystem.open_input_stream(other.path) as stream:
-                holder: dict[str, Any] = json.loads(stream.read())
+            holder: dict[str, Any] = json.loads(
+                RemoteFile(self._filesystem, other.path, other.path).readall()
+            )
             if age.total_seconds() > DEAD_S or _has_died(holder):
                 self._filesystem.delete_file(other.path)
                 return
