@@ -1,6 +1,7 @@
 """The models that a job names: builtin, hub ids, local directories and ONNX files; found and checked before anything starts."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,25 @@ def check_models(job: Job) -> None:
             )
 
 
+def check_paths(job: Job) -> None:
+    """Checks that files which workers on other machines open have a name that means the same there.
+
+    Raises:
+        JobError: a relative path, outside a submitted job, whose workers start in the folder of its packed files.
+    """
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        return
+    named = [(model.field, model.name) for model in named_models(job) if model.form not in ("builtin", "hub")]
+    named += [("depth.truth", job.depth.truth)] if job.depth.truth else []
+    for field, name in named:
+        path = name.removeprefix("files:")
+        if not ("://" in path or path.startswith(("/", "~", "{parent}"))):
+            raise JobError(
+                f"{field}: {name!r} is relative, and on a cluster workers start in folders of their own; "
+                "give an absolute path that every node has, or use raydepth submit, which sends small files along"
+            )
+
+
 def cached(name: str) -> bool:
     """Whether a hub model's configuration is in the local Hugging Face cache."""
     from huggingface_hub import try_to_load_from_cache
@@ -144,7 +164,7 @@ def _foreign_code(config: dict) -> str:
     """What of a model's configuration names Python files beside it; empty where it stays with the libraries' classes."""
     if config.get("auto_map"):
         return "auto_map"
-    known = ("diffusers", "transformers", "stable_diffusion")
+    known = ("diffusers", "transformers", "stable_diffusion", "raydepth.builtin.codec")
     for name, value in config.items():
         custom_pipeline = name == "_class_name" and not isinstance(value, str)
         component = not name.startswith("_") and isinstance(value, list) and len(value) == 2
