@@ -38,6 +38,8 @@ class StorageError(OSError):
 
 def reason(error: Exception) -> str:
     """What went wrong, in a line, with what to do about it where that is known."""
+    if isinstance(error, StorageError):
+        return str(error)  # says it already
     text = getattr(error, "strerror", None) or str(error)
     return next((f"{advice} ({text})" for mark, advice in _ADVICE.items() if mark in text), text)
 

@@ -11,7 +11,7 @@ import pyarrow.fs as pafs
 
 from raydepth import storage
 from raydepth.job import JobError
-from raydepth.ranges import RemoteFile, reason
+from raydepth.ranges import RemoteFile, StorageError, reason
 from raydepth.store.lease import Lease, LocalLock, Lock
 
 
@@ -67,8 +67,11 @@ class OutputFolder:
         if not self.is_local:
             # An object appears when its upload completes, which it does not after a part has failed; the upload of a
             # killed process is never completed, and its parts stay until the bucket's lifecycle rule removes them.
-            with self.filesystem.open_output_stream(final) as stream:
-                stream.write(data)
+            try:
+                with self.filesystem.open_output_stream(final) as stream:
+                    stream.write(data)
+            except OSError as error:
+                raise StorageError(f"{storage.plain(self.uri)}/{name}: {reason(error)}") from error
             return
         os.makedirs(os.path.dirname(final), exist_ok=True)
         temporary = f"{os.path.dirname(final)}/.{os.path.basename(final)}.{uuid.uuid4().hex}.tmp"
