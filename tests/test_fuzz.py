@@ -218,7 +218,7 @@ def check_ledger(folder: OutputFolder, parts: list[Part], damaged: set[str]) -> 
     assert state["damaged"] == sorted(damaged)
 
 
-@settings(quick, max_examples=100)
+@settings(quick, max_examples=60)
 @given(which=st.integers(0, 2), cut=st.floats(0, 1, exclude_max=True))
 def test_a_truncated_shard_is_work_to_do(finished: Any, which: int, cut: float) -> None:
     folder, parts, files = finished
@@ -230,7 +230,7 @@ def test_a_truncated_shard_is_work_to_do(finished: Any, which: int, cut: float) 
     check_ledger(folder, parts, {name})
 
 
-@settings(quick, max_examples=200)
+@settings(quick, max_examples=100)
 @given(
     which=st.integers(0, 2),
     flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=4),
@@ -254,7 +254,7 @@ def test_flipped_bytes_in_a_shard_are_noticed_or_harmless(finished: Any, which: 
     fold(read_shards(folder, damaged=[]))
 
 
-@quick
+@settings(quick, max_examples=60)
 @given(st.binary(max_size=300), st.booleans())
 def test_any_bytes_among_the_shards(finished: Any, data: bytes, magic: bool) -> None:
     folder, parts, files = finished

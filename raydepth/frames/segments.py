@@ -12,7 +12,7 @@ import numpy as np
 from raydepth.frames.probe import Source
 
 MAX_STRIP = 2**22
-"""Pixels that a picture more than 64 times as long as wide is enlarged to at most."""
+"""A picture more than 64 times as long as wide is enlarged to fewer pixels only."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,18 @@ def working_size(height: int, width: int, short_side: int | None) -> tuple[int, 
 
     The short side becomes `short_side`, up or down; the long side keeps the aspect to the nearest even pixel. A source
     that has that short side already, and `None`, keep the source's size, odd sizes included. So does a strip that would
-    be enlarged to more than MAX_STRIP pixels: of a line of 4096 pixels, 512 would make a thousand million.
+    be enlarged to MAX_STRIP pixels or more: of a line of 4096 pixels, 512 would make a thousand million.
     """
     if short_side is None or short_side == min(height, width):
         return height, width
     if height == width:
         return short_side, short_side
     long_side = max(short_side, 2 * round(max(height, width) * short_side / min(height, width) / 2))
-    if long_side > 64 * short_side and min(height, width) < short_side and short_side * long_side > MAX_STRIP:
+    if (
+        long_side > 64 * short_side
+        and min(height, width) < short_side
+        and short_side * long_side >= MAX_STRIP
+    ):
         return height, width
     return (short_side, long_side) if height <= width else (long_side, short_side)
 

@@ -100,6 +100,8 @@ def test_working_size(height: int, width: int, short_side: int | None, expected:
 @given(st.integers(16, 5000), st.integers(16, 5000), st.integers(32, 2000))
 def test_working_size_keeps_the_aspect(height: int, width: int, short_side: int) -> None:
     new_height, new_width = working_size(height, width, short_side)
+    if max(height, width) > 60 * min(height, width) and (new_height, new_width) == (height, width):
+        return  # a strip that would be enlarged beyond memory
     assert min(new_height, new_width) == short_side
     assert new_height == new_width or (new_height > new_width) == (height > width)
     long_side = max(height, width) * short_side / min(height, width)
