@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+import pyarrow.parquet as pq
 import yaml
 
 from benchmarks.memory import GOP, write_4k
@@ -33,7 +34,6 @@ from raydepth import cli, pipeline
 from raydepth.store.folder import OutputFolder
 from raydepth.store.ledger import status
 from raydepth.store.record import environment
-from raydepth.store.shards import read_shards
 from raydepth.worker import Step
 
 SAMPLE_S = 2.0
@@ -64,6 +64,7 @@ class Life:
         """MB per 1,000 frames by least squares; None where there is too little to fit."""
         seconds = np.array(self.seconds) - self.seconds[0]
         late = seconds >= SETTLING_S
+        late &= np.array(self.frames) < self.frames[-1]  # the report at the end is not the stream
         frames = np.array(self.frames)[late]
         if seconds[-1] - SETTLING_S < LONG_S or np.ptp(frames) == 0:
             return None
@@ -152,8 +153,8 @@ def exactly_once(out: Path, frames: int) -> dict[str, Any]:
     """Counts rows, and frames whose pixels are not those of their index (the clip repeats itself every GOP frames)."""
     levels: dict[int, set[float]] = defaultdict(set)
     indices: list[int] = []
-    for table in read_shards(OutputFolder.at(str(out)), damaged=[]):
-        for row in table.select(["frame_index", "status", "rmse_mean_level"]).to_pylist():
+    for path in out.glob("frames/*/*.parquet"):
+        for row in pq.read_table(path, columns=["frame_index", "status", "rmse_mean_level"]).to_pylist():
             if row["status"] == "ok":
                 indices.append(row["frame_index"])
                 levels[row["frame_index"] % GOP].add(row["rmse_mean_level"])

@@ -162,7 +162,7 @@ def submit(
     ] = "ask",
 ) -> None:
     """Run the same job on a Ray cluster; follow its log and pass its exit code on (1 if it was stopped or left)."""
-    from raydepth.submission import submit as submit_job
+    from raydepth.submission.client import submit as submit_job
 
     code = submit_job(
         _load(job, set_),

@@ -2,10 +2,12 @@
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 # Read when ray is imported: a call after the shutdown must fail instead of starting a cluster of its own.
@@ -16,11 +18,16 @@ import ray.data
 from ray._private import ray_constants
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+import raydepth
 from raydepth.job import JobError, Run
+from raydepth.submission.entrypoint import lacking
 from raydepth.tracker import Attempt, Failure, Snapshot, Tracker
 
 OBJECT_STORE_GB = 1.0
 """The embedded default's object store: a few parts of raw frames; explicit, because Ray would take 30 % of the memory."""
+
+NODE_ANSWER_S = 60.0
+"""A node gets so long to start a process that says what it has."""
 
 BLOCK_BYTES = 1
 """Every row, which is a whole part, is a block of its own: handed on at once, and repeated alone when a worker dies."""
@@ -43,7 +50,9 @@ def connect(run: Run, address: str | None) -> Resources:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's C++ side writes to the terminal otherwise
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_task_events_report_interval_ms", "0")  # Ray keeps every task's history otherwise
+    os.environ.setdefault(
+        "RAY_task_events_report_interval_ms", "0"
+    )  # Ray keeps every task's history otherwise
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         # "local": never attach to a cluster that happens to run here. Two CPUs at least: one decodes.
@@ -51,7 +60,11 @@ def connect(run: Run, address: str | None) -> Resources:
         settings |= {"num_gpus": run.logical_gpus, "include_dashboard": False}
         settings |= {"object_store_memory": int((run.object_store_gb or OBJECT_STORE_GB) * 1e9)}
     else:
+        _answers(address)
         settings |= {"address": address}
+        if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:  # a submitted job has brought the package with it
+            package = str(Path(raydepth.__file__).parent)
+            settings |= {"runtime_env": {"py_modules": [package], "excludes": ["__pycache__"]}}
     try:
         with _silent_stderr(), _on_loopback(only=address is None):
             ray.init(**settings)
@@ -73,6 +86,20 @@ def connect(run: Run, address: str | None) -> Resources:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # errors reach the user by way of the tracker
     total = ray.cluster_resources()
     return Resources(total.get("CPU", 0.0), total.get("GPU", 0.0))
+
+
+def _answers(address: str) -> None:
+    """Raises JobError where nothing listens at ``host:port``; Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError) as error:
+        raise JobError(
+            f"--address {address}: nothing answers there ({error}); expected the head's host:port (port 6379 by default), "
+            "auto on a machine of the cluster, or raydepth submit with its dashboard's address"
+        ) from error
 
 
 @contextmanager
@@ -127,6 +154,33 @@ def preflight(run: Run, resources: Resources) -> None:
         raise JobError(
             f"{name}: required {cpus} CPUs ({workers} workers and one to decode), available {resources.cpus:g}; "
             f"lower {name} or set run.decode: in_actor"
+        )
+
+
+def check_nodes() -> None:
+    """Asks every node of a running cluster whether it has raydepth's dependencies; the package itself has been sent there.
+
+    A node that gives no answer is left to Ray, which finds out whether it has died.
+
+    Raises:
+        JobError: the nodes that lack some, and what.
+    """
+    asked = {}
+    for node in ray.nodes():
+        if node["Alive"] and (node["Resources"].get("CPU") or node["Resources"].get("GPU")):
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            answer = ray.remote(num_cpus=0, scheduling_strategy=there, max_retries=0)(lacking).remote()
+            asked[answer] = node["NodeManagerAddress"]
+    answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=NODE_ANSWER_S)
+    complaints = []
+    for answer in answered:
+        with suppress(ray.exceptions.RayError):
+            if missing := ray.get(answer):
+                complaints.append(f"\n  {asked[answer]} lacks {', '.join(missing)}")
+    if complaints:
+        raise JobError(
+            "install raydepth's dependencies on every node, in the environment that Ray was started from:"
+            + "".join(complaints)
         )
 
 

@@ -19,7 +19,7 @@ from raydepth.frames.probe import probe
 from raydepth.frames.segments import Segment, plan_segments
 from raydepth.frames.sources import SourceError, expand
 from raydepth.job import Job, JobError
-from raydepth.models import check_models
+from raydepth.models import check_models, check_paths
 from raydepth.monitor import Limits, Stop, watch
 from raydepth.printable import printable
 from raydepth.store import record
@@ -62,6 +62,8 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
     started = time.monotonic()
     # 1. Probe: which frames there are, cut into segments at keyframes and into parts of whole batches.
     check_models(job)
+    if address is not None:
+        check_paths(job)
     segments, unreadable = find_segments(job)
     for source in unreadable:
         say(printable(f"{source.error_type}: {source.error_message}"))
@@ -82,6 +84,8 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
         if todo:
             stack.callback(ray.shutdown)
             cluster.preflight(job.run, cluster.connect(job.run, address))
+            if address is not None:
+                cluster.check_nodes()
         # Nothing has been changed so far; from here on the folder is this job's.
         if anew:
             folder.clear(record.OURS)

@@ -343,7 +343,8 @@ def test_damaged_records_are_named_or_made_anew(finished: Any, name: str, data: 
     job = parse_job(yaml.safe_load(files["job.yaml"]))
     for read in (
         lambda: status(folder),
-        lambda: rebuild(folder),
+        lambda: record.read_job(folder),
+        lambda: record.read_environment(folder),
         lambda: record.check_same_job(folder, job),
         lambda: record.read_calibrations(folder),
         lambda: record.read_benchmark(folder),
@@ -368,6 +369,9 @@ def test_records_that_are_gone_or_half_there_are_refused_with_advice(finished: A
     }.get(name, lambda: record.check_same_job(folder, job))
     with pytest.raises(JobError, match=f"{name} is damaged|holds frames of another job"):
         read()
+    if name in ("segments.parquet", "environment.json"):
+        with pytest.raises(JobError, match=f"{name} is damaged"):
+            rebuild(folder)
     if name.startswith(("job", "env")):
         folder.filesystem.delete_file(folder.path(name))
         with pytest.raises(JobError, match=f"{name} is gone"):

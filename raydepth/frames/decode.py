@@ -81,7 +81,9 @@ def decode(segment: Segment, *, threads: int = 1) -> Iterator[Frame]:
         reader.close()
 
 
-def batches(segment: Segment, size: int, *, threads: int = 1, lost: tuple[str, str] | None = None) -> Iterator[Batch]:
+def batches(
+    segment: Segment, size: int, *, threads: int = 1, lost: tuple[str, str] | None = None
+) -> Iterator[Batch]:
     """Decodes a segment into micro-batches of `size` frames, each as soon as it is full; the last one may be smaller.
 
     Args:

@@ -3,6 +3,7 @@
 import io
 import os
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -130,7 +131,10 @@ class OutputFolder:
         """Deletes the named files and folders where they exist (``output.overwrite``)."""
         for info in self.filesystem.get_file_info([self.path(name) for name in names]):
             if info.type == pafs.FileType.Directory:
-                self.filesystem.delete_dir(info.path)
+                with suppress(
+                    FileNotFoundError
+                ):  # gs:// misses the empty object that need not stand for a folder
+                    self.filesystem.delete_dir(info.path)
             elif info.type == pafs.FileType.File:
                 self.filesystem.delete_file(info.path)
 

@@ -24,29 +24,39 @@ class Slow(StandInEditor):
         return sleeping(0.04)
 
 
-class Slower(StandInEditor):
-    """A fifth of a second a frame."""
+def roles() -> Path:
+    """The folder where workers of one test meet."""
+    return Path(os.environ["RAYDEPTH_TEST_ROLES"])
+
+
+class Gathering(StandInEditor):
+    """Workers that go on only when as many of them are there as the file ``expected`` says."""
 
     @staticmethod
     def step() -> Step:
-        return sleeping(0.2)
+        (roles() / f"worker{os.getpid()}").touch()
+
+        def step(batch: Batch) -> Batch:
+            deadline = time.monotonic() + 100
+            while len(list(roles().glob("worker*"))) < int((roles() / "expected").read_text()):
+                assert time.monotonic() < deadline, "the others do not come"
+                time.sleep(0.05)
+            return sleeping(0.02)(batch)
+
+        return step
 
 
-class OneSlow(StandInEditor):
-    """The first worker that comes takes 0.3 s a frame, once another one is there; all others 20 ms."""
+class OneSlow(Gathering):
+    """Two workers, the first of which takes 0.3 s a frame, the other one 20 ms."""
 
-    @staticmethod
-    def step() -> Step:
-        role = Path(os.environ["RAYDEPTH_TEST_SLOW_ROLE"])
+    @classmethod
+    def step(cls) -> Step:
+        gathered = super().step()
         try:
-            role.touch(exist_ok=False)
+            (roles() / "slow").touch(exist_ok=False)
         except FileExistsError:
-            role.with_suffix(".other").touch()
-            return sleeping(0.02)
-        deadline = time.monotonic() + 60
-        while not role.with_suffix(".other").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return sleeping(0.3)
+            return gathered
+        return lambda batch: sleeping(0.3)(gathered(batch))
 
 
 class Poisoned(StandInEditor):

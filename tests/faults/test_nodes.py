@@ -4,34 +4,40 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
+import pyarrow.parquet as pq
 import pytest
 from ray.cluster_utils import Cluster
 
 from raydepth.job import Job
-from raydepth.store.folder import OutputFolder
-from raydepth.store.shards import read_shards
 from tests.faults.conftest import FRAMES
-from tests.faults.processes import shards, start, wait_for, worker_title
+from tests.faults.processes import shards, start, wait_for
 from tests.runs import differing, results
 
 pytestmark = pytest.mark.timeout(200)
 
 SLOW = "tests.faults.editors:Slow"
-SLOWER = "tests.faults.editors:Slower"
+GATHERING = "tests.faults.editors:Gathering"
 
 
 @pytest.fixture(scope="module")
-def slow_role(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The worker that makes this file is the slow one; named by the environment that nodes inherit."""
-    file = tmp_path_factory.mktemp("roles") / "slow"
+def meeting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder where workers meet; named by the environment that nodes inherit."""
+    folder = tmp_path_factory.mktemp("roles")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAYDEPTH_TEST_SLOW_ROLE", str(file))
-        yield file
+        patch.setenv("RAYDEPTH_TEST_ROLES", str(folder))
+        yield folder
+
+
+@pytest.fixture
+def roles(meeting: Path) -> Path:
+    """The same, empty."""
+    for file in meeting.iterdir():
+        file.unlink()
+    return meeting
 
 
 @pytest.fixture(scope="module")
-def cluster(slow_role: Path) -> Iterator[Cluster]:
+def cluster(meeting: Path) -> Iterator[Cluster]:
     """A head node with two CPUs and no GPU; tests add nodes with one CPU and one logical GPU each."""
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 0, "object_store_memory": 10**8}
@@ -59,32 +65,33 @@ def on_gpus(job: Callable[..., Job], out: Path, workers: int, **fields) -> Job:
     return job(out, **gpus, **fields)
 
 
-def workers(title: str) -> int:
-    """Worker processes at this moment, on whatever node."""
-    return sum(title in worker_title(process) for process in psutil.process_iter())
-
-
 @pytest.mark.parametrize("count", [2, 4])
-def test_nodes(cluster: Cluster, job: Callable[..., Job], undisturbed: Path, tmp_path: Path, count: int):
+def test_nodes(
+    cluster: Cluster, job: Callable[..., Job], undisturbed: Path, roles: Path, tmp_path: Path, count: int
+):
     """CPU and GPU nodes mixed: decoding on all of them, one worker on each GPU node; the bytes are those of one machine."""
     out = tmp_path / "out"
+    (roles / "expected").write_text(str(count))
     with gpu_nodes(cluster, count):
-        process = start(on_gpus(job, out, count), tmp_path, "--address", cluster.address, editor=SLOWER)
-        wait_for(lambda: workers("MapBatches(Slower") == count)
-        assert process.wait(100) == 0
+        process = start(on_gpus(job, out, count), tmp_path, "--address", cluster.address, editor=GATHERING)
+        assert process.wait(150) == 0, (tmp_path / "log").read_text()
+    assert len(list(roles.glob("worker*"))) == count
     assert not differing(out, undisturbed)
 
 
-def test_a_node_that_joins_late(cluster: Cluster, job: Callable[..., Job], undisturbed: Path, tmp_path: Path):
+def test_a_node_that_joins_late(
+    cluster: Cluster, job: Callable[..., Job], undisturbed: Path, roles: Path, tmp_path: Path
+):
     out = tmp_path / "out"
+    (roles / "expected").write_text("1")
     with gpu_nodes(cluster, 1):
         late = on_gpus(job, out, 2, run__min_workers=1)
-        process = start(late, tmp_path, "--address", cluster.address, editor=SLOWER)
+        process = start(late, tmp_path, "--address", cluster.address, editor=GATHERING)
         wait_for(lambda: shards(out) >= 1)
-        assert workers("MapBatches(Slower") == 1
+        (roles / "expected").write_text("2")
         add(cluster)
-        wait_for(lambda: workers("MapBatches(Slower") == 2)
-        assert process.wait(100) == 0
+        assert process.wait(150) == 0, (tmp_path / "log").read_text()
+    assert len(list(roles.glob("worker*"))) == 2
     assert not differing(out, undisturbed)
 
 
@@ -101,10 +108,9 @@ def test_a_node_that_dies_while_it_holds_frames(
     assert not differing(out, undisturbed)
 
 
-def test_a_slow_node_holds_nobody_up(
-    cluster: Cluster, job: Callable[..., Job], slow_role: Path, tmp_path: Path
-):
+def test_a_slow_node_holds_nobody_up(cluster: Cluster, job: Callable[..., Job], roles: Path, tmp_path: Path):
     out = tmp_path / "out"
+    (roles / "expected").write_text("2")
     with gpu_nodes(cluster, 2):
         process = start(
             on_gpus(job, out, 2, output__shard_frames=4),
@@ -116,6 +122,6 @@ def test_a_slow_node_holds_nobody_up(
         assert process.wait(150) == 0
     rows = results(out)
     assert len(set(rows["frame_id"].to_pylist())) == rows.num_rows == FRAMES
-    tables = read_shards(OutputFolder.at(str(out)), columns=["seconds_compose"], damaged=[])
+    tables = [pq.read_table(path, columns=["seconds_compose"]) for path in out.glob("frames/*/*.parquet")]
     slow = sum(seconds > 0.2 for table in tables for seconds in table["seconds_compose"].to_pylist())
     assert 4 <= slow <= 20, f"the slow node made {slow} of {FRAMES} frames"

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from raydepth import entrypoint
 from raydepth.depth.files import DepthFiles
 from raydepth.frames.sources import expand
 from raydepth.job import Job, JobError
-from raydepth.packing import JOB, Parcel, pack
+from raydepth.submission import entrypoint
+from raydepth.submission.packing import JOB, Parcel, pack
 from tests.runs import small_job
 
 
@@ -230,7 +230,7 @@ def test_the_same_contents_make_the_same_bytes(here: Path, tmp_path: Path):
 
 
 def test_the_entrypoint_asks_for_what_pyproject_asks_for():
-    pyproject = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    pyproject = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     asked = [
         line.replace("[data]", "").split(",")[0].split("[")[0].partition(">=")[::2]
         for line in pyproject["dependencies"]

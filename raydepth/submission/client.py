@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import raydepth
 from raydepth.job import Job, JobError
-from raydepth.packing import JOB, Parcel, pack
+from raydepth.submission.packing import JOB, Parcel, pack
 
 PACK_LIMIT_MB = 50.0
 
@@ -175,7 +175,7 @@ def _send(client: Any, submission_id: str, parcel: Parcel) -> None:
         archive = Path(directory, "job.zip")
         parcel.write(archive)
         client.submit_job(
-            entrypoint=f"python -m raydepth.entrypoint {JOB}",
+            entrypoint=f"python -m raydepth.submission.entrypoint {JOB}",
             submission_id=submission_id,
             # Workers inherit this: they run the package that was sent, in the folder of the packed files.
             runtime_env={

@@ -52,7 +52,7 @@ def _numbers(version: str) -> list[int]:
 
 
 def main() -> None:
-    """``python -m raydepth.entrypoint JOB.yaml``: exits 2 where packages are missing, else as ``raydepth run``."""
+    """``python -m raydepth.submission.entrypoint JOB.yaml``: exits 2 where packages are missing, else as ``raydepth run``."""
     problems = lacking()
     if sys.version_info < PYTHON:
         problems.insert(0, f"Python>={'.'.join(map(str, PYTHON))}")

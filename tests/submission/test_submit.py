@@ -24,12 +24,12 @@ import psutil
 import pytest
 import yaml
 
-from raydepth import submission
 from raydepth.job import JobError, load_job
+from raydepth.submission import client as submission
 from tests.clips import write_clip
 from tests.runs import differing, results, small_job
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "a-token-of-the-tests-0123456789abcdef"
 TINY = [
     *("input.size=64", "input.limit=12", "compose.method=paste", "run.batch=4", "output.shard_frames=8"),
@@ -401,7 +401,7 @@ def test_what_is_sent(dashboard: Dashboard, folder: Path, quick: None):
     assert code == 0
     ((name, request),) = dashboard.jobs.items()
     assert name in said
-    assert request["entrypoint"] == "python -m raydepth.entrypoint .raydepth/job.yaml"
+    assert request["entrypoint"] == "python -m raydepth.submission.entrypoint .raydepth/job.yaml"
     assert len(dashboard.packages) == 2
     assert max(dashboard.packages.values()) < 25e6
     # The cluster has both packages now; another submission to the same place is refused while the first is not over ...
