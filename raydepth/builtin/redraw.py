@@ -23,8 +23,12 @@ class Redraw:
         Raises:
             OSError: A part is missing.
         """
-        self.unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", dtype=torch.float32).eval()
-        self.codec = BlockDCT.from_pretrained(folder, subfolder="vae", dtype=torch.float32, use_safetensors=True)
+        self.unet = UNet2DConditionModel.from_pretrained(
+            folder, subfolder="unet", dtype=torch.float32, use_safetensors=True
+        ).eval()
+        self.codec = BlockDCT.from_pretrained(
+            folder, subfolder="vae", dtype=torch.float32, use_safetensors=True
+        )
         self.scheduler = DDIMScheduler.from_pretrained(folder, subfolder="scheduler")
 
     @torch.inference_mode()

@@ -126,7 +126,11 @@ def run(data: Path, out: Path, budget: Budget, *, resume: bool, seed: int = 0) -
     """
     cache = Cache(data)
     saved = out / "diffusion" / "vae"
-    codec = BlockDCT.from_pretrained(saved) if resume and saved.exists() else build_codec(cache)
+    codec = (
+        BlockDCT.from_pretrained(saved, use_safetensors=True)
+        if resume and saved.exists()
+        else build_codec(cache)
+    )
     unet = build_unet(seed).to(memory_format=torch.channels_last)
     alphas = build_scheduler().alphas_cumprod
     energy = codec.spread**2
