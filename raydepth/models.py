@@ -79,6 +79,20 @@ def check_models(job: Job) -> None:
             )
 
 
+def worker_paths(job: Job) -> Iterator[tuple[str, str]]:
+    """Field and local path, or pattern of paths, of every file beside the input that workers open; URIs are left out."""
+    for model in named_models(job):
+        if model.form not in ("builtin", "hub") and "://" not in model.name:
+            yield model.field, model.name.removeprefix("files:")
+    if job.depth.truth and "://" not in job.depth.truth:
+        yield "depth.truth", job.depth.truth
+
+
+def is_same_everywhere(path: str) -> bool:
+    """Whether a local path or pattern does not depend on the folder that a process starts in."""
+    return path.startswith(("/", "~", "{parent}"))
+
+
 def check_paths(job: Job) -> None:
     """Checks that files which workers on other machines open have a name that means the same there.
 
@@ -87,13 +101,10 @@ def check_paths(job: Job) -> None:
     """
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
         return
-    named = [(model.field, model.name) for model in named_models(job) if model.form not in ("builtin", "hub")]
-    named += [("depth.truth", job.depth.truth)] if job.depth.truth else []
-    for field, name in named:
-        path = name.removeprefix("files:")
-        if not ("://" in path or path.startswith(("/", "~", "{parent}"))):
+    for field, path in worker_paths(job):
+        if not is_same_everywhere(path):
             raise JobError(
-                f"{field}: {name!r} is relative, and on a cluster workers start in folders of their own; "
+                f"{field}: {path!r} is relative, and on a cluster workers start in folders of their own; "
                 "give an absolute path that every node has, or use raydepth submit, which sends small files along"
             )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from raydepth.frames.sources import expand, image_names
 from raydepth.job import Job, JobError, parse_job
-from raydepth.models import named_models
+from raydepth.models import is_same_everywhere, named_models, worker_paths
 from raydepth.store.record import resolve
 
 JOB = ".raydepth/job.yaml"
@@ -105,15 +105,9 @@ def _check_output(path: str) -> None:
 
 def _check_absolute(job: Job) -> None:
     """Paths of the nodes must be absolute: a job on a cluster starts in a temporary folder."""
-    named = [("input.paths", path) for path in job.input.paths]
-    named += [(model.field, model.name) for model in named_models(job) if model.form in ("onnx", "directory")]
-    patterns = [("depth.model", job.depth.model.removeprefix("files:"))] * job.depth.model.startswith(
-        "files:"
-    )
-    patterns += [("depth.truth", job.depth.truth)] if job.depth.truth else []
-    named += [(field, pattern) for field, pattern in patterns if not pattern.startswith("{parent}")]
-    for field, path in named:
-        if "://" not in path and not path.startswith(("/", "~")):
+    named = [("input.paths", path) for path in job.input.paths if "://" not in path]
+    for field, path in [*named, *worker_paths(job)]:
+        if not is_same_everywhere(path):
             raise JobError(f"{field}: {path!r} with --paths-on-cluster: expected an absolute path, or s3://")
 
 

@@ -1,0 +1,72 @@
+"""Before and around Ray: addresses, paths and resources that cannot work are told at once."""
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from raydepth.cluster import Resources, connect, preflight
+from raydepth.job import JobError, parse_job
+from raydepth.models import check_paths
+from tests.runs import small_job
+
+
+@pytest.mark.timeout(20)
+def test_an_address_where_nothing_answers():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    began = time.monotonic()
+    with pytest.raises(JobError, match=f"127.0.0.1:{port}: nothing answers there .*6379"):
+        connect(small_job(["a.mp4"], Path("out")).run, f"127.0.0.1:{port}")
+    assert time.monotonic() - began < 6
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:99999", "no.such.host.invalid:6379", "127.0.0.1:http"])
+def test_addresses_that_are_none(address: str):
+    with pytest.raises(JobError, match="nothing answers there"):
+        connect(small_job(["a.mp4"], Path("out")).run, address)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("depth__truth", "truth/{frame_index}.png"),
+        ("depth__model", "files:depth/{stem}.png"),
+        ("depth__model", "models/depth.onnx"),
+        ("depth__model", "./checkpoint"),
+    ],
+)
+def test_relative_paths_mean_nothing_on_another_machine(
+    field: str, value: str, monkeypatch: pytest.MonkeyPatch
+):
+    job = small_job(["a.mp4"], Path("out"), **{field: value})
+    with pytest.raises(JobError, match="is relative, and on a cluster"):
+        check_paths(job)
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    check_paths(job)
+
+
+@pytest.mark.parametrize("value", ["/data/{stem}.png", "{parent}/truth/{stem}.png", "s3://bucket/{stem}.png"])
+def test_paths_that_mean_the_same_everywhere(value: str):
+    check_paths(small_job(["a.mp4"], Path("out"), depth__truth=value))
+
+
+def test_fewer_workers_may_do_at_the_start():
+    four = {"run__workers": 4, "run__gpus_per_worker": 1, "run__logical_gpus": 4}
+    small = Resources(cpus=2, gpus=1)
+    with pytest.raises(JobError, match=r"run.workers x run.gpus_per_worker: required 4 GPUs, available 1"):
+        preflight(small_job(["a.mp4"], Path("out"), **four).run, small)
+    preflight(small_job(["a.mp4"], Path("out"), **four, run__min_workers=1).run, small)
+    with pytest.raises(JobError, match=r"run.min_workers x .*required 2 GPUs, available 1"):
+        preflight(small_job(["a.mp4"], Path("out"), **four, run__min_workers=2).run, small)
+    with pytest.raises(JobError, match=r"min_workers \(5\) must not exceed workers \(4\)"):
+        parse_job(
+            {
+                "schema_version": 1,
+                "input": {"paths": ["a"]},
+                "output": {"path": "o"},
+                "run": {"workers": 4, "min_workers": 5},
+            }
+        )
