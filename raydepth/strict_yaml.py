@@ -5,6 +5,8 @@ from typing import Any
 
 import yaml
 
+from raydepth.printable import printable
+
 MAX_BYTES = 1 << 20
 """Larger than a job file that names ten thousand videos one by one."""
 
@@ -46,10 +48,10 @@ def load(data: bytes | str) -> Any:
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        raise ValueError(f"not YAML: {' '.join(str(error).split())}") from error
+        raise ValueError(f"not YAML: {printable(' '.join(str(error).split()))}") from error
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except (
         Exception
     ) as error:  # what converting a scalar runs into, such as !!bool maybe or an integer of 5000 digits
-        raise ValueError(f"not YAML: a value can't be converted ({error})") from error
+        raise ValueError(f"not YAML: a value can't be converted ({printable(str(error))})") from error

@@ -1,5 +1,6 @@
 """Shards: one Parquet file per part, one row a frame, with ids, status, timings, metrics and encoded pictures (step 7)."""
 
+import base64
 import io
 from collections.abc import Collection, Iterator, Sequence
 
@@ -163,6 +164,10 @@ def read_shard(
 def _read(source: pa.NativeFile, columns: Collection[str] | None, pictures: bool) -> pa.Table:
     with pq.ParquetFile(source, page_checksum_verification=True) as file:
         schema = file.schema_arrow
+        # Pages have checksums, the file's footer has none; but Arrow keeps the columns there a second time.
+        kept = (file.metadata.metadata or {}).get(b"ARROW:schema")
+        if kept and not pa.ipc.read_schema(pa.py_buffer(base64.b64decode(kept))).equals(schema):
+            raise ValueError("its columns are not those that were written")
         for name, kind in _NEVER_NULL.items():
             if schema.get_field_index(name) < 0 or schema.field(name).type != kind:
                 raise ValueError(f"no column {name} of type {kind}")
