@@ -262,7 +262,7 @@ def test_batches_carry_the_columns(folder: Path) -> None:
 
 def test_batches_without_trying(folder: Path) -> None:
     (segment,) = plan_segments(probe(str(clip_of(folder, "open.mp4"))), size=None)
-    found = list(batches(segment.take([3, 5, 9]), 2, lost="the process died"))
+    found = list(batches(segment.take([3, 5, 9]), 2, lost=("DecoderCrashed", "the process died")))
     assert [batch["status"].tolist() for batch in found] == [["error", "error"], ["error"]]
     assert found[0]["error_type"].tolist() == ["DecoderCrashed"] * 2
     assert found[1]["error_message"].tolist() == ["the process died"]
