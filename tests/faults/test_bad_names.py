@@ -156,14 +156,16 @@ def test_links_loops_pipes_and_folders(source: Path, tmp_path: Path) -> None:
     [("pipe.mp4", "NotAVideo"), ("loop.mp4", "Unreadable"), ("nowhere.mp4", "Missing"), ("/dev/zero", "NotAVideo"),
      ("/dev/null", "NotAVideo"), ("/proc/self/mem", "EmptyFile|Unreadable"), ("socket.mp4", "NotAVideo")],
 )  # fmt: skip
-def test_what_is_named_and_no_file_is_refused_at_once(tmp_path: Path, name: str, error_type: str) -> None:
+def test_what_is_named_and_no_file_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, error_type: str
+) -> None:
     import socket
 
     os.mkfifo(tmp_path / "pipe.mp4")
     (tmp_path / "loop.mp4").symlink_to("loop.mp4")
     (tmp_path / "nowhere.mp4").symlink_to("gone.mp4")
     with socket.socket(socket.AF_UNIX) as made:
-        os.chdir(tmp_path)  # a socket's path may have 107 bytes only
+        monkeypatch.chdir(tmp_path)  # a socket's path may have 107 bytes only
         made.bind("socket.mp4")
         (path,) = expand([str(tmp_path / name)])
         with pytest.raises(SourceError) as raised:

@@ -153,6 +153,7 @@ def test_a_playlist_opens_nothing(folder: Path) -> None:
             server.accept()
 
 
+HOME = Path(__file__).parents[2]
 _MEASURE = """
 import sys
 import av
@@ -188,7 +189,12 @@ print(frames, high_water() - before)
 def test_memory_follows_what_is_there_not_what_is_announced(folder: Path, name: str, limit_mb: int) -> None:
     path = STRANGE[name][0](folder / f"measured {name}")
     done = subprocess.run(
-        [sys.executable, "-c", _MEASURE, str(path)], capture_output=True, text=True, timeout=20, check=True
+        [sys.executable, "-c", _MEASURE, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+        cwd=HOME,
     )
     frames, megabytes = map(int, done.stdout.split())
     assert megabytes < limit_mb
@@ -202,7 +208,12 @@ def test_pictures_of_sixteen_thousand_pixels(tmp_path: Path) -> None:
         picture=lambda i: np.broadcast_to(np.uint8(90), (2160, 15360, 3)),
     )  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-c", _MEASURE, str(path)], capture_output=True, text=True, timeout=20, check=True
+        [sys.executable, "-c", _MEASURE, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+        cwd=HOME,
     )
     frames, megabytes = map(int, done.stdout.split())
     assert frames == 1
