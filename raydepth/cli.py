@@ -9,6 +9,7 @@ import typer
 
 from raydepth import __version__
 from raydepth.job import Job, JobError, load_job
+from raydepth.printable import printable
 
 OK, FAILED, WRONG, SOME_FAILED, STOPPED = 0, 1, 2, 3, 75
 """Exit codes: every frame done; anything else; the job is wrong; some frames failed; stopped at the deadline."""
@@ -50,7 +51,9 @@ def main() -> None:
 
 
 def _complain(error: object, code: int) -> int:
-    print(f"raydepth: {error}", file=sys.stderr)
+    # Line ends are ours; what came from file names and other programs may hold anything else.
+    lines = [printable(line) for line in str(error).split("\n")]
+    print("raydepth: " + "\n".join(lines), file=sys.stderr)
     return code
 
 
@@ -94,7 +97,7 @@ def run(
         f"{frames['done']} done, {frames['failed']} failed, {frames['missing']} missing of {frames['total']} frames"
     )
     for reason, count in outcome.errors.items():
-        print(f"  {count} x {reason}")
+        print(printable(f"  {count} x {reason}"))
     print(f"report: {outcome.report}")
     if frames["missing"]:
         raise typer.Exit(STOPPED if outcome.stopped == "deadline" else FAILED)
@@ -130,7 +133,9 @@ def status(out: OutFolder, as_json: AsJson = False) -> None:
     print("  ".join(f"{key} {value}" for key, value in state["frames"].items()))
     print(f"{state['shards']} shards, {state['bytes'] / 1e6:.1f} MB")
     for reason, count in state["errors"].items():
-        print(f"  {count} x {reason}")
+        print(printable(f"  {count} x {reason}"))
+    for name in state["damaged"]:
+        print(printable(f"  damaged, to be done again: {name}"))
 
 
 @app.command()

@@ -58,6 +58,10 @@ VIDEO_SUFFIXES = frozenset(
 )
 
 
+OUTPUT_MARK = "segments.parquet"
+"""A folder that holds this is the output of a run: its pictures are no input, wherever it lies."""
+
+
 class SourceError(Exception):
     """A source can't be used; the rest of the job goes on without it.
 
@@ -107,7 +111,7 @@ def expand(paths: Sequence[str]) -> list[str]:
     A file stands for itself, whatever its ending. A folder stands for the videos in it; where it has none, for the
     sequence of its images (images beside videos are taken for covers); and for whatever its subfolders stand for. A
     pattern that ends in a bare `*` takes folders, videos and images only, so that a README doesn't become a source.
-    Hidden files and folders are left out unless named.
+    Hidden files and folders are left out unless named, and so are outputs of earlier runs inside of folders.
 
     Args:
         paths: as in `input.paths`; relative ones start at the current directory.
@@ -159,6 +163,8 @@ def _walk(folder: str) -> list[str]:
         except OSError as error:
             raise JobError(f"input.paths: folder {folder!r} can't be listed: {error.strerror}") from error
         entries = [entry for entry in entries if not entry.name.startswith(".")]
+        if any(entry.name == OUTPUT_MARK for entry in entries):
+            continue
         videos = [entry.path for entry in entries if suffix(entry.name) in VIDEO_SUFFIXES and _is_file(entry)]
         sources += videos or ([folder] if image_names(folder) else [])
         # a link could lead round in a circle
@@ -198,6 +204,8 @@ def _sources_below(folder: str, found: list[pafs.FileInfo]) -> list[str]:
     while folders:
         folder = folders.pop()
         files = [info.path for info in children.get(folder, ()) if info.is_file]
+        if f"{folder}/{OUTPUT_MARK}" in files:
+            continue
         videos = [path for path in files if suffix(path) in VIDEO_SUFFIXES]
         sources += videos or [folder] * any(suffix(path) in IMAGE_SUFFIXES for path in files)
         folders += [info.path for info in reversed(children.get(folder, ())) if not info.is_file]

@@ -102,3 +102,12 @@ def test_natural_order() -> None:
 def test_source_errors_travel_between_processes() -> None:
     error = pickle.loads(pickle.dumps(SourceError("EmptyFile", "a.mp4 is empty")))
     assert (error.error_type, str(error)) == ("EmptyFile", "a.mp4 is empty")
+
+
+def test_the_output_of_an_earlier_run_is_no_input(tmp_path: Path):
+    for name in ("clip.mp4", "out/segments.parquet", "out/images/0123/000000_edited.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert expand([str(tmp_path)]) == [str(tmp_path / "clip.mp4")]
+    with pytest.raises(JobError, match="holds neither"):
+        expand([str(tmp_path / "out")])
