@@ -5,17 +5,17 @@ import torch
 
 from raydepth.edits.plan import EditPlan
 from raydepth.featglac.attention import make_injection, select
-from raydepth.featglac.codec import pad_to_multiple, to_uint8
-from raydepth.featglac.compositor import Compositor
+from raydepth.featglac.codec import pad_to_multiple
 from raydepth.featglac.lanes import Lanes, lay_out
+from raydepth.featglac.latent import LatentCompositor
 from raydepth.featglac.load import Models
-from raydepth.featglac.preserve import latent_region, paste_back
+from raydepth.featglac.preserve import latent_region
 from raydepth.featglac.sampler import Keep, References, sample, seeded_noise
 from raydepth.featglac.schedule import Schedule, make_schedule, window_steps
 from raydepth.job import Compose
 
 
-class FeatGLaC(Compositor):
+class FeatGLaC(LatentCompositor):
     """Method ``featglac-kv``: raydepth's default (method.md, section 2)."""
 
     def __init__(self, models: Models, compose: Compose) -> None:
@@ -29,35 +29,8 @@ class FeatGLaC(Compositor):
         self._schedule()
 
     @torch.inference_mode()
-    def __call__(self, plan: EditPlan, source: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-        """See Compositor. In float16, frames that overflow are repeated once in float32, and the note says so."""
-        picture = self.generate(plan, source, seeds)
-        self.notes, self.failed = [""] * len(source), _non_finite(picture)
-        half = [part for part in (self.models.unet, self.models.codec.vae) if part.dtype == torch.float16]
-        again = np.flatnonzero(self.failed)
-        if half and again.size:
-            try:
-                for part in half:
-                    part.float()
-                picture[again] = self.generate(plan.take(again), source[again], seeds[again])
-            finally:
-                for part in half:
-                    part.half()  # exact: these weights came from float16
-            self.failed = _non_finite(picture)
-            for row in again:
-                self.notes[row] = "composed in float32 after float16 overflow"
-        edited = to_uint8(picture)
-        return paste_back(source, edited, plan.region) if self.compose.paste_back else edited
-
-    def round_trip(self, rgb: np.ndarray) -> np.ndarray:
-        """Encodes and decodes pictures uint8 [N,H,W,3] without diffusion: the floor of every preservation figure."""
-        height, width = rgb.shape[1:3]
-        latents = self.models.codec.encode(pad_to_multiple(rgb, self.models.multiple, 1))
-        return to_uint8(self.models.codec.decode(latents))[:, :height, :width]
-
-    @torch.inference_mode()
     def generate(self, plan: EditPlan, source: np.ndarray, seeds: np.ndarray) -> torch.Tensor:
-        """What the model makes of the plan, before rounding and paste-back: float32 [N,3,H,W], nominally -1..1."""
+        """See LatentCompositor."""
         codec, compose, (height, width) = self.models.codec, self.compose, source.shape[1:3]
         layers = [layer.rgb for layer in plan.stack.layers]
         lanes = lay_out(source, plan.stack.flatten(), layers, seeds)
@@ -118,7 +91,3 @@ class FeatGLaC(Compositor):
             strength=compose.strength,
             device=device,
         )
-
-
-def _non_finite(picture: torch.Tensor) -> np.ndarray:
-    return ~picture.isfinite().flatten(1).all(1).cpu().numpy()
