@@ -54,6 +54,9 @@ def named_models(job: Job) -> Iterator[NamedModel]:
     yield NamedModel("depth.model", job.depth.model, form_of(job.depth.model), "depth")
     if job.layers.fill.method == "onnx" and job.layers.fill.model:
         yield NamedModel("layers.fill.model", job.layers.fill.model, form_of(job.layers.fill.model), "fill")
+    if job.layers.fill.method == "diffusion":
+        name = job.layers.fill.model or job.compose.model
+        yield NamedModel("layers.fill.model", name, form_of(name), "diffusion")
     if job.compose.method.startswith("featglac"):
         yield NamedModel("compose.model", job.compose.model, form_of(job.compose.model), "diffusion")
         if job.compose.lora:
