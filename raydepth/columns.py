@@ -20,6 +20,10 @@ column             dtype, shape        meaning
 ``far_inv_depth``  float32 [N,H,W]     inverse depth of that far layer, continued under the hole
 ``asked_inv_depth`` float32 [N,H,W]    inverse depth that the edit asked for
 ``region``         float32 [N,H,W]     where the edit may change pixels, 0..1
+``layer_names``    str [N,K]           the asked layers, near first; this and the next three only where they are kept
+``layer_rgb``      uint8 [N,K,H,W,3]   their pictures
+``layer_alpha``    float32 [N,K,H,W]   their alphas, 0..1, straight
+``layer_inv_depth`` float32 [N,K,H,W]  their inverse depths
 ``edited``         uint8 [N,H,W,3]     the result
 ``status``         str [N]             ``ok`` or ``error``
 ``error_type``     str [N]             empty where ok

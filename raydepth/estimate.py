@@ -32,7 +32,11 @@ def estimate(job: Job, *, address: str | None = None) -> dict[str, Any]:
     check_models(job)
     segments, unreadable = find_segments(job)
     parts = cut_parts(
-        segments, batch=job.run.batch, shard_frames=job.output.shard_frames, limit=job.input.limit
+        segments,
+        batch=job.run.batch,
+        shard_frames=job.output.shard_frames,
+        limit=job.input.limit,
+        full_size=job.output.size == "source",
     )
     frames = sum(part.frames for part in parts)
     pixels = parts[0].segment.height * parts[0].segment.width

@@ -163,7 +163,9 @@ class Fill(Section):
         if self.method == "onnx" and not self.model:
             raise ValueError("method onnx needs layers.fill.model, the path of an .onnx file")
         if self.method == "diffusion" and self.model and self.model.endswith(".onnx"):
-            raise ValueError("method diffusion needs a diffusers model; for an .onnx file set layers.fill.method: onnx")
+            raise ValueError(
+                "method diffusion needs a diffusers model; for an .onnx file set layers.fill.method: onnx"
+            )
         return self
 
 
@@ -202,9 +204,7 @@ class Remove(Section):
     kind: Literal["remove"]
 
 
-Place = Annotated[
-    list[Annotated[float, Field(ge=-10, le=10)]], Field(min_length=2, max_length=2)
-]
+Place = Annotated[list[Annotated[float, Field(ge=-10, le=10)]], Field(min_length=2, max_length=2)]
 """x, y as fractions of width and height, 0, 0 the upper left corner; beyond 0..1 lies outside the frame."""
 
 
@@ -373,10 +373,60 @@ class Inject(Section):
         return self
 
 
+class Grad(Section):
+    """Method ``featglac-grad``: ``compose.grad`` (method.md, section 3). What is null is the recipe's published number.
+
+    Steps are numbered from 0 among those that run, noisiest first. Where ``steps`` or ``strength`` differ from the
+    recipe's, its numbers of steps are scaled along. Of ``compose``, its own ``sampler`` (always DDIM, eta 0), ``steps``,
+    ``strength``, ``guidance``, ``inject`` and ``blend`` do not count.
+    """
+
+    recipe: Literal["composition", "insertion", "lite"] = "composition"
+    references: Literal["renoise", "invert", "nulltext"] | None = None
+    """Where the layers' noisy latents come from: noise added, DDIM inversion, or inversion with null-text optimisation."""
+    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Steps of the full schedule: 50, 50, 20 (composition, insertion, lite)."""
+    strength: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The last ``strength`` part of the steps runs; the published recipes run all. ``builtin`` was trained up to 0.6."""
+    guidance: Annotated[float, Field(ge=1)] | None = None
+    """Classifier-free guidance scale: 7.5, 5, 1."""
+    window: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)] | None = None
+    """First and last guided step, both inclusive: [0, 37], [31, 47], [0, 14]."""
+    iterations: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Gradient steps in each guided step: 5, 3, 2."""
+    step_size: Annotated[float, Field(gt=0)] | None = None
+    """eta of a gradient step: 0.1, 0.2, 0.1."""
+    checkpointing: bool = False
+    """Computes activations again in the backward pass instead of keeping them: less memory, more time, same result."""
+
+    @model_validator(mode="after")
+    def _window_is_ordered(self) -> "Grad":
+        if self.window and self.window[1] < self.window[0]:
+            raise ValueError(f"window must be [first, last] with first <= last, got {self.window}")
+        return self
+
+
+class IPAdapter(Section):
+    """A picture prompt that keeps an inserted object's identity: ``compose.ip_adapter``."""
+
+    model: Annotated[str, Field(min_length=1)]
+    """Hub id or local directory, for example ``h94/IP-Adapter``."""
+    subfolder: str = ""
+    """Folder of the weights in it, ``models`` there."""
+    weight_name: Annotated[str, Field(pattern=r"\.safetensors$")]
+    """File of the weights, ``ip-adapter_sd15.safetensors`` there."""
+    image_encoder: str = "image_encoder"
+    """Folder of the CLIP image encoder in ``subfolder``, or, with a slash in it, in the model."""
+    scale: Annotated[float, Field(ge=0, le=2)] = 0.6
+    """Weight of the picture prompt beside the text; 0: none."""
+
+
 class Compose(Section):
     """How the layers become one picture again: ``compose``."""
 
-    method: Literal["featglac-kv", "paste", "poisson"] = "featglac-kv"
+    method: Literal["featglac-kv", "featglac-grad", "paste", "poisson"] = "featglac-kv"
+    every: Annotated[int, Field(ge=1)] = 1
+    """Only every n-th of the frames that ``input`` names is edited at all: a stride on top, to sample with slow methods."""
     model: str = "builtin"
     """``builtin``, a hub id or a local directory of a Stable-Diffusion-class pipeline."""
     lora: str | None = None
@@ -391,10 +441,19 @@ class Compose(Section):
     guidance: Annotated[float, Field(ge=1)] = 1.0
     """Classifier-free guidance scale; 1 switches it off and saves its lane."""
     inject: Inject = Inject()
+    grad: Grad = Grad()
+    ip_adapter: IPAdapter | None = None
+    """Picture prompt for an inserted object, masked to where the object is seen; with method ``featglac-kv``."""
     blend: bool = True
     """After each step, latents outside the edit's region are replaced by the noised original."""
     paste_back: bool = True
     """Finally, pixels outside the edit's region are the source's own, with a feathered edge inside the region."""
+
+    @model_validator(mode="after")
+    def _adapter_has_its_method(self) -> "Compose":
+        if self.ip_adapter and self.method != "featglac-kv":
+            raise ValueError(f"ip_adapter goes with method featglac-kv, not with {self.method}")
+        return self
 
 
 class Output(Section):

@@ -66,7 +66,11 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
     for source in unreadable:
         say(printable(f"{source.error_type}: {source.error_message}"))
     parts = cut_parts(
-        segments, batch=job.run.batch, shard_frames=job.output.shard_frames, limit=job.input.limit
+        segments,
+        batch=job.run.batch,
+        shard_frames=job.output.shard_frames,
+        limit=job.input.limit,
+        full_size=job.output.size == "source",
     )
     with ExitStack() as stack:
         folder = OutputFolder.at(job.output.path)

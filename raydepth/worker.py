@@ -1,8 +1,10 @@
 """One worker's whole work on a frame, steps 3 to 7, without Ray: depth, layers, composition, metrics, shard."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -17,8 +19,12 @@ from raydepth.depth.stage import DepthStage
 from raydepth.evaluate.stage import MetricStage
 from raydepth.featglac.compositor import load_compositor
 from raydepth.featglac.stage import ComposeStage, clip_seed
+from raydepth.frames.decode import Frame
+from raydepth.fullsize.frames import SourceFrames
+from raydepth.fullsize.results import frame_layers, frame_pictures
 from raydepth.job import Job
 from raydepth.store.folder import OutputFolder
+from raydepth.store.layers import layers_name, write_layers
 from raydepth.store.plan import Part
 from raydepth.store.record import ClipCalibration
 from raydepth.store.shards import batch_table, encode_pictures, write_shard
@@ -47,7 +53,12 @@ def load_steps(job: Job, clips: Mapping[str, ClipCalibration], *, device: str, d
     return [
         DepthStage(estimator, calibrations),
         LayerStage(job.layers, planes, load_filler(job.layers.fill, device=device)),
-        ComposeStage(job.edit, compositor, job.run.seed),
+        ComposeStage(
+            job.edit,
+            compositor,
+            job.run.seed,
+            keep_stack=job.output.layers or job.output.size == "source",
+        ),
         MetricStage(estimator, calibrations, compositor, again_every=job.evaluate.again_every, truth=truth),
     ]
 
@@ -105,11 +116,12 @@ class PartEditor:
         progress: Progress,
     ) -> None:
         self._job = job
-        self._kinds = {video: clip.depth.kind for video, clip in clips.items()}
+        self._clips = clips
         self._steps = steps
         self._folder = folder
         self._progress = progress
         self._encoder = ThreadPoolExecutor(1)
+        self._source = SourceFrames()
 
     def __call__(
         self, part: Part, batches: Iterable[Batch], tried: Mapping[str, int]
@@ -130,14 +142,16 @@ class PartEditor:
         done = failed = 0
         if attempt.finished:
             return {"part": part.name, "done": done, "failed": failed, "bytes": 0}
-        pending = []
+        pending: list[Future[pa.Table]] = []
         for batch in batches:
             self._set_aside(part, batch, attempt)
             batch = edit_batch(self._steps, batch)
             batch["attempts"] = np.array(
                 [self._attempts(batch, i, tried) for i in range(len(batch["status"]))]
             )
-            # Encoding overlaps the next batch's models: cv2 releases the interpreter lock.
+            # Encoding overlaps the next batch's models: cv2 releases the interpreter lock. One batch waits, not all.
+            if pending:
+                pending[-1].result()
             pending.append(self._encoder.submit(self._encode, part, batch))
             good = int((batch["status"] == "ok").sum())
             done, failed = done + good, failed + len(batch["status"]) - good
@@ -178,11 +192,33 @@ class PartEditor:
     def _encode(self, part: Part, batch: Batch) -> pa.Table:
         started = time.perf_counter()
         n = len(batch["status"])
-        pictures = encode_pictures(batch, self._job.output.keep if self._job.output.images != "none" else [])
+        pictures = encode_pictures(self._pictures(part, batch))
         constant: dict[str, Any] = {"segment": part.segment.index, "part": part.number}
-        constant |= {"height": part.segment.height, "width": part.segment.width}
+        constant |= dict(zip(("height", "width"), part.segment.size(self._job.output.size), strict=True))
         constant |= {"seed": clip_seed(self._job.run.seed, part.segment.video)}
-        constant |= {"depth_kind": self._kinds.get(part.segment.video, "")}
+        clip = self._clips.get(part.segment.video)
+        constant |= {"depth_kind": clip.depth.kind if clip else ""}
         batch |= {name: np.full(n, value) for name, value in constant.items()}
         batch["seconds_encode"] = np.full(n, (time.perf_counter() - started) / n, np.float32)
         return batch_table(batch, pictures)
+
+    def _pictures(self, part: Part, batch: Batch) -> Iterator[dict[str, np.ndarray]]:
+        """What is kept of each frame, one at a time; layers are written on the way, so that they are there before the shard."""
+        output, count = self._job.output, len(batch["status"])
+        full: Iterator[Frame | None] = repeat(None, count)
+        if output.size == "source" and len(ok_rows(batch)):
+            start = int(np.searchsorted(part.segment.pts, batch["pts"][0]))
+            full = self._source.take(part.segment, start, start + count)
+        for row, frame in enumerate(full):
+            if frame is not None and frame.rgb is None and batch["status"][row] == "ok":
+                mark_error(batch, row, frame.error_type, frame.error_message)  # gone since it was edited
+            if batch["status"][row] != "ok":
+                yield {}
+                continue
+            picture = frame.rgb if frame is not None else None
+            if output.layers:
+                name = layers_name(part.segment.video, int(batch["frame_index"][row]))
+                calibration = asdict(self._clips[part.segment.video].depth)
+                write_layers(self._folder, name, frame_layers(batch, row, picture), calibration)
+            keep = output.keep if output.images != "none" else []
+            yield frame_pictures(batch, row, keep, picture, keep_source=self._job.compose.paste_back)

@@ -56,6 +56,27 @@ class LayerStack:
         return seen
 
 
+def stack_columns(stack: LayerStack) -> Batch:
+    """A stack as the columns ``layer_names``, ``layer_rgb``, ``layer_alpha`` and ``layer_inv_depth`` of a batch."""
+    names = np.array([layer.name for layer in stack.layers], object)
+    return {
+        "layer_names": np.tile(names, (len(stack.layers[0].rgb), 1)),
+        "layer_rgb": np.stack([layer.rgb for layer in stack.layers], axis=1),
+        "layer_alpha": np.stack([layer.alpha for layer in stack.layers], axis=1),
+        "layer_inv_depth": np.stack([layer.inv_depth for layer in stack.layers], axis=1),
+    }
+
+
+def kept_stack(batch: Batch, row: int) -> LayerStack:
+    """One frame's stack from these columns; its arrays have a first axis of 1."""
+    parts = zip(
+        *(batch[f"layer_{part}"][row] for part in ("names", "rgb", "alpha", "inv_depth")), strict=True
+    )
+    return LayerStack(
+        [Layer(str(name), rgb[None], alpha[None], depth[None]) for name, rgb, alpha, depth in parts]
+    )
+
+
 def visible(
     object_alpha: np.ndarray, object_inv_depth: np.ndarray | float, scene_inv_depth: np.ndarray
 ) -> np.ndarray:

@@ -6,6 +6,7 @@ from hashlib import blake2b
 import numpy as np
 
 from raydepth.columns import Batch, mark_error, ok_rows
+from raydepth.deglad.layers import stack_columns
 from raydepth.edits.build import build_edit
 from raydepth.featglac.compositor import Compositor
 from raydepth.job import Edit
@@ -23,9 +24,16 @@ class ComposeStage:
     failed frames keep zeros. A frame whose picture is not finite becomes the error row ``NonFinitePicture``.
     """
 
-    def __init__(self, edit: Edit, compositor: Compositor, seed: int) -> None:
-        """Args: edit: the job's section; compositor: from ``load_compositor``; seed: the job's."""
-        self.edit, self.compositor, self.seed = edit, compositor, seed
+    def __init__(self, edit: Edit, compositor: Compositor, seed: int, *, keep_stack: bool = False) -> None:
+        """Keeps what it is given.
+
+        Args:
+            edit: the job's section.
+            compositor: from ``load_compositor``.
+            seed: the job's.
+            keep_stack: adds the asked layers to the batch, for full-size results and for export.
+        """
+        self.edit, self.compositor, self.seed, self.keep_stack = edit, compositor, seed, keep_stack
 
     def __call__(self, batch: Batch) -> Batch:
         """Composes one batch of columns, given with everything that the layer stage adds."""
@@ -49,6 +57,8 @@ class ComposeStage:
                     edited[row] = 0
         batch["edited"] = edited
         batch["region"] = plan.region
+        if self.keep_stack:
+            batch |= stack_columns(plan.stack)
         batch["asked_inv_depth"] = plan.stack.flatten_depth()
         seconds = (time.perf_counter() - began) / len(edited)
         batch["seconds_compose"] = np.full(len(edited), seconds, np.float32)

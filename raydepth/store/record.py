@@ -21,10 +21,29 @@ ENVIRONMENT = "environment.json"
 CALIBRATIONS = "calibrations.json"
 BENCHMARK = "benchmark.json"
 
-OURS = [JOB, ENVIRONMENT, CALIBRATIONS, "segments.parquet", BENCHMARK, "frames", "images", "report"]
+OURS = [
+    JOB,
+    ENVIRONMENT,
+    CALIBRATIONS,
+    "segments.parquet",
+    BENCHMARK,
+    "frames",
+    "images",
+    "layers",
+    "videos",
+    "report",
+]
 """Everything that a run writes, and all that ``output.overwrite`` deletes."""
 
-_MAY_CHANGE = ("input.paths", "input.limit", "output.path", "output.overwrite", "depth.calibration_frames")
+_MAY_CHANGE = (
+    "input.paths",
+    "input.limit",
+    "output.path",
+    "output.overwrite",
+    "output.video",
+    "output.crf",
+    "depth.calibration_frames",
+)
 _RESULT_KEYS_OF_RUN = ("run.batch", "run.dtype", "run.seed")
 
 

@@ -1,7 +1,7 @@
 """Shards: one Parquet file per part, one row a frame, with ids, status, timings, metrics and encoded pictures (step 7)."""
 
 import io
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +41,10 @@ _ARRAYS = (
     "region",
     "edited",
     "alphas",
+    "layer_names",
+    "layer_rgb",
+    "layer_alpha",
+    "layer_inv_depth",
 )
 
 
@@ -53,19 +57,22 @@ def shard_name(part_name: str) -> str:
     return f"{FRAMES}/{part_name}.parquet"
 
 
-def encode_pictures(batch: Batch, keep: Sequence[str]) -> dict[str, list]:
-    """Encodes the pictures of a batch as the job asks; None in error rows. Lists have one entry a frame."""
+def encode_pictures(frames: Iterable[Mapping[str, np.ndarray]]) -> dict[str, list]:
+    """Encodes the pictures of a batch, frame by frame as they come; lists have one entry a frame, None where there is none.
+
+    Args:
+        frames: of each frame, the kept pictures by kind: ``rgb``, ``background``, ``edited`` uint8 [H,W,3], ``near`` (alpha)
+            and ``depth`` (inverse) float32 [H,W]; empty for error rows.
+    """
     rows: dict[str, list] = {name: [] for name in (*PICTURES, "depth_offset", "depth_scale")}
-    for i, status in enumerate(batch["status"]):
-        shown = set(keep) if status == "ok" else set()
-        depth: tuple = encode_depth(batch["inv_depth"][i]) if "depth" in shown else (None, None, None)
+    for shown in frames:
+        depth: tuple = encode_depth(shown["depth"]) if "depth" in shown else (None, None, None)
         rows["depth_png16"].append(depth[0])
         rows["depth_offset"].append(depth[1])
         rows["depth_scale"].append(depth[2])
-        rows["rgb_png"].append(encode_rgb(batch["rgb"][i]) if "rgb" in shown else None)
-        rows["near_png"].append(encode_alpha(batch["near"][i]) if "near" in shown else None)
-        rows["background_png"].append(encode_rgb(batch["background"][i]) if "background" in shown else None)
-        rows["edited_png"].append(encode_rgb(batch["edited"][i]) if "edited" in shown else None)
+        rows["near_png"].append(encode_alpha(shown["near"]) if "near" in shown else None)
+        for kind in ("rgb", "background", "edited"):
+            rows[f"{kind}_png"].append(encode_rgb(shown[kind]) if kind in shown else None)
     return rows
 
 

@@ -1,0 +1,119 @@
+"""Pastes an edit made on a coarser grid back into the frame's own pixels, feathered, and exact where nothing may change."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from raydepth.deglad.layers import Layer, LayerStack
+from raydepth.fullsize.upsample import Enlarged, Guided, bands
+
+FEATHER = 4
+"""Width in pixels of the paste-back's soft edge; below the default dilation of the hole, so it stays off the near layer."""
+
+
+@dataclass
+class Patch:
+    """One frame's edit on the grid that it was made on, which covers a window of the frame.
+
+    Attributes:
+        rgb: uint8 [h,w,3], the frame in the window.
+        stack: the asked layers there, arrays of one frame with a first axis of 1.
+        region: float32 [h,w], where pixels may change.
+        edited: uint8 [h,w,3], the result.
+        box: (y0, x0, y1, x1), the window as fractions of the frame's height and width.
+    """
+
+    rgb: np.ndarray
+    stack: LayerStack
+    region: np.ndarray
+    edited: np.ndarray
+    box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+
+    def window(self, height: int, width: int) -> tuple[slice, slice]:
+        """Rows and columns of the window in a frame of this size."""
+        y0, x0, y1, x1 = self.box
+        return slice(round(y0 * height), round(y1 * height)), slice(round(x0 * width), round(x1 * width))
+
+
+def fade(region: np.ndarray, feather: int = FEATHER) -> np.ndarray:
+    """How much of an edit is shown, float32 [H,W]: the region, fading in from its edge inward.
+
+    Args:
+        region: float32 [H,W], 0..1.
+        feather: pixels over which the edit fades in; the picture's border is no edge.
+    """
+    inside = (region > 0).astype(np.uint8)
+    # To the nearest pixel outside; where there is none, OpenCV gives distances beyond any picture's size.
+    distance = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return region * np.clip(distance / (feather + 1), 0, 1)
+
+
+def paste(full: np.ndarray, patch: Patch, *, keep_source: bool) -> np.ndarray:
+    """The edit in the frame's own pixels.
+
+    The asked layers are flattened at full size, each with the frame's detail where it shows the frame, between alphas whose
+    edges follow the frame's; to this comes what the compositor changed of the naive composite, enlarged. Where the edit left
+    the region's pixels alone, they stay the frame's too.
+
+    Args:
+        full: uint8 [H,W,3], the frame.
+        patch: the edit on its own grid.
+        keep_source: pixels outside the region are the frame's, bit for bit (``compose.paste_back``); False: the whole
+            window is the edit's.
+
+    Returns:
+        uint8 [H,W,3].
+    """
+    result = full.copy()
+    rows, columns = patch.window(*full.shape[:2])
+    frame = full[rows, columns]
+    size = frame.shape[:2]
+    guided = Guided(patch.rgb, frame)
+    layers = [(guided.mask(layer.alpha[0]), guided.picture(layer.rgb[0])) for layer in patch.stack.layers]
+    change = patch.edited.astype(np.float32) - patch.stack.flatten()[0]
+    changed = Enlarged(change, size) if change.any() else None
+    share = Enlarged(fade(patch.region), size)
+    touched = cv2.dilate((patch.edited != patch.rgb).any(-1).astype(np.uint8), np.ones((3, 3), np.uint8))
+    inside = cv2.resize(touched * (patch.region > 0), size[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    for band in bands(size[0]):
+        if keep_source and not inside[band].any():
+            continue
+        seen = np.zeros((band.stop - band.start, size[1], 3), np.float32)
+        through = np.ones(seen.shape[:2], np.float32)
+        for mask, picture in layers:
+            alpha = mask(band)
+            if alpha.any():
+                seen += (through * alpha)[..., None] * picture(band)
+                through *= 1 - alpha
+        if changed is not None:
+            seen += changed[band]
+        if keep_source:
+            mix = np.clip(share[band], 0, 1) * inside[band]
+            seen = frame[band] + mix[..., None] * (seen - frame[band])
+        result[rows, columns][band] = np.clip(np.rint(seen), 0, 255).astype(np.uint8)
+    return result
+
+
+def enlarge_stack(full: np.ndarray, rgb: np.ndarray, stack: LayerStack) -> LayerStack:
+    """The layers of one frame at its full size, as paste() sees them.
+
+    Args:
+        full: uint8 [H,W,3], the frame.
+        rgb: uint8 [h,w,3], the frame at working size.
+        stack: its layers there, arrays with a first axis of 1.
+
+    Returns:
+        Layers of rgb uint8 [1,H,W,3], alpha and inv_depth float32 [1,H,W].
+    """
+    guided = Guided(rgb, full)
+    layers = []
+    for layer in stack.layers:
+        rgb_full, alpha, inv_depth = np.empty_like(full), *np.empty((2, *full.shape[:2]), np.float32)
+        colours, mask = guided.picture(layer.rgb[0]), guided.mask(layer.alpha[0])
+        depth = guided.depth(layer.inv_depth[0])
+        for band in bands(len(full)):
+            rgb_full[band] = np.clip(np.rint(colours(band)), 0, 255)
+            alpha[band], inv_depth[band] = mask(band), depth(band)
+        layers.append(Layer(layer.name, rgb_full[None], alpha[None], inv_depth[None]))
+    return LayerStack(layers)
