@@ -17,6 +17,7 @@ column             dtype, shape        meaning
 ``near``           float32 [N,H,W]     alpha of everything nearer than the farthest plane, 0..1
 ``hole``           bool [N,H,W]        where ``background`` was invented (the near layer, dilated)
 ``background``     uint8 [N,H,W,3]     the far layer with the hole behind the near one filled
+``still``          uint8 [N,H,W,3]     the clip's plate where the frame's far layer is the plate; else its background
 ``far_inv_depth``  float32 [N,H,W]     inverse depth of that far layer, continued under the hole
 ``asked_inv_depth`` float32 [N,H,W]    inverse depth that the edit asked for
 ``region``         float32 [N,H,W]     where the edit may change pixels, 0..1

@@ -24,6 +24,8 @@ class Layer:
     rgb: np.ndarray
     alpha: np.ndarray
     inv_depth: np.ndarray
+    still: np.ndarray | None = None
+    """uint8 [N,H,W,3]: what its reference lane shows instead, the same for all frames of a still camera, which share the lane."""
 
 
 @dataclass
@@ -189,6 +191,7 @@ def decompose(batch: Batch) -> LayerStack:
             np.where(hidden[..., None], batch["background"], rgb),
             np.ones_like(left),
             np.where(hidden, batch["far_inv_depth"], inv_depth),
+            batch.get("still"),
         )
     )
     return LayerStack(layers)

@@ -32,7 +32,7 @@ class FeatGLaC(LatentCompositor):
     def generate(self, plan: EditPlan, source: np.ndarray, seeds: np.ndarray) -> torch.Tensor:
         """See LatentCompositor."""
         codec, compose, (height, width) = self.models.codec, self.compose, source.shape[1:3]
-        layers = [layer.rgb for layer in plan.stack.layers]
+        layers = [layer.rgb if layer.still is None else layer.still for layer in plan.stack.layers]
         lanes = lay_out(source, plan.stack.flatten(), layers, seeds)
         encoded = codec.encode(pad_to_multiple(lanes.pictures, self.models.multiple, 1))
         noise, generators = seeded_noise(seeds, encoded.shape[1:])

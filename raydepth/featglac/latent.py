@@ -23,17 +23,11 @@ class LatentCompositor(Compositor):
         """See Compositor. In float16, frames that overflow are repeated once in float32, and the note says so."""
         picture = self.generate(plan, source, seeds)
         self.notes, self.failed = self.remarks(len(source)), _non_finite(picture)
-        half = [part for part in (self.models.unet, self.models.codec.vae) if part.dtype == torch.float16]
         again = np.flatnonzero(self.failed)
-        if half and again.size:
+        if self.models.halves() and again.size:
             picture = picture.clone()  # an inference tensor could not be written to
-            try:
-                for part in half:
-                    part.float()
+            with self.models.in_float32():
                 picture[again] = self.generate(plan.take(again), source[again], seeds[again])
-            finally:
-                for part in half:
-                    part.half()  # exact: these weights came from float16
             self.failed = _non_finite(picture)
             for row, remark in zip(again, self.remarks(len(again)), strict=True):
                 self.notes[row] = "; ".join(

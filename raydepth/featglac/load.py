@@ -1,6 +1,7 @@
 """Loads the parts of a Stable-Diffusion-class pipeline from the hub, a local directory or the package itself."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,22 @@ class Models:
     def multiple(self) -> int:
         """Pictures must be multiples of this many pixels, so that every level halves evenly."""
         return self.codec.factor * 2 ** (self.levels - 1)
+
+    def halves(self) -> list[torch.nn.Module]:
+        """The parts that are in float16."""
+        return [part for part in (self.unet, self.codec.vae) if part.dtype == torch.float16]
+
+    @contextmanager
+    def in_float32(self) -> Iterator[None]:
+        """Casts the float16 parts to float32 for a while."""
+        halves = self.halves()
+        try:
+            for part in halves:
+                part.float()
+            yield
+        finally:
+            for part in halves:
+                part.half()  # exact: these weights came from float16
 
 
 def load_models(

@@ -36,6 +36,7 @@ _ARRAYS = (
     "near",
     "hole",
     "background",
+    "still",
     "far_inv_depth",
     "asked_inv_depth",
     "region",
@@ -55,6 +56,11 @@ class DamagedShard(OSError):
 def shard_name(part_name: str) -> str:
     """The shard's file inside the output folder."""
     return f"{FRAMES}/{part_name}.parquet"
+
+
+def image_name(video: str, frame_index: int, kind: str) -> str:
+    """The file of a picture inside the output folder, where pictures are kept as files."""
+    return f"{IMAGES}/{video}/{frame_index:06d}_{kind}.png"
 
 
 def encode_pictures(frames: Iterable[Mapping[str, np.ndarray]]) -> dict[str, list]:
@@ -115,7 +121,7 @@ def write_shard(folder: OutputFolder, part_name: str, tables: list[pa.Table], ou
                 strict=True,
             ):
                 if data is not None:
-                    folder.write(f"{IMAGES}/{video}/{index:06d}_{name.split('_')[0]}.png", data)
+                    folder.write(image_name(video, index, name.split("_")[0]), data)
                     written += len(data)
     if output.images in ("png", "none"):
         table = table.drop_columns([name for name in PICTURES if name in table.column_names])
