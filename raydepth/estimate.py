@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from raydepth.edits.build import check_edit
 from raydepth.featglac.lanes import count_lanes
 from raydepth.job import Job
 from raydepth.models import check_models, form_of
@@ -30,6 +31,7 @@ def estimate(job: Job, *, address: str | None = None) -> dict[str, Any]:
         JobError: as ``raydepth run`` would.
     """
     check_models(job)
+    check_edit(job.edit, job.layers)
     segments, unreadable = find_segments(job)
     parts = cut_parts(
         segments,

@@ -15,6 +15,7 @@ import ray
 
 from raydepth.actors import ClipCalibrator, Decoder, Editor
 from raydepth.cluster import RemoteTracker
+from raydepth.edits.build import check_edit
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import Segment, plan_segments
 from raydepth.frames.sources import SourceError, expand
@@ -62,6 +63,7 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
     started = time.monotonic()
     # 1. Probe: which frames there are, cut into segments at keyframes and into parts of whole batches.
     check_models(job)
+    check_edit(job.edit, job.layers)
     segments, unreadable = find_segments(job)
     for source in unreadable:
         say(printable(f"{source.error_type}: {source.error_message}"))

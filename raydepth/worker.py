@@ -11,13 +11,15 @@ import numpy as np
 import pyarrow as pa
 
 from raydepth.columns import Batch, mark_error, ok_rows
-from raydepth.deglad.fill import load_filler
+from raydepth.deglad.fill import Filler, load_filler
+from raydepth.deglad.plate import PlateFiller
 from raydepth.deglad.stage import LayerStage
 from raydepth.depth.estimator import load_depth
 from raydepth.depth.files import DepthFiles
 from raydepth.depth.stage import DepthStage
+from raydepth.edits.build import load_edit
 from raydepth.evaluate.stage import MetricStage
-from raydepth.featglac.compositor import load_compositor
+from raydepth.featglac.compositor import Compositor, load_compositor
 from raydepth.featglac.stage import ComposeStage, clip_seed
 from raydepth.frames.decode import Frame
 from raydepth.fullsize.frames import SourceFrames
@@ -26,6 +28,7 @@ from raydepth.job import Job
 from raydepth.store.folder import OutputFolder
 from raydepth.store.layers import layers_name, write_layers
 from raydepth.store.plan import Part
+from raydepth.store.plates import cache_plates
 from raydepth.store.record import ClipCalibration
 from raydepth.store.shards import batch_table, encode_pictures, write_shard
 from raydepth.tracker import Attempt, Progress
@@ -49,10 +52,12 @@ def load_steps(job: Job, clips: Mapping[str, ClipCalibration], *, device: str, d
     compositor = load_compositor(job.compose, device=device, dtype=dtype)
     calibrations = {video: clip.depth for video, clip in clips.items()}
     planes = {video: clip.planes for video, clip in clips.items()}
+    fixed = {video: (clip.depth, clip.edit) for video, clip in clips.items()}
+    edit = load_edit(job.edit, job.layers, fixed, estimator)
     truth = DepthFiles(job.depth.truth, kind="depth_m", scale=job.depth.scale) if job.depth.truth else None
     return [
         DepthStage(estimator, calibrations),
-        LayerStage(job.layers, planes, load_filler(job.layers.fill, device=device)),
+        LayerStage(job.layers, planes, _load_filler(job, clips, compositor, device=device, dtype=dtype)),
         ComposeStage(
             job.edit,
             compositor,
@@ -61,6 +66,23 @@ def load_steps(job: Job, clips: Mapping[str, ClipCalibration], *, device: str, d
         ),
         MetricStage(estimator, calibrations, compositor, again_every=job.evaluate.again_every, truth=truth),
     ]
+
+
+def _load_filler(
+    job: Job, clips: Mapping[str, ClipCalibration], compositor: Compositor, *, device: str, dtype: str
+) -> Filler:
+    fill = job.layers.fill
+    if fill.method == "plate":
+        plates = cache_plates(OutputFolder.at(job.output.path), {v: clip.plate for v, clip in clips.items()})
+        return PlateFiller(plates, fill.radius)
+    if fill.method == "diffusion":
+        # Here, because diffusers takes seconds to import and the other methods do without.
+        from raydepth.deglad.fill_diffusion import load_diffusion_filler
+
+        return load_diffusion_filler(
+            fill, job.compose, seed=job.run.seed, device=device, dtype=dtype, loaded=getattr(compositor, "models", None)
+        )
+    return load_filler(fill, device=device)
 
 
 def edit_batch(steps: list[Step], batch: Batch) -> Batch:

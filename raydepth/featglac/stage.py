@@ -7,9 +7,8 @@ import numpy as np
 
 from raydepth.columns import Batch, mark_error, ok_rows
 from raydepth.deglad.layers import stack_columns
-from raydepth.edits.build import build_edit
+from raydepth.edits.plan import EditBuilder
 from raydepth.featglac.compositor import Compositor
-from raydepth.job import Edit
 
 
 def clip_seed(seed: int, video: str) -> int:
@@ -24,11 +23,11 @@ class ComposeStage:
     failed frames keep zeros. A frame whose picture is not finite becomes the error row ``NonFinitePicture``.
     """
 
-    def __init__(self, edit: Edit, compositor: Compositor, seed: int, *, keep_stack: bool = False) -> None:
+    def __init__(self, edit: EditBuilder, compositor: Compositor, seed: int, *, keep_stack: bool = False) -> None:
         """Keeps what it is given.
 
         Args:
-            edit: the job's section.
+            edit: from ``load_edit``.
             compositor: from ``load_compositor``.
             seed: the job's.
             keep_stack: adds the asked layers to the batch, for full-size results and for export.
@@ -41,7 +40,9 @@ class ComposeStage:
         batch = batch | {
             name: batch[name].copy() for name in ("status", "error_type", "error_message", "note")
         }
-        plan = build_edit(self.edit, batch)
+        plan = self.edit(batch)
+        for row, note in plan.notes.items():
+            batch["note"][row] = "; ".join(filter(None, [batch["note"][row], note]))
         ok = ok_rows(batch)
         edited = np.zeros_like(batch["rgb"])
         edited[ok] = batch["rgb"][ok]
