@@ -29,6 +29,7 @@ from raydepth.store.ledger import Ledger, status
 from raydepth.store.plan import Part, UnreadableSource, by_segment, cut_parts, write_plan
 from raydepth.store.record import ClipCalibration
 from raydepth.store.shards import FRAMES
+from raydepth.store.video import write_videos
 from raydepth.summary import summarise
 
 
@@ -120,7 +121,10 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
             end = tracker.snapshot()
             edited, restarts = end.done + end.failed, end.restarts
             ray.shutdown()
-        # 8. Aggregate: the shards fold into the report.
+        # 8. Aggregate: the shards become videos, where asked, and fold into the report.
+        if job.output.video and stopped is None:
+            for line in write_videos(folder, parts, crf=job.output.crf):
+                say(printable(line))
         report = summarise(folder, seconds=time.monotonic() - started, edited=edited, restarts=restarts)
         state = status(folder)
         return Outcome(state["frames"], state["errors"], stopped, report)
