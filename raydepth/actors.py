@@ -112,7 +112,20 @@ class ClipCalibrator:
         planes = resolve_planes(self._job.layers.planes, sampled, sampled[0], scale)
         edit = fix_edit(self._job.edit, sampled, scale, lambda: self._views(segments, unit))
         plate = self._plate(segments[0].video, [rgb for _, rgb in samples], sampled, planes)
-        return ClipCalibration(scale, planes, plate=plate)
+        return ClipCalibration(scale, planes, edit, plate)
+
+    def _views(self, segments: list[Segment], unit: str) -> Iterator[View]:
+        """The clip's wanted frames for tracking, small and grey; ends early when the run is stopping."""
+        for segment in segments:
+            height, width = working_size(segment.height, segment.width, TRACK_SIZE)
+            small = replace(segment, height=height, width=width)
+            for batch in watched(batches(small, 8), self._job.run.decode_timeout_s, unit, self._progress):
+                self._progress.tick(unit, 0)
+                for pts, rgb, status in zip(batch["pts"], batch["rgb"], batch["status"], strict=True):
+                    if self._progress.stopping():
+                        return
+                    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) if status == "ok" else None
+                    yield View(int(pts), grey, segment.width / segment.height)
 
     def _plate(
         self, video: str, frames: list[np.ndarray], inv_depths: list[np.ndarray], planes: tuple[float, ...]
