@@ -59,7 +59,7 @@ def load_steps(job: Job, clips: Mapping[str, ClipCalibration], *, device: str, d
         DepthStage(estimator, calibrations),
         LayerStage(job.layers, planes, _load_filler(job, clips, compositor, device=device, dtype=dtype)),
         ComposeStage(
-            job.edit,
+            edit,
             compositor,
             job.run.seed,
             keep_stack=job.output.layers or job.output.size == "source",

@@ -4,7 +4,6 @@ import io
 import math
 from functools import lru_cache
 
-import cv2
 import numpy as np
 from PIL import Image
 
