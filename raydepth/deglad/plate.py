@@ -14,8 +14,10 @@ from raydepth.deglad.fill import Filler, OpenCVFiller
 
 STILL_PX = 0.5
 """A camera whose far pixels stay within this is still: no pixel is resampled."""
-_INLIERS = 0.5
-"""Part of the matched points that one homography must explain within 2 pixels for the camera to count as followed."""
+_FEATURES = 12
+"""Fewer corners or matched features than this say nothing about the camera."""
+_ALIKE_LEVELS = 6.0
+"""Two pictures whose median difference in grey levels is below this show the same."""
 _ALIKE = 0.02
 """Part of a frame's far pixels that may differ from the plate by more than ``_LEVELS`` for the two to count as one picture."""
 _LEVELS = 24
@@ -96,44 +98,63 @@ def camera_motion(
 ) -> np.ndarray | None:
     """The homography float64 [3,3] that takes a frame's far pixels onto another's; None where none does.
 
-    Corners are followed by pyramidal Lucas-Kanade flow, there and back, and a homography is fitted to them (RANSAC, 2
-    pixels). It must explain half of the points that could be followed, and the two pictures must agree better under it, or
-    nearly as well, than as they lie. A frame that already agrees with the other as it lies has not moved: a picture without
-    corners (a bare wall) is still too.
+    Exactly the identity where the camera has not moved: the pictures agree as they lie, or the corners of one are found
+    where they were (Lucas-Kanade flow, there and back). Otherwise a homography between matched features (SIFT; RANSAC, 2
+    pixels) that explains at least half of them, under which the pictures agree clearly better than as they lie.
+
+    Args:
+        frame: uint8 [H,W,3].
+        known: bool [H,W], its far pixels.
+        onto: uint8 [H,W,3].
+        onto_known: bool [H,W].
     """
     grey, onto_grey = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (frame, onto))
     apart = _difference(grey, known, onto_grey, onto_known)
     if apart is None:
         return None
-    corners = cv2.goodFeaturesToTrack(grey, 400, 0.01, 7, mask=known.astype(np.uint8))
-    if corners is None or len(corners) < 8:
-        return np.eye(3) if apart < _LEVELS / 4 else None
-    there, found, _ = cv2.calcOpticalFlowPyrLK(grey, onto_grey, corners, None)
-    back, returned, _ = cv2.calcOpticalFlowPyrLK(onto_grey, grey, there, None)
-    height, width = known.shape
-    x, y = there[:, 0, 0].round().astype(int), there[:, 0, 1].round().astype(int)
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    good = (
-        inside
-        & (found[:, 0] == 1)
-        & (returned[:, 0] == 1)
-        & (np.linalg.norm(back - corners, axis=2)[:, 0] < 1)
-    )
-    good[good] &= onto_known[y[good], x[good]]
-    if good.sum() < 8:
-        return np.eye(3) if apart < _LEVELS / 4 else None
-    if np.median(np.linalg.norm(there - corners, axis=2)[good]) < STILL_PX / 2:
+    if _stands_still(grey, known & onto_known, onto_grey):
         return np.eye(3)
-    motion, inliers = cv2.findHomography(corners[good], there[good], cv2.RANSAC, 2.0)
-    if motion is None or inliers.sum() < _INLIERS * good.sum():
-        return None
-    if _is_still(motion, known.shape):
-        return np.eye(3)
+    motion = _matched_homography(grey, known, onto_grey, onto_known)
+    if motion is None or _is_still(motion, known.shape):
+        return motion if motion is None else np.eye(3)
     size = known.shape[::-1]
-    moved = cv2.warpPerspective(grey, motion, size)
     moved_known = cv2.warpPerspective(known.astype(np.uint8), motion, size) > 0
-    under = _difference(moved, moved_known, onto_grey, onto_known)
-    return motion if under is not None and under < max(apart, 2) else None
+    under = _difference(cv2.warpPerspective(grey, motion, size), moved_known, onto_grey, onto_known)
+    return motion if under is not None and under < max(_ALIKE_LEVELS, apart / 2) else None
+
+
+def _stands_still(grey: np.ndarray, known: np.ndarray, onto: np.ndarray) -> bool:
+    # Windows that lie on far pixels of both only, and no pyramid: what moves in front must not carry corners away.
+    window = (13, 13)
+    clear = cv2.erode(known.astype(np.uint8), np.ones(window), borderType=cv2.BORDER_REPLICATE)
+    corners = cv2.goodFeaturesToTrack(grey, 400, 0.01, 7, mask=clear)
+    if corners is None or len(corners) < _FEATURES:  # a bare wall
+        return bool(np.median(cv2.absdiff(grey, onto)[known]) < _ALIKE_LEVELS)
+    there, found, _ = cv2.calcOpticalFlowPyrLK(grey, onto, corners, None, winSize=window, maxLevel=0)
+    back, returned, _ = cv2.calcOpticalFlowPyrLK(onto, grey, there, None, winSize=window, maxLevel=0)
+    away = np.linalg.norm(there - corners, axis=2)[:, 0]
+    away[(found[:, 0] == 0) | (returned[:, 0] == 0) | (np.linalg.norm(back - corners, axis=2)[:, 0] > 1)] = (
+        np.inf
+    )
+    return bool(np.median(away) <= STILL_PX / 2)
+
+
+def _matched_homography(
+    grey: np.ndarray, known: np.ndarray, onto: np.ndarray, onto_known: np.ndarray
+) -> np.ndarray | None:
+    sift = cv2.SIFT_create(1000)
+    points, marks = sift.detectAndCompute(grey, known.astype(np.uint8))
+    onto_points, onto_marks = sift.detectAndCompute(onto, onto_known.astype(np.uint8))
+    if min(len(points), len(onto_points)) < _FEATURES:
+        return None
+    pairs = cv2.BFMatcher().knnMatch(marks, onto_marks, k=2)
+    good = [best for best, second in pairs if best.distance < 0.75 * second.distance]  # Lowe 2004
+    if len(good) < _FEATURES:
+        return None
+    start = np.array([points[match.queryIdx].pt for match in good], np.float32)
+    end = np.array([onto_points[match.trainIdx].pt for match in good], np.float32)
+    motion, inliers = cv2.findHomography(start, end, cv2.RANSAC, 2.0)
+    return motion if motion is not None and inliers.sum() >= max(_FEATURES, len(good) / 2) else None
 
 
 class PlateFiller(Filler):
