@@ -10,17 +10,24 @@ import numpy as np
 
 SIZE = 256
 """Short side in pixels at which motion is measured."""
-_POINTS = 600
+_CELL, _IN_CELL = 32, 4
+"""Side in pixels of the cells that corners are taken from, and how many at most from each: no thing outvotes its area."""
 _FEW, _SHARE = 12, 0.2
 """Fewer inliers than this, or a smaller part of the points, are no motion."""
 _AWAY = 0.03
 """Frame heights by which the neighbourhood may differ from the whole picture; more is something that moves by itself."""
-_KEPT = 0.5
+_STEADY = 0.3
+"""Where this part of the points goes on as in the frame before, to a pixel, that is the camera; the others move themselves."""
+_DEAD = 0.1
+"""Pixels of change below which the motion stays as it was: noise of a still camera."""
+_KEPT = 0.35
 """The reference frame changes when fewer of its points than this part are found again: drift comes from changes only."""
 _BACK = 0.7
 """Pixels by which a point may miss its start when it is followed there and back (Kalal et al. 2010)."""
 _NEAR_BY = 0.35
 """Radius around the point of interest, in frame heights, whose points say how the scene moves there."""
+_MOVED = 2.0
+"""Pixels of camera motion since the reference from which on depths move apart."""
 _RESPONSE = 0.15
 """Peak of the phase correlation below which there is no motion to be had from it."""
 
@@ -64,9 +71,11 @@ class View:
 def measure_track(views: Iterable[View], focus: tuple[float, float]) -> Track:
     """Follows corners from a reference frame (Lucas-Kanade in pyramids, there and back) and fits similarities by RANSAC.
 
-    The reference stays as long as enough of it is seen, so a still camera has no drift at all. The points around the focus
-    decide where they agree among themselves and about with the whole picture, because with parallax each depth moves on its
-    own. Where there are no corners, phase correlation gives a shift. After a cut the track goes on from where it was.
+    The reference stays as long as enough of it is seen, so a still camera has no drift at all, and motion that goes on
+    steadily is believed before a larger group of points that starts to move: that is a person. When the camera moves, the
+    points around the focus decide where they agree among themselves and about with the whole picture, because with parallax
+    each depth moves on its own. Where there are no corners, phase correlation gives a shift. After a cut the track goes on
+    from where it was.
 
     Args:
         views: of a clip's wanted frames in display order, at least one.
@@ -113,8 +122,7 @@ class _Reference:
         self._grey, self._motion = view.grey, motion
         height, width = view.grey.shape
         self._heights = np.array([view.aspect / width, 1 / height])
-        corners = cv2.goodFeaturesToTrack(view.grey, _POINTS, 0.01, max(min(height, width) / 50, 3.0))
-        self._points = np.zeros((0, 2), np.float32) if corners is None else corners[:, 0]
+        self._points = _corners(view.grey)
 
     def follow(
         self, grey: np.ndarray, last: np.ndarray, focus: tuple[float, float]
@@ -126,30 +134,53 @@ class _Reference:
         to_last = last @ np.linalg.inv(self._motion)
         guess = (_apply(to_last, start * self._heights) / self._heights).astype(np.float32)
         settings: dict[str, Any] = {
-            "winSize": (21, 21),
+            "winSize": (17, 17),
             "maxLevel": 3,
-            "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 40, 0.003),
+            "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 0.003),
             "flags": cv2.OPTFLOW_USE_INITIAL_FLOW,
         }
         end, seen, _ = cv2.calcOpticalFlowPyrLK(self._grey, grey, start, guess.copy(), **settings)
         back, seen_back, _ = cv2.calcOpticalFlowPyrLK(grey, self._grey, end, start.copy(), **settings)
         good = (seen[:, 0] == 1) & (seen_back[:, 0] == 1) & (np.abs(back - start).max(axis=1) < _BACK)
-        inside = (end >= 0).all(axis=1) & (end < np.array(grey.shape[::-1])).all(axis=1)
-        a, b = start[good & inside] * self._heights, end[good & inside] * self._heights
-        whole = _similarity(a, b, tolerance=1.0 / grey.shape[0])
-        if whole is None:
+        good &= (end >= 0).all(axis=1) & (end < np.array(grey.shape[::-1])).all(axis=1)
+        a, b = start[good] * self._heights, end[good] * self._heights
+        kept, pixel = float(good.mean()), 1 / grey.shape[0]
+        steady = np.hypot(*(b - _apply(to_last, a)).T) < pixel
+        if steady.sum() >= max(_FEW, _STEADY * len(a)):
+            motion = _similarity(a[steady], b[steady], pixel)
+        else:
+            motion = _similarity(a, b, pixel)
+        if motion is None:
             return None
-        centre = _apply(self._motion, np.array([focus]))
-        close = np.hypot(*(a - centre).T) < _NEAR_BY
-        local = _similarity(a[close], b[close], tolerance=1.0 / grey.shape[0], share=0.5)
-        if local is not None and np.hypot(*(_apply(local, centre) - _apply(whole, centre)).T)[0] < _AWAY:
-            whole = local
-        return whole @ self._motion, len(a) / len(start)
+        corners = np.array([[x, y] for x in (0, grey.shape[1]) for y in (0, grey.shape[0])]) * self._heights
+        if np.hypot(*(_apply(motion, corners) - corners).T).max() > _MOVED * pixel:
+            # A camera that has not moved since the reference has no parallax.
+            centre = _apply(self._motion, np.array([focus]))
+            close = np.hypot(*(a - centre).T) < _NEAR_BY
+            local = _similarity(a[close], b[close], pixel, share=0.5)
+            if local is not None and np.hypot(*(_apply(local, centre) - _apply(motion, centre)).T)[0] < _AWAY:
+                motion = local
+        if np.hypot(*(_apply(motion, corners) - _apply(to_last, corners)).T).max() < _DEAD * pixel:
+            motion = to_last
+        return motion @ self._motion, kept
 
 
-def _similarity(
-    a: np.ndarray, b: np.ndarray, *, tolerance: float, share: float = _SHARE
-) -> np.ndarray | None:
+def _corners(grey: np.ndarray) -> np.ndarray:
+    """The best corners of every cell of a frame, float32 [P,2]."""
+    found = cv2.goodFeaturesToTrack(grey, 4000, 0.005, 5)
+    if found is None:
+        return np.zeros((0, 2), np.float32)
+    cells = (found[:, 0] // _CELL).astype(int)
+    taken: dict[tuple[int, int], int] = {}
+    kept = []
+    for point, (x, y) in zip(found[:, 0], cells.tolist(), strict=True):  # best first
+        taken[x, y] = taken.get((x, y), 0) + 1
+        if taken[x, y] <= _IN_CELL:
+            kept.append(point)
+    return np.array(kept, np.float32)
+
+
+def _similarity(a: np.ndarray, b: np.ndarray, tolerance: float, share: float = _SHARE) -> np.ndarray | None:
     """The similarity float64 [3,3] that takes most points a to b, float [P,2]; None where too few agree."""
     if len(a) < _FEW:
         return None
