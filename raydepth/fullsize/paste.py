@@ -67,19 +67,26 @@ def paste(full: np.ndarray, patch: Patch, *, keep_source: bool) -> np.ndarray:
     """
     result = full.copy()
     rows, columns = patch.window(*full.shape[:2])
-    frame = full[rows, columns]
+    frame, out = full[rows, columns], result[rows, columns]
     size = frame.shape[:2]
-    guided = Guided(patch.rgb, frame)
-    layers = [(guided.mask(layer.alpha[0]), guided.picture(layer.rgb[0])) for layer in patch.stack.layers]
-    change = patch.edited.astype(np.float32) - patch.stack.flatten()[0]
-    changed = Enlarged(change, size) if change.any() else None
-    share = Enlarged(fade(patch.region), size)
     touched = cv2.dilate((patch.edited != patch.rgb).any(-1).astype(np.uint8), np.ones((3, 3), np.uint8))
     inside = cv2.resize(touched * (patch.region > 0), size[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    if not keep_source:
+        inside[:] = True
+    wanted = np.flatnonzero(inside.any(axis=0))
+    if not wanted.size:
+        return result
+    span = slice(int(wanted[0]), int(wanted[-1]) + 1)
+    guided = Guided(patch.rgb, frame, span)
+    layers = [(guided.mask(layer.alpha[0]), guided.picture(layer.rgb[0])) for layer in patch.stack.layers]
+    change = patch.edited.astype(np.float32) - patch.stack.flatten()[0]
+    changed = Enlarged(change, size, span) if change.any() else None
+    share = Enlarged(fade(patch.region), size, span)
+    frame, out, inside = frame[:, span], out[:, span], inside[:, span]
     for band in bands(size[0]):
-        if keep_source and not inside[band].any():
+        if not inside[band].any():
             continue
-        seen = np.zeros((band.stop - band.start, size[1], 3), np.float32)
+        seen = np.zeros((*inside[band].shape, 3), np.float32)
         through = np.ones(seen.shape[:2], np.float32)
         for mask, picture in layers:
             alpha = mask(band)
@@ -91,7 +98,7 @@ def paste(full: np.ndarray, patch: Patch, *, keep_source: bool) -> np.ndarray:
         if keep_source:
             mix = np.clip(share[band], 0, 1) * inside[band]
             seen = frame[band] + mix[..., None] * (seen - frame[band])
-        result[rows, columns][band] = np.clip(np.rint(seen), 0, 255).astype(np.uint8)
+        out[band] = np.clip(np.rint(seen), 0, 255).astype(np.uint8)
     return result
 
 

@@ -13,6 +13,8 @@ FLAT = 4.0
 STEEPEST = 4.0
 """A detail of the guide is enhanced at most so much (a strong grade), and never turned around."""
 
+_ALL = slice(None)
+
 
 class Enlarged:
     """A float32 [h,w] or [h,w,C] array seen on a finer grid of the same extent, band by band: bicubic, borders continued.
@@ -20,28 +22,29 @@ class Enlarged:
     Memory for a whole enlarged frame is never taken: columns are resized at once, rows for the band that is asked for.
     """
 
-    def __init__(self, low: np.ndarray, size: tuple[int, int]) -> None:
-        """Args: low: what to enlarge; size: (H, W) of the finer grid."""
+    def __init__(self, low: np.ndarray, size: tuple[int, int], columns: slice = _ALL) -> None:
+        """Args: low: what to enlarge; size: (H, W) of the finer grid; columns: those of it that are wanted."""
         self._height = size[0]
-        self._wide = cv2.resize(low, (size[1], len(low)), interpolation=cv2.INTER_CUBIC)
+        wide = cv2.resize(low, (size[1], len(low)), interpolation=cv2.INTER_CUBIC)
+        self._wide = np.ascontiguousarray(wide[:, columns])
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        """Rows [start, stop) of the enlarged array, float32."""
+        """Rows [start, stop) of the enlarged array's wanted columns, float32."""
         height = len(self._wide)
         position = (np.arange(rows.start, rows.stop) + 0.5) * height / self._height - 0.5
         base = np.floor(position).astype(int)
         x = position - base
-        first, last = max(int(base[0]) - 1, 0), min(int(base[-1]) + 3, height)
-        weights = np.zeros((len(base), last - first), np.float32)
         a = -0.75  # Keys' kernel with OpenCV's parameter, as the columns have it
+        band = np.zeros((len(base), *self._wide.shape[1:]), np.float32)
         for tap in range(-1, 3):
             d = np.abs(x - tap)
             near = ((a + 2) * d - (a + 3)) * d * d + 1
             far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-            source = np.clip(base + tap, 0, height - 1) - first
-            np.add.at(weights, (np.arange(len(base)), source), np.where(d <= 1, near, far))
-        band = weights @ self._wide[first:last].reshape(last - first, -1)
-        return band.reshape(len(base), *self._wide.shape[1:])
+            weight = np.where(d <= 1, near, far).astype(np.float32)
+            part = self._wide[np.clip(base + tap, 0, height - 1)]
+            part *= weight.reshape(-1, *[1] * (part.ndim - 1))
+            band += part
+        return band
 
 
 def detail_gain(
@@ -79,19 +82,23 @@ class Guided:
     Args:
         guide: uint8 [h,w,3], the frame at low resolution.
         full: uint8 [H,W,3], the frame at full size.
+        columns: of the full-size frame, those that are wanted.
     """
 
-    def __init__(self, guide: np.ndarray, full: np.ndarray) -> None:
-        self._guide, self._full = guide.astype(np.float32), full
-        self._smooth = Enlarged(self._guide, full.shape[:2])
+    def __init__(self, guide: np.ndarray, full: np.ndarray, columns: slice = _ALL) -> None:
+        self._guide, self._full = guide.astype(np.float32), full[:, columns]
+        self._size, self._columns = full.shape[:2], columns
+        self._smooth = self._enlarged(self._guide)
+
+    def _enlarged(self, low: np.ndarray) -> Enlarged:
+        return Enlarged(low, self._size, self._columns)
 
     def picture(self, low: np.ndarray) -> Callable[[slice], np.ndarray]:
         """uint8 or float32 [h,w,3] in 8-bit levels -> rows -> float32 [rows,W,3], not clipped; the frame itself stays itself."""
         low = low.astype(np.float32)
         if np.array_equal(low, self._guide):
             return lambda rows: self._full[rows].astype(np.float32)
-        smooth = Enlarged(low, self._full.shape[:2])
-        gain = Enlarged(detail_gain(low, self._guide, prior=1.0), self._full.shape[:2])
+        smooth, gain = self._enlarged(low), self._enlarged(detail_gain(low, self._guide, prior=1.0))
         return lambda rows: smooth[rows] + gain[rows] * (self._full[rows] - self._smooth[rows])
 
     def mask(self, low: np.ndarray) -> Callable[[slice], np.ndarray]:
@@ -108,9 +115,9 @@ class Guided:
                 (rows.stop - rows.start, self._full.shape[1]), low.flat[0], np.float32
             )
         grey = self._guide @ _LUMA
-        smooth = Enlarged(low, self._full.shape[:2])
         # Eight levels of contrast at least make an edge of the whole range.
-        gain = Enlarged(detail_gain(low, grey, prior=0.0, steepest=(most - least) / 8), self._full.shape[:2])
+        gain = self._enlarged(detail_gain(low, grey, prior=0.0, steepest=(most - least) / 8))
+        smooth = self._enlarged(low)
         return lambda rows: np.clip(
             smooth[rows] + gain[rows] * ((self._full[rows] - self._smooth[rows]) @ _LUMA), least, most
         )
@@ -119,7 +126,7 @@ class Guided:
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def bands(height: int, rows: int = 256) -> list[slice]:
+def bands(height: int, rows: int = 64) -> list[slice]:
     """Cuts a frame's rows into bands; what is made of one is independent of the others."""
     count = math.ceil(height / rows)
     return [slice(i * height // count, (i + 1) * height // count) for i in range(count)]
