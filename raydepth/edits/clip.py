@@ -8,6 +8,7 @@ import numpy as np
 
 from raydepth.deglad.threshold import plane_before_point, plane_behind_point, resolve_planes
 from raydepth.depth.calibrate import Calibration
+from raydepth.edits.drift import drift, thumbnail
 from raydepth.edits.track import Track, View, measure_track
 from raydepth.job import AtBehind, AtFront, Edit, Insert, JobError
 
@@ -17,7 +18,9 @@ class ClipEdit:
     """Constants of one clip for the edit ``insert``."""
 
     inv_depth: float
-    """The object's normalised inverse depth."""
+    """The object's normalised inverse depth in the first frame."""
+    first: tuple[tuple[float, ...], ...]
+    """The first frame's depth, small (``thumbnail``): the scale on which the object's depth is meant."""
     track: Track | None
     """The camera's motion; None where the object is anchored in the picture."""
 
@@ -27,7 +30,15 @@ class ClipEdit:
         inv_depth = float(tree["inv_depth"])
         if not np.isfinite(inv_depth):
             raise ValueError("an object's depth is not finite")
-        return ClipEdit(inv_depth, tree["track"] and Track.from_tree(tree["track"]))
+        first = tuple(tuple(float(value) for value in row) for row in tree["first"])
+        if not np.isfinite(first).all() or np.ndim(first) != 2:
+            raise ValueError("a first frame's depth is no map")
+        return ClipEdit(inv_depth, first, tree["track"] and Track.from_tree(tree["track"]))
+
+    def in_frame(self, inv_depth: np.ndarray, motion: np.ndarray) -> float:
+        """The object's inverse depth on a frame's own scale; see ``drift``."""
+        scale, offset = drift(self.first, inv_depth, motion)
+        return scale * self.inv_depth + offset
 
 
 def foot_of(insert: Insert) -> tuple[float, float]:
@@ -64,7 +75,7 @@ def fix_edit(
         x, y = foot_of(edit)
         height, width = sampled[0].shape
         track = measure_track(views(), (x * width / height, y))
-    return ClipEdit(_object_depth(edit, sampled, scale), track)
+    return ClipEdit(_object_depth(edit, sampled, scale), thumbnail(sampled[0]), track)
 
 
 def _object_depth(edit: Insert, sampled: list[np.ndarray], scale: Calibration) -> float:

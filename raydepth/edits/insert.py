@@ -67,12 +67,11 @@ class InsertBuilder:
             if not alpha[row].any():
                 notes[row] = OUTSIDE
                 continue
-            near[row] = 1 - visible(
-                np.float32(1), clip.inv_depth, self._cleaned(inv_depth[row], alpha[row] > 0, clip.inv_depth)
-            )
+            depth = clip.in_frame(inv_depth[row], motion)
+            near[row] = 1 - visible(np.float32(1), depth, self._cleaned(inv_depth[row], alpha[row] > 0, depth))
             seen = (alpha[row] * (1 - near[row])) >= 0.5 / 255
             if self.edit.shadow:
-                shadow = self.edit.shadow * contact_shadow(inv_depth[row], at, clip.inv_depth)
+                shadow = self.edit.shadow * contact_shadow(rgb[row], inv_depth[row], at, depth)
                 scene[row] = np.rint(rgb[row] * (1 - shadow[..., None]))
                 object_rgb[row] = scene[row]
                 shaded = (scene[row] != rgb[row]).any(axis=-1)
@@ -81,7 +80,7 @@ class InsertBuilder:
             there = alpha[row] > 0
             colour = drawn[there][:, :3] / drawn[there][:, 3:]
             object_rgb[row][there] = np.rint(colour).clip(0, 255)
-            object_depth[row][there] = clip.inv_depth
+            object_depth[row][there] = depth
             if not seen.any():
                 notes[row] = HIDDEN
             if (seen | shaded).any():
