@@ -69,8 +69,8 @@ def paste(full: np.ndarray, patch: Patch, *, keep_source: bool) -> np.ndarray:
     rows, columns = patch.window(*full.shape[:2])
     frame, out = full[rows, columns], result[rows, columns]
     size = frame.shape[:2]
-    touched = cv2.dilate((patch.edited != patch.rgb).any(-1).astype(np.uint8), np.ones((3, 3), np.uint8))
-    inside = cv2.resize(touched * (patch.region > 0), size[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    asked = patch.stack.flatten()[0]
+    inside = _differ(patch.edited, patch.rgb, size, patch.region > 0)
     if not keep_source:
         inside[:] = True
     wanted = np.flatnonzero(inside.any(axis=0))
@@ -79,20 +79,24 @@ def paste(full: np.ndarray, patch: Patch, *, keep_source: bool) -> np.ndarray:
     span = slice(int(wanted[0]), int(wanted[-1]) + 1)
     guided = Guided(patch.rgb, frame, span)
     layers = [(guided.mask(layer.alpha[0]), guided.picture(layer.rgb[0])) for layer in patch.stack.layers]
-    change = patch.edited.astype(np.float32) - patch.stack.flatten()[0]
+    composed = _differ(asked, patch.rgb, size)[:, span]  # elsewhere the asked picture is the frame
+    change = patch.edited.astype(np.float32) - asked
     changed = Enlarged(change, size, span) if change.any() else None
     share = Enlarged(fade(patch.region), size, span)
     frame, out, inside = frame[:, span], out[:, span], inside[:, span]
     for band in bands(size[0]):
         if not inside[band].any():
             continue
-        seen = np.zeros((*inside[band].shape, 3), np.float32)
-        through = np.ones(seen.shape[:2], np.float32)
-        for mask, picture in layers:
-            alpha = mask(band)
-            if alpha.any():
-                seen += (through * alpha)[..., None] * picture(band)
-                through *= 1 - alpha
+        seen = frame[band].astype(np.float32)
+        if composed[band].any():
+            flat = np.zeros_like(seen)
+            through = np.ones(seen.shape[:2], np.float32)
+            for mask, picture in layers:
+                alpha = mask(band)
+                if alpha.any():
+                    flat += (through * alpha)[..., None] * picture(band)
+                    through *= 1 - alpha
+            seen = np.where(composed[band][..., None], flat, seen)
         if changed is not None:
             seen += changed[band]
         if keep_source:
@@ -100,6 +104,16 @@ def paste(full: np.ndarray, patch: Patch, *, keep_source: bool) -> np.ndarray:
             seen = frame[band] + mix[..., None] * (seen - frame[band])
         out[band] = np.clip(np.rint(seen), 0, 255).astype(np.uint8)
     return result
+
+
+def _differ(
+    one: np.ndarray, other: np.ndarray, size: tuple[int, int], within: np.ndarray | None = None
+) -> np.ndarray:
+    """Where two pictures uint8 [h,w,3] differ, a pixel around it included, within a mask: bool of a larger size (H, W)."""
+    differ = cv2.dilate((one != other).any(-1).astype(np.uint8), np.ones((3, 3), np.uint8))
+    if within is not None:
+        differ *= within
+    return cv2.resize(differ, size[::-1], interpolation=cv2.INTER_NEAREST) > 0
 
 
 def enlarge_stack(full: np.ndarray, rgb: np.ndarray, stack: LayerStack) -> LayerStack:
