@@ -15,6 +15,7 @@ T4_LANES_PER_S = 14.0
 """SD 1.5 U-Net lanes a second on a T4 in float16 at 512 x 512, whatever the batch (method.md, section 5)."""
 T4_OTHER_S = 0.25
 """VAE encode and decode, depth and fill of a frame on a T4: method.md's 3.6 TFLOP and what the rest adds; not measured here."""
+MEMORY_FROM = "the diffusion models' code run on shapes, not confirmed on a GPU; depth model, CUDA context and workspaces come on top"
 SD_PIXELS = 512 * 512
 
 BITS_PER_PIXEL = {"rgb": 12.0, "edited": 12.0, "background": 12.0, "depth": 11.0, "near": 0.2}
@@ -49,7 +50,9 @@ def estimate(job: Job, *, address: str | None = None) -> dict[str, Any]:
     import ray
 
     from raydepth import cluster
+    from raydepth.memory import job_memory
 
+    memory = job_memory(job, parts[0].segment.height, parts[0].segment.width)
     resources = cluster.connect(job.run, address)
     cluster.preflight(job.run, resources)
     ray.shutdown()
@@ -64,6 +67,9 @@ def estimate(job: Job, *, address: str | None = None) -> dict[str, Any]:
         "seconds_per_frame": seconds,
         "seconds_per_frame_from": source,
         "hours": None if seconds is None else round(seconds * frames / job.run.workers / 3600, 2),
+        "model_memory_gb": memory and memory["peak"],
+        "model_memory_from": MEMORY_FROM if memory else "no diffusion model",
+        "model_memory_parts_gb": memory,
         "disk_gb": round(stored * copies / 1e9, 3),
         "cpus_available": resources.cpus,
         "gpus_available": resources.gpus,

@@ -142,7 +142,7 @@ def _stands_still(grey: np.ndarray, known: np.ndarray, onto: np.ndarray) -> bool
 def _matched_homography(
     grey: np.ndarray, known: np.ndarray, onto: np.ndarray, onto_known: np.ndarray
 ) -> np.ndarray | None:
-    sift = cv2.SIFT_create(1000)
+    sift = cv2.SIFT.create(1000)
     points, marks = sift.detectAndCompute(grey, known.astype(np.uint8))
     onto_points, onto_marks = sift.detectAndCompute(onto, onto_known.astype(np.uint8))
     if min(len(points), len(onto_points)) < _FEATURES:

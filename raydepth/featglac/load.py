@@ -136,20 +136,27 @@ def _encode_prompts(
     return Condition(*(embedding.to(unet.device, unet.dtype) for embedding in (prompt, negative)))
 
 
-def _load_codec(where: str, dtype: torch.dtype, device: str) -> Codec:
-    config = AutoencoderKL.load_config(where, subfolder="vae")
+def codec_class(config: Mapping[str, Any]) -> Any:
+    """The class that a VAE's configuration names: of diffusers, or raydepth's own; raises ValueError."""
     name = config["_class_name"]
-    codec_class: Any = getattr(diffusers, name, None)
-    if codec_class is None:
+    found: Any = getattr(diffusers, name, None)
+    if found is None:
         from raydepth.builtin import codec as builtin_codec
 
-        codec_class = getattr(builtin_codec, name, None)
-    is_model = isinstance(codec_class, type) and issubclass(codec_class, diffusers.ModelMixin)
+        found = getattr(builtin_codec, name, None)
+    is_model = isinstance(found, type) and issubclass(found, diffusers.ModelMixin)
     if not is_model:
         raise ValueError(
             f"unknown VAE class {name!r}"
         )  # a pipeline class, for one, could bring code of its own
-    vae = codec_class.from_pretrained(where, subfolder="vae", dtype=torch.float32, use_safetensors=True)
+    return found
+
+
+def _load_codec(where: str, dtype: torch.dtype, device: str) -> Codec:
+    config = AutoencoderKL.load_config(where, subfolder="vae")
+    vae = codec_class(config).from_pretrained(
+        where, subfolder="vae", dtype=torch.float32, use_safetensors=True
+    )
     # What the checkpoint's own file says: the class's default is to upcast, which costs SD 1.5 its speed for nothing.
     if not config.get("force_upcast", False):
         # Not by .to(), of which diffusers warns whatever the model.

@@ -184,7 +184,7 @@ def test_a_clips_far_layer_is_the_wall_and_the_same_in_all_frames(clip, tmp_path
 
 
 def test_a_resumed_run_uses_the_very_same_plate(clip, tmp_path):
-    job, clips, first = run(clip, tmp_path / "out")
+    job, clips, _ = run(clip, tmp_path / "out")
     folder, (video,) = OutputFolder.at(str(tmp_path / "out")), clips
     write_calibrations(folder, clips)
     assert read_calibrations(folder) == clips
