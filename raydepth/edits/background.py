@@ -76,9 +76,7 @@ class BackgroundBuilder:
         frame = far.shape[1:3]
         if self._scale is None:
             sampled = self.estimator({"rgb": self.scenery.sample(_SAMPLED, frame)})
-            self._scale = calibrate(
-                list(sampled), estimator=self.estimator.name, kind=self.estimator.kind
-            )
+            self._scale = calibrate(list(sampled), estimator=self.estimator.name, kind=self.estimator.kind)
         raw = self.estimator({"rgb": far[rows]})
         scale = self.scales[str(batch["video"][rows[0]])]
         return scale.normalise(raw) if scale.kind == "depth_m" else self._scale.normalise(raw)

@@ -68,7 +68,9 @@ class InsertBuilder:
                 notes[row] = OUTSIDE
                 continue
             depth = clip.in_frame(inv_depth[row], motion)
-            near[row] = 1 - visible(np.float32(1), depth, self._cleaned(inv_depth[row], alpha[row] > 0, depth))
+            near[row] = 1 - visible(
+                np.float32(1), depth, self._cleaned(inv_depth[row], alpha[row] > 0, depth)
+            )
             seen = (alpha[row] * (1 - near[row])) >= 0.5 / 255
             if self.edit.shadow:
                 shadow = self.edit.shadow * contact_shadow(rgb[row], inv_depth[row], at, depth)
@@ -95,7 +97,9 @@ class InsertBuilder:
     def _cleaned(self, inv_depth: np.ndarray, there: np.ndarray, object_inv_depth: float) -> np.ndarray:
         """The scene's depth with sharp edges, and without specks nearer or farther than the object, where the object is."""
         rows, columns = np.flatnonzero(there.any(axis=1)), np.flatnonzero(there.any(axis=0))
-        window = tuple(slice(max(found[0] - _MARGIN, 0), found[-1] + _MARGIN + 1) for found in (rows, columns))
+        window = tuple(
+            slice(max(found[0] - _MARGIN, 0), found[-1] + _MARGIN + 1) for found in (rows, columns)
+        )
         part = filter_edges(inv_depth[window]) if self.layers.edge_filter else inv_depth[window]
         edge = np.float32(object_inv_depth)
         above = np.nextafter(edge, np.float32(np.inf))

@@ -11,9 +11,7 @@ _APART = 24.0
 """Grey levels by which the two sides must differ for a mixture to be told from either."""
 
 
-def decontaminate(
-    rgb: np.ndarray, alpha: np.ndarray, width: int = WIDTH
-) -> tuple[np.ndarray, np.ndarray]:
+def decontaminate(rgb: np.ndarray, alpha: np.ndarray, width: int = WIDTH) -> tuple[np.ndarray, np.ndarray]:
     """Splits the mixed pixels of a layer's rim into the layer's colour and its share.
 
     The colour F comes from the layer's inside, that behind it B from outside, both carried into the rim by a
@@ -42,9 +40,10 @@ def decontaminate(
     across = front - behind
     apart = (across**2).sum(axis=-1)
     share = ((colour - behind) * across).sum(axis=-1) / np.maximum(apart, 1e-6)
+    share = np.rint(share.clip(0, 1) * 255) / np.float32(255)  # a whole pixel stays exactly whole
     mixed = rim & know_front & know_behind & (apart > _APART**2)
     clean = np.where(mixed[..., None], np.rint(front).astype(np.uint8), rgb)
-    return clean, np.where(mixed, np.minimum(alpha, share.clip(0, 1)), alpha).astype(np.float32)
+    return clean, np.where(mixed, np.minimum(alpha, share), alpha).astype(np.float32)
 
 
 def _carried(colour: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

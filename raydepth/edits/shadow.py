@@ -62,5 +62,5 @@ def contact_shadow(
     reach_of_colour = max(3 * float(np.median(unlike[floor])), _UNLIKE)
     on_floor = np.clip(2 - miss / _OFF, 0, 1) * np.clip(2 - unlike / reach_of_colour, 0, 1)
     on_floor *= part <= object_inv_depth + _BEFORE
-    shadow[y0:y1, x0:x1] = soft * cv2.blur(on_floor.astype(np.float32), (3, 3))
+    shadow[y0:y1, x0:x1] = soft * cv2.blur(on_floor.astype(np.float32), (3, 3)) * (on_floor > 0)
     return shadow

@@ -197,9 +197,7 @@ def _shift(previous: np.ndarray, view: View) -> np.ndarray | None:
     assert view.grey is not None
     height, width = view.grey.shape
     window = cv2.createHanningWindow((width, height), cv2.CV_64F)
-    (x, y), response = cv2.phaseCorrelate(
-        previous.astype(np.float64), view.grey.astype(np.float64), window
-    )
+    (x, y), response = cv2.phaseCorrelate(previous.astype(np.float64), view.grey.astype(np.float64), window)
     if not response > _RESPONSE:
         return None
     return np.array([[1, 0, x * view.aspect / width], [0, 1, y / height], [0, 0, 1]])
