@@ -25,6 +25,8 @@ column             dtype, shape        meaning
 ``layer_rgb``      uint8 [N,K,H,W,3]   their pictures
 ``layer_alpha``    float32 [N,K,H,W]   their alphas, 0..1, straight
 ``layer_inv_depth`` float32 [N,K,H,W]  their inverse depths
+``patch``          object [N]          where it was made on a crop: that, as a Patch (``compose.crop``), else None
+``origin``         object [N]          (segment, row) that a source-size frame can be decoded from; only for sharp crops
 ``edited``         uint8 [N,H,W,3]     the result
 ``status``         str [N]             ``ok`` or ``error``
 ``error_type``     str [N]             empty where ok

@@ -448,6 +448,9 @@ class Compose(Section):
     """After each step, latents outside the edit's region are replaced by the noised original."""
     paste_back: bool = True
     """Finally, pixels outside the edit's region are the source's own, with a feathered edge inside the region."""
+    crop: Literal["none", "region"] = "none"
+    """``region``: where the edit is small, the model works on a crop around it, enlarged to the working size (cut from the
+    source-size frame with ``output.size: source``); all frames of a batch have one window."""
 
     @model_validator(mode="after")
     def _adapter_has_its_method(self) -> "Compose":

@@ -20,6 +20,7 @@ from raydepth.depth.stage import DepthStage
 from raydepth.edits.build import load_edit
 from raydepth.evaluate.stage import MetricStage
 from raydepth.featglac.compositor import Compositor, load_compositor
+from raydepth.featglac.crop import Crops
 from raydepth.featglac.stage import ComposeStage, clip_seed
 from raydepth.frames.decode import Frame
 from raydepth.fullsize.frames import SourceFrames
@@ -63,6 +64,9 @@ def load_steps(job: Job, clips: Mapping[str, ClipCalibration], *, device: str, d
             compositor,
             job.run.seed,
             keep_stack=job.output.layers or job.output.size == "source",
+            crops=Crops(compositor, keep_source=job.compose.paste_back)
+            if job.compose.crop == "region"
+            else None,
         ),
         MetricStage(estimator, calibrations, compositor, again_every=job.evaluate.again_every, truth=truth),
     ]
@@ -166,6 +170,11 @@ class PartEditor:
             return {"part": part.name, "done": done, "failed": failed, "bytes": 0}
         pending: list[Future[pa.Table]] = []
         for batch in batches:
+            if self._job.output.size == "source" and self._job.compose.crop == "region":
+                first = int(np.searchsorted(part.segment.pts, batch["pts"][0]))
+                batch["origin"] = np.fromiter(
+                    ((part.segment, first + i) for i in range(len(batch["pts"]))), object
+                )
             self._set_aside(part, batch, attempt)
             batch = edit_batch(self._steps, batch)
             batch["attempts"] = np.array(

@@ -49,7 +49,9 @@ def fade(region: np.ndarray, feather: int = FEATHER) -> np.ndarray:
     return region * np.clip(distance / (feather + 1), 0, 1)
 
 
-def paste(full: np.ndarray, patch: Patch, *, keep_source: bool) -> np.ndarray:
+def paste(
+    full: np.ndarray, patch: Patch, *, keep_source: bool, region: np.ndarray | None = None
+) -> np.ndarray:
     """The edit in the frame's own pixels.
 
     The asked layers are flattened at full size, each with the frame's detail where it shows the frame, between alphas whose
@@ -61,6 +63,8 @@ def paste(full: np.ndarray, patch: Patch, *, keep_source: bool) -> np.ndarray:
         patch: the edit on its own grid.
         keep_source: pixels outside the region are the frame's, bit for bit (``compose.paste_back``); False: the whole
             window is the edit's.
+        region: float32 [h,w], the edit's region over the whole frame, where the patch covers a part of it: what decides what
+            is outside, to the pixel.
 
     Returns:
         uint8 [H,W,3].
@@ -69,8 +73,13 @@ def paste(full: np.ndarray, patch: Patch, *, keep_source: bool) -> np.ndarray:
     rows, columns = patch.window(*full.shape[:2])
     frame, out = full[rows, columns], result[rows, columns]
     size = frame.shape[:2]
+    if len(patch.rgb) > size[0] or patch.rgb.shape[1] > size[1]:
+        patch = _shrunk(patch, size)
     asked = patch.stack.flatten()[0]
     inside = _differ(patch.edited, patch.rgb, size, patch.region > 0)
+    if region is not None:
+        whole = cv2.resize((region > 0).astype(np.uint8), full.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        inside &= whole[rows, columns] > 0
     if not keep_source:
         inside[:] = True
     wanted = np.flatnonzero(inside.any(axis=0))
@@ -104,6 +113,21 @@ def paste(full: np.ndarray, patch: Patch, *, keep_source: bool) -> np.ndarray:
             seen = frame[band] + mix[..., None] * (seen - frame[band])
         out[band] = np.clip(np.rint(seen), 0, 255).astype(np.uint8)
     return result
+
+
+def _shrunk(patch: Patch, size: tuple[int, int]) -> Patch:
+    """The patch on the grid of a frame that is coarser than its own."""
+
+    def fit(values: np.ndarray) -> np.ndarray:
+        return cv2.resize(values, size[::-1], interpolation=cv2.INTER_AREA)
+
+    layers = [
+        Layer(layer.name, fit(layer.rgb[0])[None], fit(layer.alpha[0])[None], fit(layer.inv_depth[0])[None])
+        for layer in patch.stack.layers
+    ]
+    region = fit(patch.region)
+    region *= cv2.resize(patch.region, size[::-1], interpolation=cv2.INTER_NEAREST) > 0  # it does not grow
+    return Patch(fit(patch.rgb), LayerStack(layers), region, fit(patch.edited), patch.box)
 
 
 def _differ(

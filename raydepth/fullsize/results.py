@@ -54,8 +54,11 @@ def frame_pictures(
             np.uint8
         )
     if "edited" in low:
-        patch = Patch(batch["rgb"][row], kept_stack(batch, row), batch["region"][row], batch["edited"][row])
-        made["edited"] = paste(full, patch, keep_source=keep_source or not patch.region.any())
+        region = batch["region"][row]
+        patch = batch["patch"][row] if "patch" in batch else None
+        if patch is None:
+            patch = Patch(batch["rgb"][row], kept_stack(batch, row), region, batch["edited"][row])
+        made["edited"] = paste(full, patch, keep_source=keep_source or not region.any(), region=region)
     return made
 
 

@@ -42,6 +42,8 @@ _ARRAYS = (
     "region",
     "edited",
     "alphas",
+    "patch",
+    "origin",
     "layer_names",
     "layer_rgb",
     "layer_alpha",

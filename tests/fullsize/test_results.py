@@ -118,6 +118,35 @@ def test_kept_pictures_are_full_size_and_recompose_is_the_source(tmp_path: Path)
 
 
 @pytest.mark.parametrize("size", ["work", "source"])
+def test_an_object_is_composed_on_a_crop_and_comes_out_sharp(tmp_path: Path, size: str):
+    """A textured plate set into the picture: exact outside, and with the crop closer to the plate's own pixels."""
+    clip = make_clip(tmp_path / "clip.mp4", 4, size=(320, 480), picture=lambda i: scene(i, 320, 480))
+    rng = np.random.default_rng(1)
+    plate = np.dstack([rng.integers(60, 200, (96, 96, 3)).astype(np.uint8), np.full((96, 96), 255, np.uint8)])
+    cv2.imwrite(str(tmp_path / "plate.png"), plate)
+    insert = {
+        "kind": "insert",
+        "object": str(tmp_path / "plate.png"),
+        "at": 0.99,
+        "point": [0.3, 0.4],
+        "height": 0.2,
+    }
+    made = {}
+    for crop in ("none", "region"):
+        _, made[crop] = edit(clip, tmp_path / crop, edit=insert, output__size=size, compose__crop=crop)
+    for plain, cropped in zip(made["none"], made["region"], strict=True):
+        source = decode_rgb(plain["rgb_png"]).astype(int)
+        one, two = (decode_rgb(row["edited_png"]).astype(int) for row in (plain, cropped))
+        changed = (one != source).any(-1)
+        assert 0.01 < changed.mean() < 0.2
+        assert ((two != source).any(-1) & ~changed).mean() < 0.01
+        assert np.abs(one - two)[changed].mean() < (12 if size == "source" else 6)
+        assert cropped["rmse_outside"] == 0
+    again = edit(clip, tmp_path / "again", edit=insert, output__size=size, compose__crop="region")[1]
+    assert [row["edited_png"] for row in again] == [row["edited_png"] for row in made["region"]]
+
+
+@pytest.mark.parametrize("size", ["work", "source"])
 def test_exported_layers_read_back_and_come_again_to_the_byte(tmp_path: Path, size: str):
     clip = clip_called("landscape", tmp_path)
     fields = {
