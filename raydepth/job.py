@@ -149,8 +149,9 @@ class Fill(Section):
     negative_prompt: str = ""
     steps: Annotated[int, Field(ge=1, le=1000)] = 20
     """Steps of ``diffusion``'s full schedule; ``strength`` says what part of them runs."""
-    strength: Annotated[float, Field(gt=0, le=1)] = 0.6
-    """Noise level at which ``diffusion`` starts from the ``telea`` fill; ``builtin`` was trained up to 0.7."""
+    strength: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Noise level at which ``diffusion`` starts from the ``telea`` fill; null: 0.3 for ``builtin`` (trained up to 0.7, but
+    grainy from 0.5 on), 1 for inpainting checkpoints, 0.75 for text-to-image ones."""
     guidance: Annotated[float, Field(ge=1)] = 1.0
     """Classifier-free guidance scale of ``diffusion``; 1 switches it off and saves its lane."""
     dilate: Annotated[int, Field(ge=0, le=256)] = 8
@@ -563,6 +564,8 @@ class Job(Section):
     @model_validator(mode="after")
     def _edit_fits_the_other_sections(self) -> "Job":
         edit, compose = self.edit, self.compose
+        if compose.ip_adapter and not isinstance(edit, Insert):
+            raise ValueError(f"compose.ip_adapter goes with edit.kind insert, not with {edit.kind}")
         if isinstance(edit, Planes) and len(edit.layers) != len(self.layers.planes) + 1:
             raise ValueError(
                 f"edit.layers has {len(edit.layers)} entries, but layers.at has {len(self.layers.planes)} planes, which "

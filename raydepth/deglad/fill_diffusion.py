@@ -30,14 +30,14 @@ def load_diffusion_filler(
         JobError: as load_models, or the sampler cannot make the steps.
     """
     same = fill.model in (None, compose.model)
+    model = compose.model if same else str(fill.model)
     wanted = Compose(
-        model=compose.model if same else str(fill.model),
+        model=model,
         lora=compose.lora if same else None,
         sampler=compose.sampler,
         prompt=fill.prompt,
         negative_prompt=fill.negative_prompt,
         steps=fill.steps,
-        strength=fill.strength,
         guidance=fill.guidance,
     )
     prompts = (compose.prompt, compose.negative_prompt) == (fill.prompt, fill.negative_prompt)
@@ -48,7 +48,14 @@ def load_diffusion_filler(
         models = with_prompts(loaded, wanted, section=section)
     else:
         models = load_models(wanted, device=device, dtype=dtype, section=section, inpainting=True)
-    return DiffusionFiller(models, wanted, seed)
+    strength = 0.3 if model == "builtin" else 1.0 if takes_mask(models) else 0.75
+    settings = wanted.model_copy(update={"strength": fill.strength or strength})
+    return DiffusionFiller(models, settings, seed)
+
+
+def takes_mask(models: Models) -> bool:
+    """Whether the U-Net was made for inpainting: 2 C + 1 channels for latents, mask and the masked picture's latents."""
+    return models.unet.config.in_channels > models.codec.channels
 
 
 class NonFiniteFill(ArithmeticError):
@@ -101,7 +108,7 @@ class DiffusionFiller(Filler):
         known = codec.encode_pixels(pixels)
         # Nearest, as the checkpoints were trained: a cell is in the hole when its first pixel is.
         cells = torch.nn.functional.interpolate(mask, known.shape[2:])
-        inpainting = self.models.unet.config.in_channels > codec.channels
+        inpainting = takes_mask(self.models)
         noise, generators = seeded_noise([clip_seed(self.seed, self.video)], known.shape[1:])
         latents = sample(
             self.models.unet,

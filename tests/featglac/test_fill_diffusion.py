@@ -100,7 +100,9 @@ def test_the_compositors_model_is_shared_where_it_is_the_same(save_pipeline):
 
 def test_inpainting_checkpoints_load_for_fill_alone(save_pipeline):
     path = str(save_pipeline(in_channels=9))
-    assert load({"model": path}, {}).models.unet.config.in_channels == 9
+    filler = load({"model": path}, {})
+    assert filler.models.unet.config.in_channels == 9 and filler.settings.strength == 1.0
+    assert load({"model": path, "strength": 0.4}, {}).settings.strength == 0.4
     with pytest.raises(JobError, match=r"compose\.model: .* takes 9 channels"):
         from raydepth.featglac.load import load_models
 
@@ -116,3 +118,4 @@ def test_builtin_paints_something_finite():
     filler = load({"model": "builtin", "steps": 4}, {})
     background, hole = fill_hole(filler, rgb, disc(40, 56, 10), 2)
     assert np.array_equal(background[~hole], rgb[~hole]) and filler.note == ""
+    assert filler.settings.strength == 0.3
