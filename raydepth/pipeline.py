@@ -15,6 +15,7 @@ import ray
 
 from raydepth.actors import ClipCalibrator, Decoder, Editor
 from raydepth.cluster import RemoteTracker
+from raydepth.cost import check_deadline
 from raydepth.edits.build import check_edit
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import Segment, plan_segments
@@ -87,6 +88,8 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
             say(printable(f"damaged shard, its frames are done again: {name}"))
         todo = ledger.todo(parts, job.run.attempts)
         if todo:
+            first = todo[0].segment
+            check_deadline(job, sum(part.frames for part in todo), first.height * first.width)
             stack.callback(ray.shutdown)
             cluster.preflight(job.run, cluster.connect(job.run, address))
         # Nothing has been changed so far; from here on the folder is this job's.
@@ -136,7 +139,7 @@ def find_segments(job: Job) -> tuple[list[Segment], list[UnreadableSource]]:
     Raises:
         JobError: a path matches nothing, or no frame is left to edit.
     """
-    settings = job.input
+    settings, stride = job.input, job.input.stride * job.compose.every
 
     def read(path: str) -> tuple[list[Segment], UnreadableSource | None]:
         try:
@@ -144,7 +147,7 @@ def find_segments(job: Job) -> tuple[list[Segment], list[UnreadableSource]]:
         except SourceError as error:
             return [], UnreadableSource(path, error.error_type, str(error))
         found = plan_segments(
-            source, size=settings.size, stride=settings.stride, start_s=settings.start_s, end_s=settings.end_s
+            source, size=settings.size, stride=stride, start_s=settings.start_s, end_s=settings.end_s
         )
         # The frames that a truncated file announces and lacks have no time stamps, so one row stands for them.
         return found, UnreadableSource(path, "Truncated", f"{path}: {source.note}") if source.note else None
@@ -159,7 +162,7 @@ def find_segments(job: Job) -> tuple[list[Segment], list[UnreadableSource]]:
     segments = [segment for found in by_video.values() for segment in found]
     if not segments:
         reasons = "".join("\n  " + printable(problem.error_message) for problem in unreadable)
-        span = f"start_s: {settings.start_s}, end_s: {settings.end_s}, stride: {settings.stride}"
+        span = f"start_s: {settings.start_s}, end_s: {settings.end_s}, stride: {stride}"
         raise JobError(f"input: no frames to edit in {len(results)} sources ({span}){reasons}")
     return segments, unreadable
 

@@ -50,7 +50,9 @@ def load_steps(job: Job, clips: Mapping[str, ClipCalibration], *, device: str, d
         JobError: a model cannot be loaded.
     """
     estimator = load_depth(job.depth, device=device, dtype=dtype)
-    compositor = load_compositor(job.compose, device=device, dtype=dtype)
+    compositor = load_compositor(
+        job.compose, device=device, dtype=dtype, image_prompt=getattr(job.edit, "object", None)
+    )
     calibrations = {video: clip.depth for video, clip in clips.items()}
     planes = {video: clip.planes for video, clip in clips.items()}
     fixed = {video: (clip.depth, clip.edit) for video, clip in clips.items()}
@@ -84,7 +86,12 @@ def _load_filler(
         from raydepth.deglad.fill_diffusion import load_diffusion_filler
 
         return load_diffusion_filler(
-            fill, job.compose, seed=job.run.seed, device=device, dtype=dtype, loaded=getattr(compositor, "models", None)
+            fill,
+            job.compose,
+            seed=job.run.seed,
+            device=device,
+            dtype=dtype,
+            loaded=getattr(compositor, "models", None),
         )
     return load_filler(fill, device=device)
 

@@ -1,14 +1,18 @@
 """FeatGLaC, mode kv: layers go through the U-Net beside the generated picture and lend it their keys and values."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import numpy as np
 import torch
 
 from raydepth.edits.plan import EditPlan
 from raydepth.featglac.attention import make_injection, select
 from raydepth.featglac.codec import pad_to_multiple
+from raydepth.featglac.ip_adapter import ImagePrompt, adapted, object_region
 from raydepth.featglac.lanes import Lanes, lay_out
 from raydepth.featglac.latent import LatentCompositor
 from raydepth.featglac.load import Models
+from raydepth.featglac.masks import token_grids
 from raydepth.featglac.preserve import latent_region
 from raydepth.featglac.sampler import Keep, References, sample, seeded_noise
 from raydepth.featglac.schedule import Schedule, make_schedule, window_steps
@@ -18,14 +22,20 @@ from raydepth.job import Compose
 class FeatGLaC(LatentCompositor):
     """Method ``featglac-kv``: raydepth's default (method.md, section 2)."""
 
-    def __init__(self, models: Models, compose: Compose) -> None:
+    def __init__(self, models: Models, compose: Compose, prompt: ImagePrompt | None = None) -> None:
         """Checks the job against the model.
+
+        Args:
+            models: loaded.
+            compose: the job's section.
+            prompt: the inserted object's picture, where ``compose.ip_adapter`` asks for it.
 
         Raises:
             JobError: the sampler cannot make the steps, or a block has no self-attention.
         """
-        self.models, self.compose = models, compose
+        self.models, self.compose, self.prompt = models, compose, prompt
         self.modules = select(models.unet, compose.inject.blocks)
+        self._kept: dict[tuple[bytes, torch.dtype], torch.Tensor] = {}
         self._schedule()
 
     @torch.inference_mode()
@@ -34,7 +44,7 @@ class FeatGLaC(LatentCompositor):
         codec, compose, (height, width) = self.models.codec, self.compose, source.shape[1:3]
         layers = [layer.rgb if layer.still is None else layer.still for layer in plan.stack.layers]
         lanes = lay_out(source, plan.stack.flatten(), layers, seeds)
-        encoded = codec.encode(pad_to_multiple(lanes.pictures, self.models.multiple, 1))
+        encoded = self._encode(lanes)
         noise, generators = seeded_noise(seeds, encoded.shape[1:])
         noise = noise.to(encoded.device)
         schedule = self._schedule()
@@ -44,18 +54,37 @@ class FeatGLaC(LatentCompositor):
                 encoded.device
             )
             keep = Keep(encoded[lanes.source], latent_region(region, (encoded.shape[2], encoded.shape[3])))
-        latents = sample(
-            self.models.unet,
-            schedule,
-            encoded[lanes.start],
-            noise,
-            generators,
-            self.models.condition,
-            guidance=compose.guidance,
-            references=self._references(plan, lanes, encoded, noise, len(schedule.timesteps)),
-            keep=keep,
-        )
+        with self._adapted(plan, encoded):
+            latents = sample(
+                self.models.unet,
+                schedule,
+                encoded[lanes.start],
+                noise,
+                generators,
+                self.models.condition,
+                guidance=compose.guidance,
+                references=self._references(plan, lanes, encoded, noise, len(schedule.timesteps)),
+                keep=keep,
+            )
         return codec.decode(latents)[:, :, :height, :width]
+
+    def _encode(self, lanes: Lanes) -> torch.Tensor:
+        """Latents float32 [P,C,h,w] of the pictures; those of pictures that frames share are kept for the next batch.
+
+        Shared pictures are encoded one by one, so that their last bits depend neither on the batch nor on what was kept.
+        """
+        codec, pictures = self.models.codec, pad_to_multiple(lanes.pictures, self.models.multiple, 1)
+        kept: dict[tuple[bytes, torch.dtype], torch.Tensor] = {}
+        shared = {i: (lanes.digests[i], codec.vae.dtype) for i in lanes.shared()}
+        for i, key in shared.items():
+            found = self._kept.get(key)
+            kept[key] = codec.encode(pictures[i : i + 1]) if found is None else found
+        self._kept = kept
+        others = [i for i in range(len(pictures)) if i not in shared]
+        encoded = iter(codec.encode(pictures[others])) if others else iter(())
+        return torch.stack(
+            [kept[shared[i]][0] if i in shared else next(encoded) for i in range(len(pictures))]
+        )
 
     def _references(
         self, plan: EditPlan, lanes: Lanes, encoded: torch.Tensor, noise: torch.Tensor, run: int
@@ -80,6 +109,18 @@ class FeatGLaC(LatentCompositor):
                 dtype=self.models.unet.dtype,
             ),
             steps=steps,
+        )
+
+    def _adapted(self, plan: EditPlan, encoded: torch.Tensor) -> AbstractContextManager[None]:
+        if self.prompt is None:
+            return nullcontext()
+        region = torch.from_numpy(pad_to_multiple(object_region(plan), self.models.multiple, 1))
+        return adapted(
+            self.models.unet,
+            self.prompt,
+            region.to(encoded.device),
+            guided=self.compose.guidance > 1,
+            grids=token_grids(encoded.shape[2], encoded.shape[3], self.models.levels),
         )
 
     def _schedule(self) -> Schedule:
