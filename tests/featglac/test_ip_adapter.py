@@ -15,6 +15,7 @@ from raydepth.featglac.ip_adapter import adapted, load_image_prompt, object_regi
 from raydepth.featglac.kv import FeatGLaC
 from raydepth.featglac.lanes import count_lanes
 from raydepth.job import IPAdapter, JobError, parse_job
+from raydepth.models import check_models
 
 
 @pytest.fixture
@@ -198,6 +199,12 @@ def test_wrong_adapters_are_job_errors(
     job = {"schema_version": 1, "input": {"paths": ["a"]}, "output": {"path": "b"}}
     with pytest.raises(JobError, match=r"goes with edit\.kind insert"):
         parse_job(job | {"compose": {"ip_adapter": settings}})
+    inserted = job | {"edit": {"kind": "insert", "object": object_file, "point": [0.5, 0.9]}}
+    check_models(parse_job(inserted | {"compose": {"ip_adapter": settings}}))
+    with pytest.raises(JobError, match=r"compose\.ip_adapter\.model: .* holds no models/x\.safetensors"):
+        check_models(
+            parse_job(inserted | {"compose": {"ip_adapter": settings | {"weight_name": "x.safetensors"}}})
+        )
     with pytest.raises(JobError, match="goes with method featglac-kv"):
         parse_job(job | {"compose": {"ip_adapter": settings, "method": "paste"}})
     compose = make_compose(ip_adapter=settings, model=str(save_pipeline()))
