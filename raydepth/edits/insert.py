@@ -69,7 +69,7 @@ class InsertBuilder:
                 continue
             depth = clip.in_frame(inv_depth[row], motion)
             near[row] = 1 - visible(
-                np.float32(1), depth, self._cleaned(inv_depth[row], alpha[row] > 0, depth)
+                np.ones_like(inv_depth[row]), depth, self._cleaned(inv_depth[row], alpha[row] > 0, depth)
             )
             seen = (alpha[row] * (1 - near[row])) >= 0.5 / 255
             if self.edit.shadow:
