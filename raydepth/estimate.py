@@ -1,5 +1,6 @@
 """``raydepth plan``: what a job will take, before it runs; figures that are not known are said to be unknown."""
 
+import math
 from typing import Any
 
 from raydepth.cost import check_deadline, lanes_per_frame, seconds_per_frame
@@ -38,7 +39,8 @@ def estimate(job: Job, *, address: str | None = None) -> dict[str, Any]:
     pixels = parts[0].segment.height * parts[0].segment.width
     check_deadline(job, frames, pixels)
     seconds, source = seconds_per_frame(job, pixels)
-    stored = sum(BITS_PER_PIXEL[kind] for kind in job.output.keep) / 8 * pixels * frames
+    kept = math.prod(parts[0].segment.size(job.output.size))
+    stored = sum(BITS_PER_PIXEL[kind] for kind in job.output.keep) / 8 * kept * frames
     copies = {"parquet": 1, "png": 1, "both": 2, "none": 0}[job.output.images]
     import ray
 
