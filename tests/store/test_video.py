@@ -5,18 +5,20 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pyarrow.fs as pafs
 import pytest
 
 from raydepth.frames.decode import batches, decode
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
-from raydepth.job import Output
+from raydepth.job import JobError, Output
 from raydepth.store.codecs import encode_rgb
 from raydepth.store.folder import OutputFolder
 from raydepth.store.plan import Part, cut_parts
 from raydepth.store.shards import batch_table, encode_pictures, write_shard
 from raydepth.store.video import write_videos
 from tests.frames.barcodes import clip_of, make_clip, read_barcode
+from tests.runs import small_job
 
 
 @pytest.fixture(scope="module")
@@ -176,3 +178,26 @@ def test_nothing_done_is_no_video_and_no_litter(clips: Path, tmp_path: Path):
     made, said = video_of(tmp_path, parts)
     assert "not written" in said
     assert list(made.parent.iterdir()) == []
+
+
+def test_a_video_without_pictures_to_make_it_of_is_a_wrong_job(tmp_path: Path):
+    for wrong in ({"images": "none"}, {"keep": ["depth"]}):
+        fields = {f"output__{name}": value for name, value in wrong.items()}
+        with pytest.raises(JobError, match=r"output\.keep must hold edited"):
+            small_job(tmp_path / "clip.mp4", tmp_path, output__video=True, **fields)
+
+
+def test_a_large_file_is_uploaded_whole_or_not_at_all(tmp_path: Path):
+    (tmp_path / "bucket/videos").mkdir(parents=True)
+    folder = OutputFolder(
+        "s3://bucket", pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem()), "bucket"
+    )
+    with folder.writing("videos/one.mp4") as path:
+        Path(path).write_bytes(b"film" * 1_000_000)
+    assert (tmp_path / "bucket/videos/one.mp4").read_bytes() == b"film" * 1_000_000
+    assert not Path(path).exists()
+    with pytest.raises(ZeroDivisionError), folder.writing("videos/two.mp4") as path:
+        Path(path).write_bytes(b"half")
+        raise ZeroDivisionError
+    assert not Path(path).exists()
+    assert [file.name for file in (tmp_path / "bucket/videos").iterdir()] == ["one.mp4"]
