@@ -1,4 +1,8 @@
-"""Decodes the source-size frames of a part a second time, in the worker that edits it, one frame at a time."""
+"""Decodes the source-size frames of a part a second time, in the worker that edits it, one frame at a time.
+
+The alternative, decoding once and keeping them, would hold 25 MB a 4K frame for every frame of every batch in flight, and
+send them through the object store where decoding has tasks of its own.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
