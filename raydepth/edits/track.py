@@ -69,7 +69,7 @@ class View:
 
 
 def measure_track(views: Iterable[View], focus: tuple[float, float]) -> Track:
-    """Follows corners from a reference frame (Lucas-Kanade in pyramids, there and back) and fits similarities by RANSAC.
+    """Follows corners from a reference frame (Lucas-Kanade in pyramids, there and back) and fits affine maps by RANSAC.
 
     The reference stays as long as enough of it is seen, so a still camera has no drift at all, and motion that goes on
     steadily is believed before a larger group of points that starts to move: that is a person. When the camera moves, the
@@ -110,8 +110,20 @@ def measure_track(views: Iterable[View], focus: tuple[float, float]) -> Track:
                 if kept < _KEPT:
                     reference = _Reference(view, last)
             previous = view.grey
-        motion.append((float(last[0, 0]), float(last[1, 0]), float(last[0, 2]), float(last[1, 2])))
+        motion.append(_upright(last, focus))
     return Track(tuple(pts), tuple(motion), tuple(lost))
+
+
+def _upright(motion: np.ndarray, focus: tuple[float, float]) -> tuple[float, float, float, float]:
+    """The similarity (a, b, u, v) of what stands upright at the focus.
+
+    On a floor, points of one row of the picture are equally far: how that row grows and turns is the scale and the roll
+    there. How rows move against each other is parallax, which shears the floor but not what stands on it.
+    """
+    x, y = focus
+    a, b = float(motion[0, 0]), float(motion[1, 0])
+    foot = _apply(motion, np.array([focus]))[0]
+    return a, b, float(foot[0] - a * x + b * y), float(foot[1] - b * x - a * y)
 
 
 class _Reference:
@@ -147,9 +159,9 @@ class _Reference:
         kept, pixel = float(good.mean()), 1 / grey.shape[0]
         steady = np.hypot(*(b - _apply(to_last, a)).T) < pixel
         if steady.sum() >= max(_FEW, _STEADY * len(a)):
-            motion = _similarity(a[steady], b[steady], pixel)
+            motion = _affine(a[steady], b[steady], pixel)
         else:
-            motion = _similarity(a, b, pixel)
+            motion = _affine(a, b, pixel)
         if motion is None:
             return None
         corners = np.array([[x, y] for x in (0, grey.shape[1]) for y in (0, grey.shape[0])]) * self._heights
@@ -157,7 +169,7 @@ class _Reference:
             # A camera that has not moved since the reference has no parallax.
             centre = _apply(self._motion, np.array([focus]))
             close = np.hypot(*(a - centre).T) < _NEAR_BY
-            local = _similarity(a[close], b[close], pixel, share=0.5)
+            local = _affine(a[close], b[close], pixel, share=0.5)
             if local is not None and np.hypot(*(_apply(local, centre) - _apply(motion, centre)).T)[0] < _AWAY:
                 motion = local
         if np.hypot(*(_apply(motion, corners) - _apply(to_last, corners)).T).max() < _DEAD * pixel:
@@ -180,11 +192,11 @@ def _corners(grey: np.ndarray) -> np.ndarray:
     return np.array(kept, np.float32)
 
 
-def _similarity(a: np.ndarray, b: np.ndarray, tolerance: float, share: float = _SHARE) -> np.ndarray | None:
-    """The similarity float64 [3,3] that takes most points a to b, float [P,2]; None where too few agree."""
+def _affine(a: np.ndarray, b: np.ndarray, tolerance: float, share: float = _SHARE) -> np.ndarray | None:
+    """The affine map float64 [3,3] that takes most points a to b, float [P,2]; None where too few agree."""
     if len(a) < _FEW:
         return None
-    matrix, inlier = cv2.estimateAffinePartial2D(
+    matrix, inlier = cv2.estimateAffine2D(
         a.astype(np.float64), b.astype(np.float64), ransacReprojThreshold=tolerance, confidence=0.999
     )
     if matrix is None or inlier.sum() < max(_FEW, share * len(a)):
