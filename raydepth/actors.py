@@ -5,21 +5,30 @@ import pickle
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 
 from raydepth.columns import Batch
+from raydepth.deglad.fill import find_hole
+from raydepth.deglad.plate import make_plate
+from raydepth.deglad.stage import cut
 from raydepth.deglad.threshold import resolve_planes
 from raydepth.depth.calibrate import calibrate
 from raydepth.depth.estimator import load_depth
+from raydepth.edits.clip import fix_edit
+from raydepth.edits.track import SIZE as TRACK_SIZE
+from raydepth.edits.track import View
 from raydepth.frames.decode import batches
-from raydepth.frames.segments import Segment
+from raydepth.frames.segments import Segment, working_size
 from raydepth.job import Job, JobError
 from raydepth.store.folder import OutputFolder
 from raydepth.store.plan import Part
-from raydepth.store.record import ClipCalibration
+from raydepth.store.plates import write_plate
+from raydepth.store.record import ClipCalibration, PlateRecord
 from raydepth.tracker import Attempt, Failure, Progress
 from raydepth.worker import PartEditor, Step, load_steps
 
@@ -86,20 +95,51 @@ class ClipCalibrator:
 
     def calibrate(self, segments: list[Segment]) -> ClipCalibration | None:
         """Measures one clip; see __call__."""
-        video = segments[0].video
-        unit = f"calibrate {video}"
+        unit = f"calibrate {segments[0].video}"
         attempt = self._progress.begin(unit)
-        maps = list(self._sampled(segments, unit)) if attempt.number <= self._job.run.attempts else []
+        samples = list(self._sampled(segments, unit)) if attempt.number <= self._job.run.attempts else []
+        clip = self._fix(segments, samples, unit) if samples and not self._progress.stopping() else None
         self._progress.finish(unit, 0, 0)
-        if not maps or self._progress.stopping():  # a scale from half of the samples must not be kept
-            return None
+        # A scale from half of the samples, or a track of half of the frames, must not be kept.
+        return None if self._progress.stopping() else clip
+
+    def _fix(
+        self, segments: list[Segment], samples: list[tuple[np.ndarray, np.ndarray]], unit: str
+    ) -> ClipCalibration:
+        maps = [raw for raw, _ in samples]
         scale = calibrate(maps, estimator=self._estimator.name, kind=self._estimator.kind)
         sampled = [scale.normalise(raw) for raw in maps]
         planes = resolve_planes(self._job.layers.planes, sampled, sampled[0], scale)
-        return ClipCalibration(scale, planes)
+        edit = fix_edit(self._job.edit, sampled, scale, lambda: self._views(segments, unit))
+        plate = self._plate(segments[0].video, [rgb for _, rgb in samples], sampled, planes)
+        return ClipCalibration(scale, planes, edit, plate)
 
-    def _sampled(self, segments: list[Segment], unit: str) -> Iterator[np.ndarray]:
-        """Raw depth maps of the clip's sampled frames that can be decoded and have depth."""
+    def _views(self, segments: list[Segment], unit: str) -> Iterator[View]:
+        """The clip's wanted frames for tracking, small and grey; ends early when the run is stopping."""
+        for segment in segments:
+            height, width = working_size(segment.height, segment.width, TRACK_SIZE)
+            small = replace(segment, height=height, width=width)
+            for batch in watched(batches(small, 8), self._job.run.decode_timeout_s, unit, self._progress):
+                self._progress.tick(unit, 0)
+                for pts, rgb, status in zip(batch["pts"], batch["rgb"], batch["status"], strict=True):
+                    if self._progress.stopping():
+                        return
+                    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) if status == "ok" else None
+                    yield View(int(pts), grey, segment.width / segment.height)
+
+    def _plate(
+        self, video: str, frames: list[np.ndarray], inv_depths: list[np.ndarray], planes: tuple[float, ...]
+    ) -> PlateRecord | None:
+        """Makes and keeps the clip's plate where the job wants one."""
+        layers = self._job.layers
+        if layers.fill.method != "plate":
+            return None
+        holes = [find_hole(1 - cut(layers, depth, planes)[1][-1], layers.fill.dilate) for depth in inv_depths]
+        folder = OutputFolder.at(self._job.output.path)
+        return write_plate(folder, video, make_plate(frames, holes, layers.fill.radius))
+
+    def _sampled(self, segments: list[Segment], unit: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Raw depth maps and pictures of the clip's sampled frames that can be decoded and have depth."""
         for segment in sample_frames(segments, self._job.depth.calibration_frames):
             for batch in watched(batches(segment, 1), self._job.run.decode_timeout_s, unit, self._progress):
                 if self._progress.stopping():
@@ -112,7 +152,7 @@ class ClipCalibrator:
                         Exception
                     ):  # a frame that no scale can be had from fails, and says why, when it is edited
                         continue
-                    yield from (raw for raw in maps if np.isfinite(raw).all())
+                    yield from ((raw, batch["rgb"][0]) for raw in maps if np.isfinite(raw).all())
 
 
 def sample_frames(segments: Sequence[Segment], count: int) -> list[Segment]:

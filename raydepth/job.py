@@ -118,7 +118,8 @@ class AtBox(Section):
 
 def _plane_form(value: Any) -> str:
     if isinstance(value, dict):
-        return next((key for key in ("quantile", "metres", "point", "box") if key in value), "quantile")
+        forms = ("quantile", "metres", "point", "box", "behind", "front")
+        return next((key for key in forms if key in value), "quantile")
     if isinstance(value, Section):
         return type(value).__name__[2:].lower()
     return "auto" if isinstance(value, str) else "value"
@@ -138,18 +139,34 @@ Plane = Annotated[
 class Fill(Section):
     """How the hole behind the near layer is filled: ``layers.fill``."""
 
-    method: Literal["telea", "navier-stokes", "onnx"] = "telea"
+    method: Literal["telea", "navier-stokes", "onnx", "diffusion", "plate"] = "telea"
+    """``plate``: what other frames of the clip show there (camera still or nearly so), ``telea`` where none does."""
     model: str | None = None
-    """Path of the ``.onnx`` file (image and mask in, image out) for method ``onnx``."""
+    """Path of the ``.onnx`` file (image and mask in, image out) for method ``onnx``; for ``diffusion`` a hub id or a local
+    directory, inpainting (9-channel) or text-to-image (4-channel) checkpoint, ``builtin``, or null: that of ``compose``."""
+    prompt: str = ""
+    """What ``diffusion`` is to paint into the hole."""
+    negative_prompt: str = ""
+    steps: Annotated[int, Field(ge=1, le=1000)] = 20
+    """Steps of ``diffusion``'s full schedule; ``strength`` says what part of them runs."""
+    strength: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Noise level at which ``diffusion`` starts from the ``telea`` fill; null: 0.3 for ``builtin`` (trained up to 0.7, but
+    grainy from 0.5 on), 1 for inpainting checkpoints, 0.75 for text-to-image ones."""
+    guidance: Annotated[float, Field(ge=1)] = 1.0
+    """Classifier-free guidance scale of ``diffusion``; 1 switches it off and saves its lane."""
     dilate: Annotated[int, Field(ge=0, le=256)] = 8
     """Pixels at working resolution by which the near mask grows to become the hole."""
     radius: Annotated[float, Field(gt=0, le=100)] = 5.0
     """Neighbourhood in pixels that ``telea`` and ``navier-stokes`` look at."""
 
     @model_validator(mode="after")
-    def _onnx_needs_a_model(self) -> "Fill":
+    def _method_and_model_fit(self) -> "Fill":
         if self.method == "onnx" and not self.model:
             raise ValueError("method onnx needs layers.fill.model, the path of an .onnx file")
+        if self.method == "diffusion" and self.model and self.model.endswith(".onnx"):
+            raise ValueError(
+                "method diffusion needs a diffusers model; for an .onnx file set layers.fill.method: onnx"
+            )
         return self
 
 
@@ -188,7 +205,152 @@ class Remove(Section):
     kind: Literal["remove"]
 
 
-Edit = Annotated[Recompose | Remove, Field(discriminator="kind")]
+Place = Annotated[list[Annotated[float, Field(ge=-10, le=10)]], Field(min_length=2, max_length=2)]
+"""x, y as fractions of width and height, 0, 0 the upper left corner; beyond 0..1 lies outside the frame."""
+
+
+class AtBehind(Section):
+    """Just behind the thing at this point of the clip's first frame, in fractions of width and height."""
+
+    behind: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)]
+
+
+class AtFront(Section):
+    """Just in front of the thing at this point of the clip's first frame, in fractions of width and height."""
+
+    front: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)]
+
+
+InsertPlane = Annotated[
+    Annotated[Literal["auto"], Tag("auto")]
+    | Annotated[float, Tag("value")]
+    | Annotated[AtQuantile, Tag("quantile")]
+    | Annotated[AtMetres, Tag("metres")]
+    | Annotated[AtPoint, Tag("point")]
+    | Annotated[AtBox, Tag("box")]
+    | Annotated[AtBehind, Tag("behind")]
+    | Annotated[AtFront, Tag("front")],
+    Discriminator(_plane_form),
+]
+
+
+class Insert(Section):
+    """A picture with alpha, stood into the scene: what is nearer covers it, it covers what is farther."""
+
+    kind: Literal["insert"]
+    object: Annotated[str, Field(min_length=1)]
+    """A picture file with alpha (RGBA PNG or WebP), local or in object storage."""
+    at: InsertPlane | None = None
+    """The object's depth: a form of ``layers.at``, {behind: [x, y]} or {front: [x, y]} the thing at a point of the clip's
+    first frame; null: the scene's depth in that frame under the object's foot."""
+    point: Place | None = None
+    """Where the middle of the object's foot stands, as fractions of width and height of the clip's first frame."""
+    box: Annotated[list[Annotated[float, Field(ge=-10, le=10)]], Field(min_length=4, max_length=4)] | None = (
+        None
+    )
+    """Instead of ``point``: x0, y0, x1, y1; the object is fitted in and stands on the middle of its lower edge."""
+    height: Annotated[float, Field(gt=0, le=10)] | None = None
+    """The object's height as a fraction of the frame's; with ``point``, 0.4 where neither height is given."""
+    height_m: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """The object's height in metres, seen in perspective (f * height_m / Z pixels); needs a metric depth model."""
+    fov_deg: Annotated[float, Field(gt=0, lt=180)] = 60.0
+    """Angle that the camera sees across the frame's longer side, in degrees; gives f for ``height_m``."""
+    anchor: Literal["picture", "scene"] = "scene"
+    """``picture``: it stays at its pixels; ``scene``: it moves with the scene as the camera does."""
+    shadow: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Strength of a soft contact shadow on the floor; 0: none."""
+
+    @model_validator(mode="after")
+    def _placed_and_sized_once(self) -> "Insert":
+        if (self.point is None) == (self.box is None):
+            raise ValueError("give either point: [x, y] (of the foot) or box: [x0, y0, x1, y1]")
+        sizes = [name for name in ("box", "height", "height_m") if getattr(self, name) is not None]
+        if len(sizes) > 1:
+            raise ValueError(f"{' and '.join(sizes)} both give a size; give one of them")
+        if self.box is not None and (self.box[2] <= self.box[0] or self.box[3] <= self.box[1]):
+            raise ValueError(f"box must be [x0, y0, x1, y1] with x0 < x1 and y0 < y1, got {self.box}")
+        return self
+
+
+Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
+
+
+class Background(Section):
+    """The frame's near layers over something else."""
+
+    kind: Literal["background"]
+    source: Annotated[str, Field(min_length=1)] | None = None
+    """A picture, a clip (video or folder of images), or a colour ``#rrggbb``; scaled and cropped to cover the frame."""
+    prompt: str | None = None
+    """Instead of ``source``: what the compositor is to make up behind the near layers (a model with a text encoder)."""
+    play: Literal["in_step", "loop"] = "in_step"
+    """A clip is shown at the frame's own time: ``in_step`` holds its last frame after its end, ``loop`` starts again."""
+    depth: Literal["behind", "aligned"] = "behind"
+    """``behind``: all of the new scene lies behind the near layers. ``aligned``: its depth is estimated and brought to the
+    clip's scale (metres with a metric model, else both 2 %..98 % ranges are taken for equal); what is nearer covers."""
+    decontaminate: bool = True
+    """Takes the old background's colour out of the near layers' rim."""
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> "Background":
+        if (self.source is None) == (self.prompt is None):
+            raise ValueError("give either source (a picture, a clip or a colour #rrggbb) or prompt")
+        return self
+
+
+class Grade(Section):
+    """A change of a layer's light and colour, in linear light."""
+
+    exposure: Annotated[float, Field(ge=-10, le=10)] = 0.0
+    """In stops: +1 doubles the light."""
+    saturation: Annotated[float, Field(ge=0, le=4)] = 1.0
+    """0: grey, 1: as it is."""
+    tint: Colour = "#ffffff"
+    """The colour of a filter before the layer, ``#rrggbb``; white changes nothing."""
+
+
+class GradeLayer(Section):
+    """Layer entry ``{grade: {...}}``."""
+
+    grade: Grade
+
+
+class ReplaceLayer(Section):
+    """Layer entry ``{replace: FILE}``: a picture in the layer's place, scaled and cropped to cover the frame."""
+
+    replace: Annotated[str, Field(min_length=1)]
+
+
+def _layer_form(value: Any) -> str:
+    if isinstance(value, dict):
+        return "replace" if "replace" in value else "grade"
+    return type(value).__name__.removesuffix("Layer").lower() if isinstance(value, Section) else "word"
+
+
+LayerEntry = Annotated[
+    Annotated[Literal["keep", "remove"], Tag("word")]
+    | Annotated[ReplaceLayer, Tag("replace")]
+    | Annotated[GradeLayer, Tag("grade")],
+    Discriminator(_layer_form),
+]
+
+
+class Planes(Section):
+    """Every layer of the frame on its own: kept, removed, replaced or graded."""
+
+    kind: Literal["planes"]
+    layers: Annotated[list[LayerEntry], Field(min_length=2, max_length=9)]
+    """One entry for each layer, nearest first: ``keep``, ``remove``, {replace: FILE} or {grade: {exposure, saturation,
+    tint}}; one more than ``layers.at`` has planes."""
+
+    @model_validator(mode="after")
+    def _something_lies_behind(self) -> "Planes":
+        if self.layers[-1] == "remove":
+            raise ValueError("the farthest layer cannot be removed, as nothing lies behind it; replace it")
+        return self
+
+
+Edit = Annotated[Recompose | Insert | Background | Remove | Planes, Field(discriminator="kind")]
 
 
 class Inject(Section):
@@ -212,10 +374,60 @@ class Inject(Section):
         return self
 
 
+class Grad(Section):
+    """Method ``featglac-grad``: ``compose.grad`` (method.md, section 3). What is null is the recipe's published number.
+
+    Steps are numbered from 0 among those that run, noisiest first. Where ``steps`` or ``strength`` differ from the
+    recipe's, its numbers of steps are scaled along. Of ``compose``, its own ``sampler`` (always DDIM, eta 0), ``steps``,
+    ``strength``, ``guidance``, ``inject`` and ``blend`` do not count.
+    """
+
+    recipe: Literal["composition", "insertion", "lite"] = "composition"
+    references: Literal["renoise", "invert", "nulltext"] | None = None
+    """Where the layers' noisy latents come from: noise added, DDIM inversion, or inversion with null-text optimisation."""
+    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Steps of the full schedule: 50, 50, 20 (composition, insertion, lite)."""
+    strength: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The last ``strength`` part of the steps runs; the published recipes run all. ``builtin`` was trained up to 0.6."""
+    guidance: Annotated[float, Field(ge=1)] | None = None
+    """Classifier-free guidance scale: 7.5, 5, 1."""
+    window: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)] | None = None
+    """First and last guided step, both inclusive: [0, 37], [31, 47], [0, 14]."""
+    iterations: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Gradient steps in each guided step: 5, 3, 2."""
+    step_size: Annotated[float, Field(gt=0)] | None = None
+    """eta of a gradient step: 0.1, 0.2, 0.1."""
+    checkpointing: bool = False
+    """Computes activations again in the backward pass instead of keeping them: less memory, more time, same result."""
+
+    @model_validator(mode="after")
+    def _window_is_ordered(self) -> "Grad":
+        if self.window and self.window[1] < self.window[0]:
+            raise ValueError(f"window must be [first, last] with first <= last, got {self.window}")
+        return self
+
+
+class IPAdapter(Section):
+    """A picture prompt that keeps an inserted object's identity: ``compose.ip_adapter``."""
+
+    model: Annotated[str, Field(min_length=1)]
+    """Hub id or local directory, for example ``h94/IP-Adapter``."""
+    subfolder: str = ""
+    """Folder of the weights in it, ``models`` there."""
+    weight_name: Annotated[str, Field(pattern=r"\.safetensors$")]
+    """File of the weights, ``ip-adapter_sd15.safetensors`` there."""
+    image_encoder: str = "image_encoder"
+    """Folder of the CLIP image encoder in ``subfolder``, or, with a slash in it, in the model."""
+    scale: Annotated[float, Field(ge=0, le=2)] = 0.6
+    """Weight of the picture prompt beside the text; 0: none."""
+
+
 class Compose(Section):
     """How the layers become one picture again: ``compose``."""
 
-    method: Literal["featglac-kv", "paste", "poisson"] = "featglac-kv"
+    method: Literal["featglac-kv", "featglac-grad", "paste", "poisson"] = "featglac-kv"
+    every: Annotated[int, Field(ge=1)] = 1
+    """Only every n-th of the frames that ``input`` names is edited at all: a stride on top, to sample with slow methods."""
     model: str = "builtin"
     """``builtin``, a hub id or a local directory of a Stable-Diffusion-class pipeline."""
     lora: str | None = None
@@ -230,10 +442,22 @@ class Compose(Section):
     guidance: Annotated[float, Field(ge=1)] = 1.0
     """Classifier-free guidance scale; 1 switches it off and saves its lane."""
     inject: Inject = Inject()
+    grad: Grad = Grad()
+    ip_adapter: IPAdapter | None = None
+    """Picture prompt for an inserted object, masked to where the object is seen; with method ``featglac-kv``."""
     blend: bool = True
     """After each step, latents outside the edit's region are replaced by the noised original."""
     paste_back: bool = True
     """Finally, pixels outside the edit's region are the source's own, with a feathered edge inside the region."""
+    crop: Literal["none", "region"] = "none"
+    """``region``: where the edit is small, the model works on a crop around it, enlarged to the working size (cut from the
+    source-size frame with ``output.size: source``); all frames of a batch have one window."""
+
+    @model_validator(mode="after")
+    def _adapter_has_its_method(self) -> "Compose":
+        if self.ip_adapter and self.method != "featglac-kv":
+            raise ValueError(f"ip_adapter goes with method featglac-kv, not with {self.method}")
+        return self
 
 
 class Output(Section):
@@ -255,6 +479,23 @@ class Output(Section):
     """Delete what an earlier run left in the folder instead of going on with it."""
     shard_frames: Annotated[int, Field(ge=1, le=4096)] = 32
     """Frames in a shard, rounded up to whole batches: what a crash can cost, per worker."""
+    size: Literal["work", "source"] = "work"
+    """``source``: the edit is carried to the source's own pixels, and all kept pictures have the source's size; figures
+    are measured at working size. ``work``: pictures have the working size."""
+    layers: bool = False
+    """Exports each frame's layers as PNG with 16-bit depth and ``layers.json`` (a layered depth image) to ``layers/``."""
+    video: bool = False
+    """Writes each edited clip as ``videos/<video>.mp4`` after the run: the source's frame times, its audio copied."""
+    crf: Annotated[int, Field(ge=0, le=51)] = 18
+    """Quality of that video (H.264 constant rate factor): 0 is lossless, 18 looks so, 51 is the worst."""
+
+    @model_validator(mode="after")
+    def _video_needs_pictures(self) -> "Output":
+        if self.video and (self.images == "none" or "edited" not in self.keep):
+            raise ValueError(
+                "output.video is made of the kept pictures: output.images must not be none, output.keep must hold edited"
+            )
+        return self
 
 
 class Run(Section):
@@ -320,6 +561,26 @@ class Job(Section):
     output: Output
     run: Run = Run()
 
+    @model_validator(mode="after")
+    def _edit_fits_the_other_sections(self) -> "Job":
+        edit, compose = self.edit, self.compose
+        if compose.ip_adapter and not isinstance(edit, Insert):
+            raise ValueError(f"compose.ip_adapter goes with edit.kind insert, not with {edit.kind}")
+        if isinstance(edit, Planes) and len(edit.layers) != len(self.layers.planes) + 1:
+            raise ValueError(
+                f"edit.layers has {len(edit.layers)} entries, but layers.at has {len(self.layers.planes)} planes, which "
+                f"give {len(self.layers.planes) + 1} layers; give one entry for each, nearest first"
+            )
+        if isinstance(edit, Background) and edit.prompt is not None:
+            able = compose.method == "featglac-kv" and compose.model != "builtin"
+            if not able or compose.inject.weight > 0 or not compose.blend or compose.prompt != edit.prompt:
+                raise ValueError(
+                    "edit.prompt needs a compositor that makes pictures up: compose.method featglac-kv with a model that "
+                    "has a text encoder, compose.prompt the same prompt, compose.inject.weight 0 (or the old background "
+                    "is made again) and compose.blend true; or give edit.source"
+                )
+        return self
+
 
 def load_job(path: str | Path, overrides: list[str] | None = None) -> Job:
     """Reads a job file and applies ``--set a.b=value`` overrides (values are YAML).
@@ -368,7 +629,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         raise JobError(f"--set {override!r}: the value is {error}") from error
 
 
-_TAGS = {"one", "several", "auto", "value", "recompose", "remove"}
+_TAGS = {"one", "several", "auto", "value", "word", "recompose", "insert", "background", "remove", "planes"}
 
 
 def _describe(detail: Any) -> str:

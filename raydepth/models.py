@@ -34,7 +34,9 @@ class NamedModel:
     field: str
     name: str
     form: Form
-    role: Literal["depth", "diffusion", "fill", "lora"]
+    role: Literal["depth", "diffusion", "fill", "lora", "adapter"]
+    file: str | None = None
+    """The file of it that the job names, if any."""
 
 
 def form_of(name: str) -> Form:
@@ -55,10 +57,16 @@ def named_models(job: Job) -> Iterator[NamedModel]:
     yield NamedModel("depth.model", job.depth.model, form_of(job.depth.model), "depth")
     if job.layers.fill.method == "onnx" and job.layers.fill.model:
         yield NamedModel("layers.fill.model", job.layers.fill.model, form_of(job.layers.fill.model), "fill")
+    if job.layers.fill.method == "diffusion":
+        name = job.layers.fill.model or job.compose.model
+        yield NamedModel("layers.fill.model", name, form_of(name), "diffusion")
     if job.compose.method.startswith("featglac"):
         yield NamedModel("compose.model", job.compose.model, form_of(job.compose.model), "diffusion")
         if job.compose.lora:
             yield NamedModel("compose.lora", job.compose.lora, form_of(job.compose.lora), "lora")
+    if adapter := job.compose.ip_adapter:
+        file = f"{adapter.subfolder}/{adapter.weight_name}".lstrip("/")
+        yield NamedModel("compose.ip_adapter.model", adapter.model, form_of(adapter.model), "adapter", file)
 
 
 def check_models(job: Job) -> None:
@@ -109,11 +117,11 @@ def check_paths(job: Job) -> None:
             )
 
 
-def cached(name: str) -> bool:
-    """Whether a hub model's configuration is in the local Hugging Face cache."""
+def cached(name: str, file: str | None = None) -> bool:
+    """Whether a hub model's configuration, or this file of it, is in the local Hugging Face cache."""
     from huggingface_hub import try_to_load_from_cache
 
-    files = ("config.json", "model_index.json", "pytorch_lora_weights.safetensors")
+    files = [file] if file else ["config.json", "model_index.json", "pytorch_lora_weights.safetensors"]
     return any(isinstance(try_to_load_from_cache(name, file), str) for file in files)
 
 
@@ -145,8 +153,10 @@ def _check_directory(model: NamedModel, path: Path) -> None:
         )
     if not lora_file and not path.is_dir():
         raise JobError(f"{model.field}: no directory {model.name} (a hub id has the form owner/name)")
+    if model.file and path.is_dir() and not (path / model.file).is_file():
+        raise JobError(f"{model.field}: {model.name} holds no {model.file}")
     index = "model_index.json" if model.role == "diffusion" else "config.json"
-    if model.role != "lora":
+    if model.role not in ("lora", "adapter"):
         try:
             config = json.loads((path / index).read_text(encoding="utf-8"))
             if not isinstance(config, dict):
@@ -187,7 +197,7 @@ def _foreign_code(config: dict) -> str:
 def _check_hub(model: NamedModel) -> None:
     from huggingface_hub import HfApi
 
-    if cached(model.name):
+    if cached(model.name, model.file):
         return
     try:
         HfApi().model_info(model.name, timeout=20)

@@ -15,6 +15,8 @@ import ray
 
 from raydepth.actors import ClipCalibrator, Decoder, Editor
 from raydepth.cluster import RemoteTracker
+from raydepth.cost import check_deadline
+from raydepth.edits.build import check_edit
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import Segment, plan_segments
 from raydepth.frames.sources import SourceError, expand
@@ -28,6 +30,7 @@ from raydepth.store.ledger import Ledger, status
 from raydepth.store.plan import Part, UnreadableSource, by_segment, cut_parts, write_plan
 from raydepth.store.record import ClipCalibration
 from raydepth.store.shards import FRAMES
+from raydepth.store.video import write_videos
 from raydepth.summary import summarise
 
 
@@ -64,11 +67,16 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
     check_models(job)
     if address is not None:
         check_paths(job)
+    check_edit(job.edit, job.layers)
     segments, unreadable = find_segments(job)
     for source in unreadable:
         say(printable(f"{source.error_type}: {source.error_message}"))
     parts = cut_parts(
-        segments, batch=job.run.batch, shard_frames=job.output.shard_frames, limit=job.input.limit
+        segments,
+        batch=job.run.batch,
+        shard_frames=job.output.shard_frames,
+        limit=job.input.limit,
+        full_size=job.output.size == "source",
     )
     with ExitStack() as stack:
         folder = OutputFolder.at(job.output.path)
@@ -82,6 +90,8 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
             say(printable(f"damaged shard, its frames are done again: {name}"))
         todo = ledger.todo(parts, job.run.attempts)
         if todo:
+            first = todo[0].segment
+            check_deadline(job, sum(part.frames for part in todo), first.height * first.width)
             stack.callback(ray.shutdown)
             cluster.preflight(job.run, cluster.connect(job.run, address))
             if address is not None:
@@ -118,7 +128,10 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
             end = tracker.snapshot()
             edited, restarts = end.done + end.failed, end.restarts
             ray.shutdown()
-        # 8. Aggregate: the shards fold into the report.
+        # 8. Aggregate: the shards become videos, where asked, and fold into the report.
+        if job.output.video and stopped is None:
+            for line in write_videos(folder, parts, crf=job.output.crf):
+                say(printable(line))
         report = summarise(folder, seconds=time.monotonic() - started, edited=edited, restarts=restarts)
         state = status(folder)
         return Outcome(state["frames"], state["errors"], stopped, report)
@@ -130,7 +143,7 @@ def find_segments(job: Job) -> tuple[list[Segment], list[UnreadableSource]]:
     Raises:
         JobError: a path matches nothing, or no frame is left to edit.
     """
-    settings = job.input
+    settings, stride = job.input, job.input.stride * job.compose.every
 
     def read(path: str) -> tuple[list[Segment], UnreadableSource | None]:
         try:
@@ -138,7 +151,7 @@ def find_segments(job: Job) -> tuple[list[Segment], list[UnreadableSource]]:
         except SourceError as error:
             return [], UnreadableSource(path, error.error_type, str(error))
         found = plan_segments(
-            source, size=settings.size, stride=settings.stride, start_s=settings.start_s, end_s=settings.end_s
+            source, size=settings.size, stride=stride, start_s=settings.start_s, end_s=settings.end_s
         )
         # The frames that a truncated file announces and lacks have no time stamps, so one row stands for them.
         return found, UnreadableSource(path, "Truncated", f"{path}: {source.note}") if source.note else None
@@ -153,7 +166,7 @@ def find_segments(job: Job) -> tuple[list[Segment], list[UnreadableSource]]:
     segments = [segment for found in by_video.values() for segment in found]
     if not segments:
         reasons = "".join("\n  " + printable(problem.error_message) for problem in unreadable)
-        span = f"start_s: {settings.start_s}, end_s: {settings.end_s}, stride: {settings.stride}"
+        span = f"start_s: {settings.start_s}, end_s: {settings.end_s}, stride: {stride}"
         raise JobError(f"input: no frames to edit in {len(results)} sources ({span}){reasons}")
     return segments, unreadable
 

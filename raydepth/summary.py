@@ -19,6 +19,7 @@ from raydepth.store.shards import (
     IMAGES,
     PICTURES,
     DamagedShard,
+    image_name,
     read_shard,
     read_shards,
     shard_name,
@@ -140,7 +141,7 @@ def _pictures(folder: OutputFolder, frames: list[str]) -> dict[str, dict[str, by
             pictures = found.setdefault(row["frame_id"], {})
             for column in PICTURES:
                 kind = column.split("_")[0]
-                file = f"{IMAGES}/{row['video']}/{row['frame_index']:06d}_{kind}.png"
+                file = image_name(row["video"], row["frame_index"], kind)
                 data = stored.get(row["frame_id"], {}).get(column) or (
                     folder.read(file) if folder.exists(file) else None
                 )

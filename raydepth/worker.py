@@ -1,25 +1,35 @@
 """One worker's whole work on a frame, steps 3 to 7, without Ray: depth, layers, composition, metrics, shard."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from raydepth.columns import Batch, mark_error, ok_rows
-from raydepth.deglad.fill import load_filler
+from raydepth.deglad.fill import Filler, load_filler
+from raydepth.deglad.plate import PlateFiller
 from raydepth.deglad.stage import LayerStage
 from raydepth.depth.estimator import load_depth
 from raydepth.depth.files import DepthFiles
 from raydepth.depth.stage import DepthStage
+from raydepth.edits.build import load_edit
 from raydepth.evaluate.stage import MetricStage
-from raydepth.featglac.compositor import load_compositor
+from raydepth.featglac.compositor import Compositor, load_compositor
+from raydepth.featglac.crop import Crops
 from raydepth.featglac.stage import ComposeStage, clip_seed
+from raydepth.frames.decode import Frame
+from raydepth.fullsize.frames import SourceFrames
+from raydepth.fullsize.results import frame_layers, frame_pictures
 from raydepth.job import Job
 from raydepth.store.folder import OutputFolder
+from raydepth.store.layers import layers_name, write_layers
 from raydepth.store.plan import Part
+from raydepth.store.plates import cache_plates
 from raydepth.store.record import ClipCalibration
 from raydepth.store.shards import batch_table, encode_pictures, write_shard
 from raydepth.tracker import Attempt, Progress
@@ -40,16 +50,50 @@ def load_steps(job: Job, clips: Mapping[str, ClipCalibration], *, device: str, d
         JobError: a model cannot be loaded.
     """
     estimator = load_depth(job.depth, device=device, dtype=dtype)
-    compositor = load_compositor(job.compose, device=device, dtype=dtype)
+    compositor = load_compositor(
+        job.compose, device=device, dtype=dtype, image_prompt=getattr(job.edit, "object", None)
+    )
     calibrations = {video: clip.depth for video, clip in clips.items()}
     planes = {video: clip.planes for video, clip in clips.items()}
+    fixed = {video: (clip.depth, clip.edit) for video, clip in clips.items()}
+    edit = load_edit(job.edit, job.layers, fixed, estimator)
     truth = DepthFiles(job.depth.truth, kind="depth_m", scale=job.depth.scale) if job.depth.truth else None
     return [
         DepthStage(estimator, calibrations),
-        LayerStage(job.layers, planes, load_filler(job.layers.fill, device=device)),
-        ComposeStage(job.edit, compositor, job.run.seed),
+        LayerStage(job.layers, planes, _load_filler(job, clips, compositor, device=device, dtype=dtype)),
+        ComposeStage(
+            edit,
+            compositor,
+            job.run.seed,
+            keep_stack=job.output.layers or job.output.size == "source",
+            crops=Crops(compositor, keep_source=job.compose.paste_back)
+            if job.compose.crop == "region"
+            else None,
+        ),
         MetricStage(estimator, calibrations, compositor, again_every=job.evaluate.again_every, truth=truth),
     ]
+
+
+def _load_filler(
+    job: Job, clips: Mapping[str, ClipCalibration], compositor: Compositor, *, device: str, dtype: str
+) -> Filler:
+    fill = job.layers.fill
+    if fill.method == "plate":
+        plates = cache_plates(OutputFolder.at(job.output.path), {v: clip.plate for v, clip in clips.items()})
+        return PlateFiller(plates, fill.radius)
+    if fill.method == "diffusion":
+        # Here, because diffusers takes seconds to import and the other methods do without.
+        from raydepth.deglad.fill_diffusion import load_diffusion_filler
+
+        return load_diffusion_filler(
+            fill,
+            job.compose,
+            seed=job.run.seed,
+            device=device,
+            dtype=dtype,
+            loaded=getattr(compositor, "models", None),
+        )
+    return load_filler(fill, device=device)
 
 
 def edit_batch(steps: list[Step], batch: Batch) -> Batch:
@@ -105,11 +149,12 @@ class PartEditor:
         progress: Progress,
     ) -> None:
         self._job = job
-        self._kinds = {video: clip.depth.kind for video, clip in clips.items()}
+        self._clips = clips
         self._steps = steps
         self._folder = folder
         self._progress = progress
         self._encoder = ThreadPoolExecutor(1)
+        self._source = SourceFrames()
 
     def __call__(
         self, part: Part, batches: Iterable[Batch], tried: Mapping[str, int]
@@ -130,14 +175,21 @@ class PartEditor:
         done = failed = 0
         if attempt.finished:
             return {"part": part.name, "done": done, "failed": failed, "bytes": 0}
-        pending = []
+        pending: list[Future[pa.Table]] = []
         for batch in batches:
+            if self._job.output.size == "source" and self._job.compose.crop == "region":
+                first = int(np.searchsorted(part.segment.pts, batch["pts"][0]))
+                batch["origin"] = np.fromiter(
+                    ((part.segment, first + i) for i in range(len(batch["pts"]))), object
+                )
             self._set_aside(part, batch, attempt)
             batch = edit_batch(self._steps, batch)
             batch["attempts"] = np.array(
                 [self._attempts(batch, i, tried) for i in range(len(batch["status"]))]
             )
-            # Encoding overlaps the next batch's models: cv2 releases the interpreter lock.
+            # Encoding overlaps the next batch's models: cv2 releases the interpreter lock. One batch waits, not all.
+            if pending:
+                pending[-1].result()
             pending.append(self._encoder.submit(self._encode, part, batch))
             good = int((batch["status"] == "ok").sum())
             done, failed = done + good, failed + len(batch["status"]) - good
@@ -178,11 +230,33 @@ class PartEditor:
     def _encode(self, part: Part, batch: Batch) -> pa.Table:
         started = time.perf_counter()
         n = len(batch["status"])
-        pictures = encode_pictures(batch, self._job.output.keep if self._job.output.images != "none" else [])
+        pictures = encode_pictures(self._pictures(part, batch))
         constant: dict[str, Any] = {"segment": part.segment.index, "part": part.number}
-        constant |= {"height": part.segment.height, "width": part.segment.width}
+        constant |= dict(zip(("height", "width"), part.segment.size(self._job.output.size), strict=True))
         constant |= {"seed": clip_seed(self._job.run.seed, part.segment.video)}
-        constant |= {"depth_kind": self._kinds.get(part.segment.video, "")}
+        clip = self._clips.get(part.segment.video)
+        constant |= {"depth_kind": clip.depth.kind if clip else ""}
         batch |= {name: np.full(n, value) for name, value in constant.items()}
         batch["seconds_encode"] = np.full(n, (time.perf_counter() - started) / n, np.float32)
         return batch_table(batch, pictures)
+
+    def _pictures(self, part: Part, batch: Batch) -> Iterator[dict[str, np.ndarray]]:
+        """What is kept of each frame, one at a time; layers are written on the way, so that they are there before the shard."""
+        output, count = self._job.output, len(batch["status"])
+        full: Iterator[Frame | None] = repeat(None, count)
+        if output.size == "source" and len(ok_rows(batch)):
+            start = int(np.searchsorted(part.segment.pts, batch["pts"][0]))
+            full = self._source.take(part.segment, start, start + count)
+        for row, frame in enumerate(full):
+            if frame is not None and frame.rgb is None and batch["status"][row] == "ok":
+                mark_error(batch, row, frame.error_type, frame.error_message)  # gone since it was edited
+            if batch["status"][row] != "ok":
+                yield {}
+                continue
+            picture = frame.rgb if frame is not None else None
+            if output.layers:
+                name = layers_name(part.segment.video, int(batch["frame_index"][row]))
+                calibration = asdict(self._clips[part.segment.video].depth)
+                write_layers(self._folder, name, frame_layers(batch, row, picture), calibration)
+            keep = output.keep if output.images != "none" else []
+            yield frame_pictures(batch, row, keep, picture, keep_source=self._job.compose.paste_back)

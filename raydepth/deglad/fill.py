@@ -26,10 +26,22 @@ class Filler(Protocol):
         Returns:
             uint8 [H,W,3].
         """
+        ...
+
+    note: str = ""
+    """What the last call has to say about its frame; empty where nothing."""
+
+    def for_clip(self, video: str) -> "Filler":
+        """The filler of one clip, by video id, where clips are filled differently."""
+        return self
+
+    def still_picture(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray | None:
+        """A whole far layer uint8 [H,W,3] that this frame shares with others of its clip; None where there is none."""
+        return None
 
 
 def load_filler(fill: Fill, *, device: str = "cpu") -> Filler:
-    """The filler that ``layers.fill`` names.
+    """The filler that ``layers.fill`` names, of those that need nothing but the frame: OpenCV's and ONNX.
 
     Raises:
         JobError: the ONNX model is missing, unreadable, or not of the form that ``OnnxFiller`` states.
@@ -40,7 +52,7 @@ def load_filler(fill: Fill, *, device: str = "cpu") -> Filler:
     return OpenCVFiller(cv2.INPAINT_TELEA if fill.method == "telea" else cv2.INPAINT_NS, fill.radius)
 
 
-class OpenCVFiller:
+class OpenCVFiller(Filler):
     """Telea's fast marching (2004) or Bertalmio's Navier-Stokes (2001), as OpenCV has them, coarse to fine.
 
     Both are made for scratches. In a large hole they take a second a frame at 512 x 912, and Telea's
@@ -76,7 +88,7 @@ class OpenCVFiller:
         return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-class OnnxFiller:
+class OnnxFiller(Filler):
     """An inpainting network: picture [1,3,H,W] and mask [1,1,H,W] in, picture out.
 
     uint8 inputs are taken as MI-GAN's pipeline has them: colours 0..255, mask 255 = keep, 0 = hole. Float
@@ -181,14 +193,20 @@ def fill_hole(
         leaves the frame as it is. Where only the dilation would swallow the last known pixels, the hole is
         not dilated.
     """
+    hole = find_hole(near, dilate)
+    if not hole.any() or hole.all():
+        return rgb.copy(), hole
+    return np.where(hole[..., None], filler(rgb, hole), rgb), hole
+
+
+def find_hole(near: np.ndarray, dilate: int) -> np.ndarray:
+    """The hole bool [H,W] behind near layers of alpha float32 [H,W]; see fill_hole."""
     hole = near > 0
     if dilate > 0 and hole.any():
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * dilate + 1, 2 * dilate + 1))
         dilated = cv2.dilate(hole.astype(np.uint8), kernel).astype(bool)
         hole = hole if dilated.all() else dilated
-    if not hole.any() or hole.all():
-        return rgb.copy(), hole
-    return np.where(hole[..., None], filler(rgb, hole), rgb), hole
+    return hole
 
 
 def far_depth(inv_depth: np.ndarray, hole: np.ndarray, plane: float) -> np.ndarray:

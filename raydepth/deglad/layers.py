@@ -24,6 +24,8 @@ class Layer:
     rgb: np.ndarray
     alpha: np.ndarray
     inv_depth: np.ndarray
+    still: np.ndarray | None = None
+    """uint8 [N,H,W,3]: what its reference lane shows instead, the same for all frames of a still camera, which share the lane."""
 
 
 @dataclass
@@ -54,6 +56,27 @@ class LayerStack:
         for weight, layer in zip(self.weights(), self.layers, strict=True):
             seen += weight * layer.inv_depth
         return seen
+
+
+def stack_columns(stack: LayerStack) -> Batch:
+    """A stack as the columns ``layer_names``, ``layer_rgb``, ``layer_alpha`` and ``layer_inv_depth`` of a batch."""
+    names = np.array([layer.name for layer in stack.layers], object)
+    return {
+        "layer_names": np.tile(names, (len(stack.layers[0].rgb), 1)),
+        "layer_rgb": np.stack([layer.rgb for layer in stack.layers], axis=1),
+        "layer_alpha": np.stack([layer.alpha for layer in stack.layers], axis=1),
+        "layer_inv_depth": np.stack([layer.inv_depth for layer in stack.layers], axis=1),
+    }
+
+
+def kept_stack(batch: Batch, row: int) -> LayerStack:
+    """One frame's stack from these columns; its arrays have a first axis of 1."""
+    parts = zip(
+        *(batch[f"layer_{part}"][row] for part in ("names", "rgb", "alpha", "inv_depth")), strict=True
+    )
+    return LayerStack(
+        [Layer(str(name), rgb[None], alpha[None], depth[None]) for name, rgb, alpha, depth in parts]
+    )
 
 
 def visible(
@@ -168,6 +191,7 @@ def decompose(batch: Batch) -> LayerStack:
             np.where(hidden[..., None], batch["background"], rgb),
             np.ones_like(left),
             np.where(hidden, batch["far_inv_depth"], inv_depth),
+            batch.get("still"),
         )
     )
     return LayerStack(layers)

@@ -1,7 +1,7 @@
 """Steps 4 and 5 as a plain callable on a column batch: masks, filled holes, the far side's depth."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,6 +12,12 @@ from raydepth.job import Layers
 
 EMPTY = "empty near layer"
 FULL = "full near layer: nothing behind it is visible"
+
+
+def cut(layers: Layers, inv_depth: np.ndarray, planes: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """One frame's filtered depth float32 [H,W] and its alphas float32 [K+1,H,W], near first, from its ``inv_depth``."""
+    depth = filter_edges(inv_depth) if layers.edge_filter else inv_depth
+    return depth, alpha_masks(depth, planes, feather=layers.feather, min_area=layers.min_area)
 
 
 class LayerStage:
@@ -43,20 +49,27 @@ class LayerStage:
         near, hole = np.zeros_like(inv_depth), np.zeros(inv_depth.shape, bool)
         background, far_inv_depth = np.zeros_like(rgb), np.zeros_like(inv_depth)
         note = batch["note"].copy()
+        filler, shared = self.filler.for_clip(str(batch["video"][0])), {}
         seconds_layers, seconds_fill = np.zeros(count, np.float32), np.zeros(count, np.float32)
         for row in ok_rows(batch):
             started = time.perf_counter()
-            depth = filter_edges(inv_depth[row]) if self.layers.edge_filter else inv_depth[row]
-            alphas[row] = alpha_masks(
-                depth, planes, feather=self.layers.feather, min_area=self.layers.min_area
-            )
+            depth, alphas[row] = cut(self.layers, inv_depth[row], planes)
             near[row] = 1 - alphas[row, -1]
-            cut = time.perf_counter()
-            background[row], hole[row] = fill_hole(self.filler, rgb[row], near[row], self.layers.fill.dilate)
+            layered = time.perf_counter()
+            background[row], hole[row] = fill_hole(filler, rgb[row], near[row], self.layers.fill.dilate)
             far_inv_depth[row] = far_depth(depth, hole[row], planes[-1])
+            still = None
             if not hole[row].any() or hole[row].all():
-                note[row] = "; ".join(filter(None, (note[row], FULL if hole[row].any() else EMPTY)))
-            seconds_layers[row], seconds_fill[row] = cut - started, time.perf_counter() - cut
+                remark = FULL if hole[row].any() else EMPTY
+            else:
+                remark, still = filler.note, filler.still_picture(rgb[row], hole[row])
+            note[row] = "; ".join(filter(None, (note[row], remark)))
+            if still is not None:
+                shared[row] = still
+            seconds_layers[row], seconds_fill[row] = layered - started, time.perf_counter() - layered
+        if shared:
+            pictures = [shared.get(row, picture) for row, picture in enumerate(background)]
+            batch = batch | {"still": np.stack(pictures)}
         return batch | {
             "threshold": np.tile(np.array(planes, np.float32), (count, 1)),
             "alphas": alphas,

@@ -116,6 +116,11 @@ def plane_behind_point(inv_depth: np.ndarray, x: float, y: float) -> float:
     return _next_valley(inv_depth, float(np.median(near_by)))
 
 
+def plane_before_point(inv_depth: np.ndarray, x: float, y: float) -> float:
+    """The plane just in front of the thing at a point: as ``plane_behind_point``, looking the other way."""
+    return -plane_behind_point(-inv_depth, x, y)
+
+
 def plane_behind_box(inv_depth: np.ndarray, x0: float, y0: float, x1: float, y1: float) -> float:
     """The plane between the thing in a box and what surrounds it: Otsu's on the box grown by a quarter on
     each side.

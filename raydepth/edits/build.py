@@ -1,28 +1,59 @@
-"""Chooses the edit that the job names; the one place that knows all edits.
+"""Makes the edit that the job names ready for a worker; the one place that knows all edits.
 
-An edit is a module with one function ``build(edit, batch) -> EditPlan``. A new one (an object between the layers, another
-picture behind them) adds its job section and its module here; nothing after this step knows the difference.
+An edit is a module with an ``EditBuilder``: a batch after the layer stage in, an ``EditPlan`` out. A new one adds its
+section to job.py and its module here; nothing after this step knows the difference.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
 
-from raydepth.columns import Batch
+from raydepth.depth.calibrate import Calibration
+from raydepth.depth.estimator import DepthEstimator
 from raydepth.edits import recompose, remove
-from raydepth.edits.plan import EditPlan
-from raydepth.job import Edit, Recompose, Remove
+from raydepth.edits.background import BackgroundBuilder
+from raydepth.edits.clip import ClipEdit
+from raydepth.edits.insert import InsertBuilder
+from raydepth.edits.pictures import read_object
+from raydepth.edits.plan import EditBuilder
+from raydepth.edits.planes import PlanesBuilder
+from raydepth.job import Background, Edit, Insert, JobError, Layers, Planes, Remove
 
-__all__ = ["EditPlan", "build_edit"]
 
-_BUILDERS: dict[type, Callable[[Any, Batch], EditPlan]] = {Recompose: recompose.build, Remove: remove.build}
-
-
-def build_edit(edit: Edit, batch: Batch) -> EditPlan:
-    """Builds the layer stack and the region of one batch.
+def load_edit(
+    edit: Edit,
+    layers: Layers,
+    clips: Mapping[str, tuple[Calibration, ClipEdit | None]],
+    estimator: DepthEstimator | None = None,
+) -> EditBuilder:
+    """Reads the pictures that an edit needs and gives its builder.
 
     Args:
-        edit: the job's ``edit`` section; its type chooses the builder.
-        batch: columns after the layer stage: ``rgb``, ``alphas``, ``inv_depth``, ``hole``, ``background``,
-            ``far_inv_depth``.
+        edit: the job's section; its type chooses the builder.
+        layers: the job's section.
+        clips: by video id, the depth scale and what ``fix_edit`` fixed.
+        estimator: the worker's, for edits that bring in a scene.
+
+    Raises:
+        JobError: a file cannot be read, or is not what the edit needs.
     """
-    return _BUILDERS[type(edit)](edit, batch)
+    match edit:
+        case Insert():
+            return InsertBuilder(edit, layers, clips)
+        case Background():
+            if edit.depth == "aligned" and not getattr(estimator, "reads_pixels", True):
+                raise JobError(
+                    "edit.depth: aligned estimates the new scene's depth, which depth.model: files: cannot; use behind"
+                )
+            return BackgroundBuilder(edit, {video: scale for video, (scale, _) in clips.items()}, estimator)
+        case Planes():
+            return PlanesBuilder(edit, layers.fill.dilate)
+        case Remove():
+            return remove.build
+    return recompose.build
+
+
+def check_edit(edit: Edit, layers: Layers) -> None:
+    """Opens every file that an edit names, before anything starts; raises JobError as ``load_edit``."""
+    if isinstance(edit, Insert):
+        read_object(edit.object)
+    else:
+        load_edit(edit, layers, {})

@@ -1,10 +1,16 @@
 """What an edit hands to a compositor: the layers of the asked picture, and the region that may differ from the source."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 
+from raydepth.columns import Batch
 from raydepth.deglad.layers import Layer, LayerStack
+
+RIM = 6
+"""Pixels by which a region is larger than what is edited: the paste-back's feather (4) ends before the edit begins."""
 
 
 @dataclass
@@ -15,13 +21,30 @@ class EditPlan:
     """Near first; its flattened picture is the naive composite, its flattened depth what the edit asks for."""
     region: np.ndarray
     """float32 [N,H,W], 0..1: where pixels may change."""
+    notes: Mapping[int, str] = field(default_factory=dict)
+    """By row: why nothing, or less than was asked, could be done on a frame."""
 
     def take(self, rows: np.ndarray) -> "EditPlan":
-        """The plan of these frames alone; rows are indices int64 [M]."""
+        """The plan of these frames alone, without notes; rows are indices int64 [M]."""
         layers = [
             Layer(
-                name=layer.name, rgb=layer.rgb[rows], alpha=layer.alpha[rows], inv_depth=layer.inv_depth[rows]
+                name=layer.name,
+                rgb=layer.rgb[rows],
+                alpha=layer.alpha[rows],
+                inv_depth=layer.inv_depth[rows],
+                still=None if layer.still is None else layer.still[rows],
             )
             for layer in self.stack.layers
         ]
         return EditPlan(stack=LayerStack(layers), region=self.region[rows])
+
+
+EditBuilder = Callable[[Batch], EditPlan]
+"""Batch after the layer stage (``rgb``, ``alphas``, ``near``, ``inv_depth``, ``hole``, ``background``, ``far_inv_depth``) ->
+plan; a frame's plan depends on that frame and on what is fixed for its clip alone."""
+
+
+def grown(mask: np.ndarray, pixels: int = RIM) -> np.ndarray:
+    """A mask bool [H,W] grown by so many pixels all round."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1, 2 * pixels + 1))
+    return cv2.dilate(mask.astype(np.uint8), kernel).astype(bool)

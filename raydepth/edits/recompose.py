@@ -5,9 +5,8 @@ import numpy as np
 from raydepth.columns import Batch
 from raydepth.deglad.layers import decompose
 from raydepth.edits.plan import EditPlan
-from raydepth.job import Recompose
 
 
-def build(edit: Recompose, batch: Batch) -> EditPlan:
+def build(batch: Batch) -> EditPlan:
     """Layers of the frame as they are; the region is the hole, that is the near layer dilated."""
     return EditPlan(stack=decompose(batch), region=batch["hole"].astype(np.float32))

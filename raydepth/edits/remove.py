@@ -5,12 +5,11 @@ import numpy as np
 from raydepth.columns import Batch
 from raydepth.deglad.layers import Layer, LayerStack
 from raydepth.edits.plan import EditPlan
-from raydepth.job import Remove
 
 
-def build(edit: Remove, batch: Batch) -> EditPlan:
+def build(batch: Batch) -> EditPlan:
     """One opaque layer, the filled background with its own depth; the region is the hole."""
     background = batch["background"]
     opaque = np.ones(background.shape[:3], np.float32)
-    far = Layer(name="far", rgb=background, alpha=opaque, inv_depth=batch["far_inv_depth"])
+    far = Layer("far", background, opaque, batch["far_inv_depth"], batch.get("still"))
     return EditPlan(stack=LayerStack([far]), region=batch["hole"].astype(np.float32))

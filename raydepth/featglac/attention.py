@@ -5,7 +5,7 @@ IP-Adapter, all of which re-create them silently) cannot get between installatio
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -110,13 +110,16 @@ class InjectProcessor:
     Norms, masks and residuals that ``Attention`` knows for other uses are never set on the ``attn1`` of a transformer block.
     """
 
-    def __init__(self, injection: Injection) -> None:
-        self.injection = injection
+    def __init__(self, injection: Injection, *, last: bool = False) -> None:
+        """Args: injection: the run's; last: nothing reads the reference rows after this module, so they come out as zeros."""
+        self.injection, self.last = injection, last
 
     def __call__(self, attn: Attention, hidden_states: torch.Tensor, **_: Any) -> torch.Tensor:
         """Attends over [B,T,C] tokens of all lanes; reference rows attend to themselves alone."""
         injection, heads = self.injection, attn.heads
-        query, key, value = attn.to_q(hidden_states), attn.to_k(hidden_states), attn.to_v(hidden_states)
+        key, value = attn.to_k(hidden_states), attn.to_v(hidden_states)
+        asking = injection.generated if self.last else len(hidden_states)
+        query = attn.to_q(hidden_states[:asking])
         if injection.mode == "mosaic":
             # In place, so that one attention call with the plain call's shapes serves all lanes: equal lanes then give
             # the plain result bit for bit.
@@ -124,11 +127,11 @@ class InjectProcessor:
             mosaic(value, injection)
         query, key, value = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (query, key, value))
         if injection.mode == "mosaic":
-            out = F.scaled_dot_product_attention(query, key, value)
+            out = F.scaled_dot_product_attention(query, key[:asking], value[:asking])
         else:
             out = gathered_attention(query, key, value, injection)
-        out = out.transpose(1, 2).flatten(2)
-        return attn.to_out[1](attn.to_out[0](out))
+        out = attn.to_out[1](attn.to_out[0](out.transpose(1, 2).flatten(2)))
+        return F.pad(out, (0, 0, 0, 0, 0, len(hidden_states) - asking)) if self.last else out
 
 
 def mosaic(x: torch.Tensor, injection: Injection) -> None:
@@ -146,10 +149,16 @@ def mosaic(x: torch.Tensor, injection: Injection) -> None:
 def gathered_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, injection: Injection
 ) -> torch.Tensor:
-    """Modes concat and replace on [B,heads,T,d]: each role of queries attends to own keys (concat) and visible layer keys."""
+    """Modes concat and replace on [B,heads,T,d]: each role of queries attends to own keys (concat) and visible layer keys.
+
+    Queries may be those of the generation rows alone.
+    """
     generated = injection.generated
     out = torch.empty_like(query)
-    out[generated:] = F.scaled_dot_product_attention(query[generated:], key[generated:], value[generated:])
+    if len(query) > generated:
+        out[generated:] = F.scaled_dot_product_attention(
+            query[generated:], key[generated:], value[generated:]
+        )
     for n, frame_roles in enumerate(injection.roles[query.shape[2]]):
         own = slice(n, generated, injection.frames)  # all generation lanes of this frame
         lanes = key[own].shape[0]
@@ -172,14 +181,22 @@ def gathered_attention(
 
 
 @contextmanager
-def injected(modules: dict[str, Attention], injection: Injection) -> Iterator[None]:
-    """Installs the injection in these modules and puts their own processors back at the end, whatever happens."""
+def injected(
+    modules: Mapping[str, Attention], injection: Injection, *, last: str | None = None
+) -> Iterator[None]:
+    """Installs the injection in these modules and puts their own processors back at the end, whatever happens.
+
+    Args:
+        modules: by name.
+        injection: the run's.
+        last: the module after which nothing reads the reference rows; None where they are wanted to the end.
+    """
     before = {name: module.processor for name, module in modules.items()}
-    processor = InjectProcessor(injection)
+    processors = {name: InjectProcessor(injection, last=name == last) for name in modules}
     try:
-        for module in modules.values():
-            module.set_processor(processor)
-        if not all(module.processor is processor for module in modules.values()):
+        for name, module in modules.items():
+            module.set_processor(processors[name])
+        if not all(module.processor is processors[name] for name, module in modules.items()):
             raise RuntimeError("the U-Net did not take the injection's attention processors")
         yield
     finally:

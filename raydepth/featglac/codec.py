@@ -25,7 +25,12 @@ class Codec:
         Of a latent distribution the mode is taken: a sample would flicker.
         """
         pixels = torch.from_numpy(np.ascontiguousarray(rgb)).to(self.vae.device).permute(0, 3, 1, 2)
-        encoded = self.vae.encode((pixels.float() / 127.5 - 1).to(self.vae.dtype))
+        return self.encode_pixels(pixels.float() / 127.5 - 1)
+
+    @torch.inference_mode()
+    def encode_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
+        """As ``encode``, of float32 pictures [M,3,H,W], -1..1, on the VAE's device."""
+        encoded = self.vae.encode(pixels.to(self.vae.dtype))
         latents = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
         return (latents.float() - self.shift) * self.scale
 

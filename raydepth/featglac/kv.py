@@ -1,67 +1,50 @@
 """FeatGLaC, mode kv: layers go through the U-Net beside the generated picture and lend it their keys and values."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import numpy as np
 import torch
 
 from raydepth.edits.plan import EditPlan
 from raydepth.featglac.attention import make_injection, select
-from raydepth.featglac.codec import pad_to_multiple, to_uint8
-from raydepth.featglac.compositor import Compositor
+from raydepth.featglac.codec import pad_to_multiple
+from raydepth.featglac.ip_adapter import ImagePrompt, adapted, object_region
 from raydepth.featglac.lanes import Lanes, lay_out
+from raydepth.featglac.latent import LatentCompositor
 from raydepth.featglac.load import Models
-from raydepth.featglac.preserve import latent_region, paste_back
+from raydepth.featglac.masks import token_grids
+from raydepth.featglac.preserve import latent_region
 from raydepth.featglac.sampler import Keep, References, sample, seeded_noise
 from raydepth.featglac.schedule import Schedule, make_schedule, window_steps
 from raydepth.job import Compose
 
 
-class FeatGLaC(Compositor):
+class FeatGLaC(LatentCompositor):
     """Method ``featglac-kv``: raydepth's default (method.md, section 2)."""
 
-    def __init__(self, models: Models, compose: Compose) -> None:
+    def __init__(self, models: Models, compose: Compose, prompt: ImagePrompt | None = None) -> None:
         """Checks the job against the model.
+
+        Args:
+            models: loaded.
+            compose: the job's section.
+            prompt: the inserted object's picture, where ``compose.ip_adapter`` asks for it.
 
         Raises:
             JobError: the sampler cannot make the steps, or a block has no self-attention.
         """
-        self.models, self.compose = models, compose
+        self.models, self.compose, self.prompt = models, compose, prompt
         self.modules = select(models.unet, compose.inject.blocks)
+        self._kept: dict[tuple[bytes, torch.dtype], torch.Tensor] = {}
         self._schedule()
 
     @torch.inference_mode()
-    def __call__(self, plan: EditPlan, source: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-        """See Compositor. In float16, frames that overflow are repeated once in float32, and the note says so."""
-        picture = self.generate(plan, source, seeds)
-        self.notes, self.failed = [""] * len(source), _non_finite(picture)
-        half = [part for part in (self.models.unet, self.models.codec.vae) if part.dtype == torch.float16]
-        again = np.flatnonzero(self.failed)
-        if half and again.size:
-            try:
-                for part in half:
-                    part.float()
-                picture[again] = self.generate(plan.take(again), source[again], seeds[again])
-            finally:
-                for part in half:
-                    part.half()  # exact: these weights came from float16
-            self.failed = _non_finite(picture)
-            for row in again:
-                self.notes[row] = "composed in float32 after float16 overflow"
-        edited = to_uint8(picture)
-        return paste_back(source, edited, plan.region) if self.compose.paste_back else edited
-
-    def round_trip(self, rgb: np.ndarray) -> np.ndarray:
-        """Encodes and decodes pictures uint8 [N,H,W,3] without diffusion: the floor of every preservation figure."""
-        height, width = rgb.shape[1:3]
-        latents = self.models.codec.encode(pad_to_multiple(rgb, self.models.multiple, 1))
-        return to_uint8(self.models.codec.decode(latents))[:, :height, :width]
-
-    @torch.inference_mode()
     def generate(self, plan: EditPlan, source: np.ndarray, seeds: np.ndarray) -> torch.Tensor:
-        """What the model makes of the plan, before rounding and paste-back: float32 [N,3,H,W], nominally -1..1."""
+        """See LatentCompositor."""
         codec, compose, (height, width) = self.models.codec, self.compose, source.shape[1:3]
-        layers = [layer.rgb for layer in plan.stack.layers]
+        layers = [layer.rgb if layer.still is None else layer.still for layer in plan.stack.layers]
         lanes = lay_out(source, plan.stack.flatten(), layers, seeds)
-        encoded = codec.encode(pad_to_multiple(lanes.pictures, self.models.multiple, 1))
+        encoded = self._encode(lanes)
         noise, generators = seeded_noise(seeds, encoded.shape[1:])
         noise = noise.to(encoded.device)
         schedule = self._schedule()
@@ -71,18 +54,37 @@ class FeatGLaC(Compositor):
                 encoded.device
             )
             keep = Keep(encoded[lanes.source], latent_region(region, (encoded.shape[2], encoded.shape[3])))
-        latents = sample(
-            self.models.unet,
-            schedule,
-            encoded[lanes.start],
-            noise,
-            generators,
-            self.models.condition,
-            guidance=compose.guidance,
-            references=self._references(plan, lanes, encoded, noise, len(schedule.timesteps)),
-            keep=keep,
-        )
+        with self._adapted(plan, encoded):
+            latents = sample(
+                self.models.unet,
+                schedule,
+                encoded[lanes.start],
+                noise,
+                generators,
+                self.models.condition,
+                guidance=compose.guidance,
+                references=self._references(plan, lanes, encoded, noise, len(schedule.timesteps)),
+                keep=keep,
+            )
         return codec.decode(latents)[:, :, :height, :width]
+
+    def _encode(self, lanes: Lanes) -> torch.Tensor:
+        """Latents float32 [P,C,h,w] of the pictures; those of pictures that frames share are kept for the next batch.
+
+        Shared pictures are encoded one by one, so that their last bits depend neither on the batch nor on what was kept.
+        """
+        codec, pictures = self.models.codec, pad_to_multiple(lanes.pictures, self.models.multiple, 1)
+        kept: dict[tuple[bytes, torch.dtype], torch.Tensor] = {}
+        shared = {i: (lanes.digests[i], codec.vae.dtype) for i in lanes.shared()}
+        for i, key in shared.items():
+            found = self._kept.get(key)
+            kept[key] = codec.encode(pictures[i : i + 1]) if found is None else found
+        self._kept = kept
+        others = [i for i in range(len(pictures)) if i not in shared]
+        encoded = iter(codec.encode(pictures[others])) if others else iter(())
+        return torch.stack(
+            [kept[shared[i]][0] if i in shared else next(encoded) for i in range(len(pictures))]
+        )
 
     def _references(
         self, plan: EditPlan, lanes: Lanes, encoded: torch.Tensor, noise: torch.Tensor, run: int
@@ -109,6 +111,18 @@ class FeatGLaC(Compositor):
             steps=steps,
         )
 
+    def _adapted(self, plan: EditPlan, encoded: torch.Tensor) -> AbstractContextManager[None]:
+        if self.prompt is None:
+            return nullcontext()
+        region = torch.from_numpy(pad_to_multiple(object_region(plan), self.models.multiple, 1))
+        return adapted(
+            self.models.unet,
+            self.prompt,
+            region.to(encoded.device),
+            guided=self.compose.guidance > 1,
+            grids=token_grids(encoded.shape[2], encoded.shape[3], self.models.levels),
+        )
+
     def _schedule(self) -> Schedule:
         compose, device = self.compose, str(self.models.unet.device)
         return make_schedule(
@@ -118,7 +132,3 @@ class FeatGLaC(Compositor):
             strength=compose.strength,
             device=device,
         )
-
-
-def _non_finite(picture: torch.Tensor) -> np.ndarray:
-    return ~picture.isfinite().flatten(1).all(1).cpu().numpy()

@@ -11,6 +11,7 @@ from hashlib import blake2b
 
 import numpy as np
 
+from raydepth.featglac import recipes
 from raydepth.featglac.schedule import steps_run, window_steps
 from raydepth.job import Compose
 
@@ -21,6 +22,8 @@ class Lanes:
 
     pictures: np.ndarray
     """uint8 [P,H,W,3], no two alike: what the codec encodes."""
+    digests: list[bytes]
+    """P, of the pictures' bytes."""
     source: np.ndarray
     """int64 [N] into pictures: the frames."""
     start: np.ndarray
@@ -31,6 +34,11 @@ class Lanes:
     """int64 [R] into frames: whose noise the row carries."""
     layer_rows: np.ndarray
     """int64 [K,N] into reference rows: where frame n finds layer k."""
+
+    def shared(self) -> list[int]:
+        """The pictures that are a layer of at least two frames: a still camera's plate, a background picture."""
+        shown = self.reference_picture[self.layer_rows]
+        return [i for i in range(len(self.pictures)) if np.count_nonzero((shown == i).any(0)) > 1]
 
 
 def lay_out(source: np.ndarray, start: np.ndarray, layers: Sequence[np.ndarray], seeds: np.ndarray) -> Lanes:
@@ -67,6 +75,7 @@ def lay_out(source: np.ndarray, start: np.ndarray, layers: Sequence[np.ndarray],
             layer_rows[k, n] = rows[key]
     return Lanes(
         pictures=np.stack([picture for _, picture in pictures.values()]),
+        digests=list(pictures),
         source=source_index,
         start=start_index,
         reference_picture=np.array([picture for picture, _ in rows], np.int64),
@@ -78,11 +87,15 @@ def lay_out(source: np.ndarray, start: np.ndarray, layers: Sequence[np.ndarray],
 def count_lanes(compose: Compose, layers: int, frames: int) -> int:
     """U-Net lanes (one sample, one forward) that composing ``frames`` frames costs; the cost table of method.md.
 
+    For ``featglac-grad`` with its backward lanes: with frozen weights one costs about what a forward lane does.
+
     Args:
         compose: the job's section.
         layers: distinct layer pictures a frame: 2 for ``recompose`` however many planes, 1 for ``remove``.
         frames: frames that are sampled (those with an empty region are not).
     """
+    if compose.method == "featglac-grad":
+        return frames * sum(recipes.lanes(recipes.resolve(compose.grad), layers))
     if compose.method != "featglac-kv":
         return 0
     run = steps_run(compose.steps, compose.strength)

@@ -1,7 +1,8 @@
 """Loads the parts of a Stable-Diffusion-class pipeline from the hub, a local directory or the package itself."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,26 @@ class Models:
         """Pictures must be multiples of this many pixels, so that every level halves evenly."""
         return self.codec.factor * 2 ** (self.levels - 1)
 
+    def halves(self) -> list[torch.nn.Module]:
+        """The parts that are in float16."""
+        return [part for part in (self.unet, self.codec.vae) if part.dtype == torch.float16]
 
-def load_models(compose: Compose, *, device: str, dtype: str) -> Models:
+    @contextmanager
+    def in_float32(self) -> Iterator[None]:
+        """Casts the float16 parts to float32 for a while."""
+        halves = self.halves()
+        try:
+            for part in halves:
+                part.float()
+            yield
+        finally:
+            for part in halves:
+                part.half()  # exact: these weights came from float16
+
+
+def load_models(
+    compose: Compose, *, device: str, dtype: str, section: str = "compose", inpainting: bool = False
+) -> Models:
     """Loads U-Net, codec, scheduler config and the prompt's embeddings.
 
     A model without text encoder (``builtin``) is conditioned on one all-zero token [1,1,cross_attention_dim].
@@ -54,6 +73,8 @@ def load_models(compose: Compose, *, device: str, dtype: str) -> Models:
         compose: names the model, the LoRA and the prompts.
         device: ``cpu`` or ``cuda``.
         dtype: of U-Net and codec; a codec whose config says ``force_upcast`` stays in float32.
+        section: of the job that names them, for messages.
+        inpainting: whether a U-Net that also takes a mask and the masked picture's latents (2 C + 1 channels) will do.
 
     Raises:
         JobError: something is missing or unreadable, the U-Net is not of the Stable Diffusion 1.x/2.x class, or there is a
@@ -65,7 +86,7 @@ def load_models(compose: Compose, *, device: str, dtype: str) -> Models:
     missing = [part for part in parts if Path(where).is_dir() and not (Path(where) / part).is_file()]
     if missing:
         raise JobError(
-            f"compose.model: directory {where!r} has no {', '.join(missing)}; expected a diffusers pipeline"
+            f"{section}.model: directory {where!r} has no {', '.join(missing)}; expected a diffusers pipeline"
         )
     try:
         unet = UNet2DConditionModel.from_pretrained(where, subfolder="unet", dtype=kind, use_safetensors=True)
@@ -74,41 +95,68 @@ def load_models(compose: Compose, *, device: str, dtype: str) -> Models:
         text = _load_text_encoder(where, kind)
     except Exception as error:  # a checkpoint can be wrong in many ways, each with a class of its own
         raise JobError(
-            f"compose.model: {compose.model!r} does not load as a Stable-Diffusion-class pipeline (a hub id, or a directory "
+            f"{section}.model: {compose.model!r} does not load as a Stable-Diffusion-class pipeline (a hub id, or a directory "
             f"with unet/, vae/ and scheduler/ in safetensors): {error}"
         ) from error
-    _check_class(unet, codec, compose.model)
-    if text is None and (compose.prompt or compose.negative_prompt):
-        raise JobError(
-            f"compose.prompt: model {compose.model!r} has no text encoder; leave the prompts empty"
-        )
+    _check_class(unet, codec, f"{section}.model: the U-Net of {compose.model!r}", inpainting)
     if compose.lora is not None:
         _fuse_lora(compose.lora, unet, text)
     unet = unet.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
+    condition = _encode_prompts(compose, text, unet, section)
+    return Models(unet=unet, codec=codec, scheduler_config=scheduler_config, condition=condition)
+
+
+def with_prompts(models: Models, compose: Compose, *, section: str) -> Models:
+    """The same weights under other prompts: only the text encoder is loaded again; not for a model with a LoRA.
+
+    Raises:
+        JobError: as load_models.
+    """
+    where = str(builtin.path("diffusion")) if compose.model == "builtin" else compose.model
+    text = _load_text_encoder(where, models.unet.dtype)
+    return replace(models, condition=_encode_prompts(compose, text, models.unet, section))
+
+
+def _encode_prompts(
+    compose: Compose,
+    text: tuple[CLIPTextModel, CLIPTokenizer] | None,
+    unet: UNet2DConditionModel,
+    section: str,
+) -> Condition:
+    if text is None and (compose.prompt or compose.negative_prompt):
+        raise JobError(
+            f"{section}.prompt: model {compose.model!r} has no text encoder; leave the prompts empty"
+        )
     if text is None:
         prompt = negative = torch.zeros(1, 1, unet.config.cross_attention_dim)
     else:
         prompt, negative = (
             _encode_prompt(*text, prompt) for prompt in (compose.prompt, compose.negative_prompt)
         )
-    condition = Condition(prompt=prompt.to(device, kind), negative=negative.to(device, kind))
-    return Models(unet=unet, codec=codec, scheduler_config=scheduler_config, condition=condition)
+    return Condition(*(embedding.to(unet.device, unet.dtype) for embedding in (prompt, negative)))
 
 
-def _load_codec(where: str, dtype: torch.dtype, device: str) -> Codec:
-    config = AutoencoderKL.load_config(where, subfolder="vae")
+def codec_class(config: Mapping[str, Any]) -> Any:
+    """The class that a VAE's configuration names: of diffusers, or raydepth's own; raises ValueError."""
     name = config["_class_name"]
-    codec_class: Any = getattr(diffusers, name, None)
-    if codec_class is None:
+    found: Any = getattr(diffusers, name, None)
+    if found is None:
         from raydepth.builtin import codec as builtin_codec
 
-        codec_class = getattr(builtin_codec, name, None)
-    is_model = isinstance(codec_class, type) and issubclass(codec_class, diffusers.ModelMixin)
+        found = getattr(builtin_codec, name, None)
+    is_model = isinstance(found, type) and issubclass(found, diffusers.ModelMixin)
     if not is_model:
         raise ValueError(
             f"unknown VAE class {name!r}"
         )  # a pipeline class, for one, could bring code of its own
-    vae = codec_class.from_pretrained(where, subfolder="vae", dtype=torch.float32, use_safetensors=True)
+    return found
+
+
+def _load_codec(where: str, dtype: torch.dtype, device: str) -> Codec:
+    config = AutoencoderKL.load_config(where, subfolder="vae")
+    vae = codec_class(config).from_pretrained(
+        where, subfolder="vae", dtype=torch.float32, use_safetensors=True
+    )
     # What the checkpoint's own file says: the class's default is to upcast, which costs SD 1.5 its speed for nothing.
     if not config.get("force_upcast", False):
         # Not by .to(), of which diffusers warns whatever the model.
@@ -129,18 +177,24 @@ def _load_text_encoder(where: str, dtype: torch.dtype) -> tuple[CLIPTextModel, C
     return encoder.eval(), CLIPTokenizer.from_pretrained(where, subfolder="tokenizer")
 
 
-def _check_class(unet: UNet2DConditionModel, codec: Codec, model: str) -> None:
+def _check_class(unet: UNet2DConditionModel, codec: Codec, named: str, inpainting: bool) -> None:
     config = unet.config
-    if config.in_channels != codec.channels:
+    if config.in_channels not in (
+        (codec.channels, 2 * codec.channels + 1) if inpainting else (codec.channels,)
+    ):
         raise JobError(
-            f"compose.model: the U-Net of {model!r} takes {config.in_channels} channels, its VAE gives {codec.channels}; "
-            "inpainting and editing checkpoints do not fit here, name a text-to-image one"
+            f"{named} takes {config.in_channels} channels, its VAE gives {codec.channels}; name a text-to-image checkpoint"
+            + (
+                " or an inpainting one"
+                if inpainting
+                else "; inpainting and editing checkpoints do not fit here"
+            )
         )
     extras = ("addition_embed_type", "class_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim")
     present = [name for name in extras if getattr(config, name) is not None]
     if present:
         raise JobError(
-            f"compose.model: the U-Net of {model!r} wants more than a text condition ({', '.join(present)}); "
+            f"{named} wants more than a text condition ({', '.join(present)}); "
             "name a Stable Diffusion 1.x or 2.x class model (LCM: as a LoRA, compose.lora)"
         )
 

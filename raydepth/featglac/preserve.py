@@ -1,12 +1,10 @@
 """Preservation: what must stay the source's, on the latent grid while sampling and exactly, in pixels, at the end."""
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-FEATHER = 4
-"""Width in pixels of the paste-back's soft edge; below the default dilation of the hole, so it stays off the near layer."""
+from raydepth.fullsize.paste import FEATHER, fade
 
 
 def latent_region(region: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -31,9 +29,7 @@ def paste_back(
     result = source.copy()
     for n in range(len(source)):
         inside = region[n] > 0
-        # To the nearest pixel outside; where there is none, OpenCV gives distances beyond any picture's size.
-        distance = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        share = region[n] * np.clip(distance / (feather + 1), 0, 1)
+        share = fade(region[n], feather)
         mixed = source[n] + share[..., None] * (edited[n].astype(np.float32) - source[n])
         result[n][inside] = np.rint(mixed[inside]).astype(np.uint8)
     return result

@@ -9,7 +9,8 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 
-from raydepth.featglac.attention import Injection, injected
+from raydepth.featglac.attention import Injection
+from raydepth.featglac.ending import ending_references
 from raydepth.featglac.schedule import Schedule
 
 
@@ -70,6 +71,7 @@ def sample(
     guidance: float = 1.0,
     references: References | None = None,
     keep: Keep | None = None,
+    beside: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Generates N frames together. Without references and keep it is image-to-image as diffusers does it, bit for bit.
 
@@ -86,6 +88,8 @@ def sample(
         guidance: classifier-free guidance scale; 1 runs no unconditional lane.
         references: reference lanes; None for plain image-to-image.
         keep: what to hold outside the region; None to hold nothing.
+        beside: float32 [N,E,h,w], further channels that an inpainting U-Net sees beside the latents in every step; such a
+            U-Net has no reference lanes.
 
     Returns:
         float32 [N,C,h,w], clean latents.
@@ -106,15 +110,19 @@ def sample(
         if references is not None and step in references.steps:
             lanes = [*lanes, noised(references.latents, references.noise, t)]
             text = [*text, condition.prompt.expand(len(references.latents), -1, -1)]
-            injection = injected(references.modules, references.injection)
+            injection = ending_references(
+                unet, references.modules, references.injection, len(references.latents)
+            )
         with injection:
+            seen = scheduler.scale_model_input(torch.cat(lanes), t)
+            if beside is not None:
+                seen = torch.cat([seen, torch.cat([beside] * len(lanes))], 1)
             prediction = unet(
-                scheduler.scale_model_input(torch.cat(lanes), t).to(unet.dtype),
+                seen.to(unet.dtype),
                 t,
                 encoder_hidden_states=torch.cat(text).to(unet.dtype),
                 return_dict=False,
-            )[0]
-        prediction = prediction[: frames * len(generated)].float()
+            )[0].float()
         if len(generated) == 2:
             unconditional, conditional = prediction.chunk(2)
             prediction = unconditional + guidance * (conditional - unconditional)

@@ -6,9 +6,10 @@ from hashlib import blake2b
 import numpy as np
 
 from raydepth.columns import Batch, mark_error, ok_rows
-from raydepth.edits.build import build_edit
+from raydepth.deglad.layers import stack_columns
+from raydepth.edits.plan import EditBuilder
 from raydepth.featglac.compositor import Compositor
-from raydepth.job import Edit
+from raydepth.featglac.crop import Crops
 
 
 def clip_seed(seed: int, video: str) -> int:
@@ -23,9 +24,26 @@ class ComposeStage:
     failed frames keep zeros. A frame whose picture is not finite becomes the error row ``NonFinitePicture``.
     """
 
-    def __init__(self, edit: Edit, compositor: Compositor, seed: int) -> None:
-        """Args: edit: the job's section; compositor: from ``load_compositor``; seed: the job's."""
-        self.edit, self.compositor, self.seed = edit, compositor, seed
+    def __init__(
+        self,
+        edit: EditBuilder,
+        compositor: Compositor,
+        seed: int,
+        *,
+        keep_stack: bool = False,
+        crops: Crops | None = None,
+    ) -> None:
+        """Keeps what it is given.
+
+        Args:
+            edit: from ``load_edit``.
+            compositor: from ``load_compositor``.
+            seed: the job's.
+            keep_stack: adds the asked layers to the batch, for full-size results and for export.
+            crops: composes on crops around the edit, where that is worth while; None: always on whole frames.
+        """
+        self.edit, self.compositor, self.seed, self.keep_stack = edit, compositor, seed, keep_stack
+        self.crops = crops
 
     def __call__(self, batch: Batch) -> Batch:
         """Composes one batch of columns, given with everything that the layer stage adds."""
@@ -33,14 +51,24 @@ class ComposeStage:
         batch = batch | {
             name: batch[name].copy() for name in ("status", "error_type", "error_message", "note")
         }
-        plan = build_edit(self.edit, batch)
+        plan = self.edit(batch)
+        for row, note in plan.notes.items():
+            batch["note"][row] = "; ".join(filter(None, [batch["note"][row], note]))
         ok = ok_rows(batch)
         edited = np.zeros_like(batch["rgb"])
         edited[ok] = batch["rgb"][ok]
         rows = ok[plan.region[ok].any(axis=(1, 2))]
+        if self.crops:
+            batch["patch"] = np.full(len(edited), None, object)
         if len(rows):
             seeds = np.array([clip_seed(self.seed, video) for video in batch["video"][rows]], np.int64)
-            edited[rows] = self.compositor(plan.take(rows), batch["rgb"][rows], seeds)
+            patches = self.crops(plan.take(rows), batch, rows, seeds) if self.crops else None
+            if self.crops and patches:
+                batch["patch"][rows] = patches
+                for row, patch in zip(rows, patches, strict=True):
+                    edited[row] = self.crops.paste(batch["rgb"][row], patch, plan.region[row])
+            else:
+                edited[rows] = self.compositor(plan.take(rows), batch["rgb"][rows], seeds)
             for row, note, failed in zip(rows, self.compositor.notes, self.compositor.failed, strict=True):
                 if note:
                     batch["note"][row] = "; ".join(filter(None, [batch["note"][row], note]))
@@ -49,6 +77,8 @@ class ComposeStage:
                     edited[row] = 0
         batch["edited"] = edited
         batch["region"] = plan.region
+        if self.keep_stack:
+            batch |= stack_columns(plan.stack)
         batch["asked_inv_depth"] = plan.stack.flatten_depth()
         seconds = (time.perf_counter() - began) / len(edited)
         batch["seconds_compose"] = np.full(len(edited), seconds, np.float32)

@@ -24,7 +24,7 @@ _TURNED = frozenset({5, 6, 7, 8})
 
 _EXIF_ORIENTATION = 0x0112
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 """What may be behind the endings of IMAGE_SUFFIXES. Pillow goes by content and knows more, among it EPS, which runs Ghostscript."""
 
 
@@ -88,7 +88,7 @@ def read_image(file: str, height: int, width: int) -> np.ndarray:
 
 def _open(file: str | IO[bytes]) -> Image.Image:
     """An image whose pixels are not read yet; raises ValueError where they should not be."""
-    image = Image.open(file, formats=_FORMATS)
+    image = Image.open(file, formats=IMAGE_FORMATS)
     if image.width * image.height > MAX_PIXELS:
         image.close()
         raise ValueError(

@@ -33,6 +33,7 @@ class Segment:
             stretch and a few before it, should a seek miss; ahead of the first one decoding starts with the file.
         packets: int64 [m] or None, see Source.packets.
         images: files of the m frames; empty for a video.
+        source_size: height and width of the frames as they are, upright; (0, 0) where nobody asks for them.
     """
 
     video: str
@@ -51,9 +52,14 @@ class Segment:
     seek_index: np.ndarray
     packets: np.ndarray | None = None
     images: tuple[str, ...] = ()
+    source_size: tuple[int, int] = (0, 0)
 
     def __len__(self) -> int:
         return len(self.pts)
+
+    def size(self, which: Literal["work", "source"]) -> tuple[int, int]:
+        """Height and width in pixels, at working size or the source's."""
+        return self.source_size if which == "source" else (self.height, self.width)
 
     def take(self, rows: Sequence[int] | np.ndarray | slice) -> "Segment":
         """The segment with only these rows (positions 0..m-1, each once and in display order, however they are given)."""
@@ -128,8 +134,9 @@ def plan_segments(
         frames = start + np.flatnonzero(wanted[start:stop])
         if not len(frames):
             continue
-        height, width = source.sizes[start] if source.kind == "images" else (source.height, source.width)
-        height, width = working_size(int(height), int(width), size)
+        own = source.sizes[start] if source.kind == "images" else (source.height, source.width)
+        source_size = (int(own[0]), int(own[1]))
+        height, width = working_size(*source_size, size)
         near = seeks[max(0, bisect.bisect_right(seeks, start) - 5) : bisect.bisect_left(seeks, stop)]
         segments.append(
             Segment(
@@ -139,6 +146,7 @@ def plan_segments(
                 seek_pts=source.pts[near], seek_index=near,
                 packets=None if source.packets is None else source.packets[frames],
                 images=tuple(source.images[frame] for frame in frames) if source.images else (),
+                source_size=source_size,
             )
         )  # fmt: skip
     return segments

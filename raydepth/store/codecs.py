@@ -26,6 +26,12 @@ def decode_alpha(data: bytes) -> np.ndarray:
     return _decode(data, cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
 
 
+def encode_rgba(rgb: np.ndarray, alpha: np.ndarray) -> bytes:
+    """uint8 [H,W,3] RGB and float32 [H,W] straight alpha in 0..1 -> 8-bit RGBA PNG."""
+    bgra = np.dstack([rgb[..., ::-1], np.rint(alpha * 255).astype(np.uint8)])
+    return cv2.imencode(".png", bgra, _PNG)[1].tobytes()
+
+
 def encode_depth(inv_depth: np.ndarray) -> tuple[bytes, float, float]:
     """float32 [H,W] -> 16-bit PNG, offset, scale with ``inv_depth = offset + scale * value`` to half a step of the range / 65535."""
     low, high = float(inv_depth.min()), float(inv_depth.max())

@@ -2,8 +2,11 @@
 
 import io
 import os
+import shutil
+import tempfile
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -61,6 +64,32 @@ class OutputFolder:
             self.filesystem.delete_file(self.path(".writable"))
         except OSError as error:
             raise JobError(f"output.path: {self.uri} cannot be written: {reason(error)}") from error
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[str]:
+        """Gives a local path to write a large file to, which takes its name, or is uploaded, when the block ends well.
+
+        A file that the block left empty, or did not make, is dropped.
+        """
+        final = self.path(name)
+        near = os.path.dirname(final) if self.is_local else tempfile.gettempdir()
+        os.makedirs(near, exist_ok=True)
+        temporary = f"{near}/.{os.path.basename(final)}.{uuid.uuid4().hex}.tmp"
+        try:
+            yield temporary
+            if not os.path.exists(temporary) or not os.path.getsize(temporary):
+                return
+            if self.is_local:
+                with open(temporary, "rb") as stream:
+                    os.fsync(stream.fileno())
+                os.replace(temporary, final)
+                _sync_folder(near)
+            else:
+                with open(temporary, "rb") as stream, self.filesystem.open_output_stream(final) as upload:
+                    shutil.copyfileobj(stream, upload, 1 << 20)
+        finally:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
 
     def write(self, name: str, data: bytes) -> None:
         """Writes a whole file so that a reader, or a crash, sees either all of it or none (raises OSError)."""

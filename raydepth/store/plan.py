@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,8 @@ _PLAN_SCHEMA = pa.schema(
 
 MAX_PART_BYTES = 64 * 2**20
 """Raw pixels of a part: it travels as one row, so it must stay well under Ray's 128 MiB blocks."""
+MAX_SHARD_BYTES = 256 * 2**20
+"""Raw pixels of a part at source size: its worker holds all its encoded pictures until the shard is written."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +74,20 @@ class UnreadableSource:
     error_message: str
 
 
-def cut_parts(segments: list[Segment], *, batch: int, shard_frames: int, limit: int | None) -> list[Part]:
+def cut_parts(
+    segments: list[Segment], *, batch: int, shard_frames: int, limit: int | None, full_size: bool = False
+) -> list[Part]:
     """Cuts segments at fixed positions: parts of ``shard_frames`` rounded up to whole batches, at most 64 MiB of pixels.
 
-    ``limit`` drops frames behind the first N of the job, after cutting, so that the cuts do not depend on it.
+    ``limit`` drops frames behind the first N of the job, after cutting, so that the cuts do not depend on it. With
+    ``full_size`` (``output.size: source``) parts hold at most 256 MiB of source pixels too, but a batch at least.
     """
     parts: list[Part] = []
     left = limit if limit is not None else sum(len(segment.pts) for segment in segments)
     for segment in segments:
         fit = max(1, MAX_PART_BYTES // (segment.height * segment.width * 3 * batch))
+        if full_size:
+            fit = max(1, min(fit, MAX_SHARD_BYTES // (math.prod(segment.source_size) * 3 * batch)))
         length = batch * min(fit, -(-shard_frames // batch))
         for number, start in enumerate(range(0, len(segment.pts), length)):
             frames = min(length, len(segment.pts) - start, left)

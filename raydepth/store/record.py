@@ -13,6 +13,7 @@ import yaml
 import raydepth
 from raydepth import strict_yaml
 from raydepth.depth.calibrate import Calibration
+from raydepth.edits.clip import ClipEdit
 from raydepth.job import Job, JobError
 from raydepth.store.folder import OutputFolder
 
@@ -21,19 +22,54 @@ ENVIRONMENT = "environment.json"
 CALIBRATIONS = "calibrations.json"
 BENCHMARK = "benchmark.json"
 
-OURS = [JOB, ENVIRONMENT, CALIBRATIONS, "segments.parquet", BENCHMARK, "frames", "images", "report"]
+OURS = [
+    JOB,
+    ENVIRONMENT,
+    CALIBRATIONS,
+    "segments.parquet",
+    BENCHMARK,
+    "frames",
+    "images",
+    "layers",
+    "plates",
+    "videos",
+    "report",
+]
 """Everything that a run writes, and all that ``output.overwrite`` deletes."""
 
-_MAY_CHANGE = ("input.paths", "input.limit", "output.path", "output.overwrite", "depth.calibration_frames")
+_MAY_CHANGE = (
+    "input.paths",
+    "input.limit",
+    "output.path",
+    "output.overwrite",
+    "output.video",
+    "output.crf",
+    "depth.calibration_frames",
+)
 _RESULT_KEYS_OF_RUN = ("run.batch", "run.dtype", "run.seed")
 
 
 @dataclass(frozen=True)
+class PlateRecord:
+    """What is kept beside a clip's plate (store/plates.py)."""
+
+    still: bool = False
+    """Whether the camera stands still."""
+    missing: str = ""
+    """Why the clip has no plate; empty where it has one."""
+
+
+@dataclass(frozen=True)
 class ClipCalibration:
-    """What is fixed once per clip: the normalisation of its depth and its planes (nearest first, normalised)."""
+    """What is fixed once per clip: the normalisation of its depth, its planes (nearest first, normalised), and what its edit
+    needs beyond them.
+    """
 
     depth: Calibration
     planes: tuple[float, ...]
+    edit: ClipEdit | None = None
+    plate: PlateRecord | None = None
+    """With ``layers.fill.method: plate``."""
 
 
 def resolve(job: Job) -> str:
@@ -166,7 +202,12 @@ def environment() -> dict[str, Any]:
 def write_calibrations(folder: OutputFolder, clips: dict[str, ClipCalibration]) -> None:
     """Keeps the clips' calibrations, so that a resumed run normalises and cuts exactly as the first."""
     tree = {
-        video: {"depth": asdict(clip.depth), "planes": list(clip.planes)}
+        video: {
+            "depth": asdict(clip.depth),
+            "planes": list(clip.planes),
+            "edit": asdict(clip.edit) if clip.edit else None,
+            "plate": asdict(clip.plate) if clip.plate else None,
+        }
         for video, clip in sorted(clips.items())
     }
     folder.write(CALIBRATIONS, json.dumps(tree, indent=2).encode())
@@ -186,7 +227,9 @@ def read_calibrations(folder: OutputFolder) -> dict[str, ClipCalibration]:
             scale, planes = Calibration(**clip["depth"]), tuple(clip["planes"])
             if not (planes and all(math.isfinite(value) for value in (scale.lo, scale.hi, *planes))):
                 raise ValueError(f"the scale of {video} is no scale")
-            clips[video] = ClipCalibration(scale, planes)
+            edit = ClipEdit.from_tree(clip["edit"]) if clip.get("edit") else None
+            plate = PlateRecord(**clip["plate"]) if clip.get("plate") else None
+            clips[video] = ClipCalibration(scale, planes, edit, plate)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise JobError(
             f"{folder.uri}/{CALIBRATIONS} is damaged ({' '.join(str(error).split())}); delete it to have the clips measured again, "

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -37,11 +37,18 @@ _ARRAYS = (
     "near",
     "hole",
     "background",
+    "still",
     "far_inv_depth",
     "asked_inv_depth",
     "region",
     "edited",
     "alphas",
+    "patch",
+    "origin",
+    "layer_names",
+    "layer_rgb",
+    "layer_alpha",
+    "layer_inv_depth",
 )
 
 
@@ -54,19 +61,27 @@ def shard_name(part_name: str) -> str:
     return f"{FRAMES}/{part_name}.parquet"
 
 
-def encode_pictures(batch: Batch, keep: Sequence[str]) -> dict[str, list]:
-    """Encodes the pictures of a batch as the job asks; None in error rows. Lists have one entry a frame."""
+def image_name(video: str, frame_index: int, kind: str) -> str:
+    """The file of a picture inside the output folder, where pictures are kept as files."""
+    return f"{IMAGES}/{video}/{frame_index:06d}_{kind}.png"
+
+
+def encode_pictures(frames: Iterable[Mapping[str, np.ndarray]]) -> dict[str, list]:
+    """Encodes the pictures of a batch, frame by frame as they come; lists have one entry a frame, None where there is none.
+
+    Args:
+        frames: of each frame, the kept pictures by kind: ``rgb``, ``background``, ``edited`` uint8 [H,W,3], ``near`` (alpha)
+            and ``depth`` (inverse) float32 [H,W]; empty for error rows.
+    """
     rows: dict[str, list] = {name: [] for name in (*PICTURES, "depth_offset", "depth_scale")}
-    for i, status in enumerate(batch["status"]):
-        shown = set(keep) if status == "ok" else set()
-        depth: tuple = encode_depth(batch["inv_depth"][i]) if "depth" in shown else (None, None, None)
+    for shown in frames:
+        depth: tuple = encode_depth(shown["depth"]) if "depth" in shown else (None, None, None)
         rows["depth_png16"].append(depth[0])
         rows["depth_offset"].append(depth[1])
         rows["depth_scale"].append(depth[2])
-        rows["rgb_png"].append(encode_rgb(batch["rgb"][i]) if "rgb" in shown else None)
-        rows["near_png"].append(encode_alpha(batch["near"][i]) if "near" in shown else None)
-        rows["background_png"].append(encode_rgb(batch["background"][i]) if "background" in shown else None)
-        rows["edited_png"].append(encode_rgb(batch["edited"][i]) if "edited" in shown else None)
+        rows["near_png"].append(encode_alpha(shown["near"]) if "near" in shown else None)
+        for kind in ("rgb", "background", "edited"):
+            rows[f"{kind}_png"].append(encode_rgb(shown[kind]) if kind in shown else None)
     return rows
 
 
@@ -109,7 +124,7 @@ def write_shard(folder: OutputFolder, part_name: str, tables: list[pa.Table], ou
                 strict=True,
             ):
                 if data is not None:
-                    folder.write(f"{IMAGES}/{video}/{index:06d}_{name.split('_')[0]}.png", data)
+                    folder.write(image_name(video, index, name.split("_")[0]), data)
                     written += len(data)
     if output.images in ("png", "none"):
         table = table.drop_columns([name for name in PICTURES if name in table.column_names])

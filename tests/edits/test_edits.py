@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from raydepth.edits.build import build_edit
+from raydepth.edits import recompose, remove
 from raydepth.edits.plan import EditPlan
-from raydepth.job import Recompose, Remove
 
 
 @pytest.fixture
@@ -25,14 +24,14 @@ def batch():
 
 
 def test_recompose_asks_for_the_frame(batch):
-    plan = build_edit(Recompose(), batch)
+    plan = recompose.build(batch)
     assert np.array_equal(plan.stack.flatten(), batch["rgb"])
     assert len(plan.stack.layers) == 2
     assert plan.region.dtype == np.float32 and np.array_equal(plan.region, batch["hole"])
 
 
 def test_remove_asks_for_what_lies_behind(batch):
-    plan = build_edit(Remove(kind="remove"), batch)
+    plan = remove.build(batch)
     assert np.array_equal(plan.stack.flatten(), batch["background"])
     assert np.array_equal(plan.stack.flatten_depth(), batch["far_inv_depth"])
     outside = plan.region == 0
@@ -40,11 +39,11 @@ def test_remove_asks_for_what_lies_behind(batch):
     assert np.array_equal(plan.stack.weights(), np.ones((1, 3, 20, 30), np.float32))
 
 
-@pytest.mark.parametrize("edit", [Recompose(), Remove(kind="remove")])
+@pytest.mark.parametrize("edit", [recompose.build, remove.build])
 def test_taking_frames_of_a_plan_is_planning_those_frames(batch, edit):
     rows = np.array([2, 0])
-    taken = build_edit(edit, batch).take(rows)
-    alone = build_edit(edit, {name: column[rows] for name, column in batch.items()})
+    taken = edit(batch).take(rows)
+    alone = edit({name: column[rows] for name, column in batch.items()})
     assert isinstance(taken, EditPlan)
     assert np.array_equal(taken.region, alone.region)
     for one, other in zip(taken.stack.layers, alone.stack.layers, strict=True):

@@ -36,7 +36,7 @@ def rows(count: int = 3) -> pa.Table:
     batch["time_s"] = np.arange(count, dtype=np.float64)
     batch["rgb"] = np.random.default_rng(0).integers(0, 255, (count, 48, 64, 3), np.uint8)
     batch = stand_in(batch)
-    return batch_table(batch, encode_pictures(batch, ["edited"]))
+    return batch_table(batch, encode_pictures({"edited": picture} for picture in batch["edited"]))
 
 
 def commit(out: Path, images: str = "both") -> None:

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from raydepth.edits import recompose, remove
 from raydepth.featglac.compositor import load_compositor
 from raydepth.featglac.kv import FeatGLaC
 from raydepth.featglac.stage import ComposeStage, clip_seed
-from raydepth.job import Recompose, Remove
 
 
 @pytest.fixture
@@ -43,12 +43,12 @@ def test_columns_and_their_types(make_batch):
     batch = make_batch()
     for column in batch.values():
         column.flags.writeable = False  # as Ray hands them over
-    done = ComposeStage(Remove(kind="remove"), Recorder(), 0)(batch)
+    done = ComposeStage(remove.build, Recorder(), 0)(batch)
     assert (done["edited"] == 200).all() and done["edited"].dtype == np.uint8
     assert done["region"].dtype == np.float32 and np.array_equal(done["region"] > 0, batch["hole"])
     assert np.array_equal(done["asked_inv_depth"], batch["far_inv_depth"])
     assert done["seconds_compose"].dtype == np.float32 and (done["seconds_compose"] > 0).all()
-    again = ComposeStage(Recompose(), Recorder(), 0)(batch)
+    again = ComposeStage(recompose.build, Recorder(), 0)(batch)
     assert np.array_equal(again["asked_inv_depth"], batch["inv_depth"])
 
 
@@ -57,20 +57,20 @@ def test_error_rows_keep_zeros_and_frames_without_near_layer_are_the_source(make
     batch["status"][0] = "error"
     batch["hole"][1] = False
     recorder = Recorder()
-    done = ComposeStage(Recompose(), recorder, 0)(batch)
+    done = ComposeStage(recompose.build, recorder, 0)(batch)
     assert not done["edited"][0].any()
     assert np.array_equal(done["edited"][1], batch["rgb"][1])
     assert (done["edited"][2] == 200).all()
     assert [len(source) for _, source, _ in recorder.given] == [1]
     batch["hole"][2] = False
-    ComposeStage(Recompose(), recorder, 0)(batch)
+    ComposeStage(recompose.build, recorder, 0)(batch)
     assert len(recorder.given) == 1
 
 
 def test_all_frames_of_a_clip_share_the_seed(make_batch):
     batch, recorder = make_batch(), Recorder()
     batch["video"][2] = "b"
-    ComposeStage(Remove(kind="remove"), recorder, 5)(batch)
+    ComposeStage(remove.build, recorder, 5)(batch)
     seeds = recorder.given[0][2]
     assert seeds.tolist() == [clip_seed(5, "a"), clip_seed(5, "a"), clip_seed(5, "b")]
     assert len({clip_seed(5, "a"), clip_seed(5, "b"), clip_seed(6, "a")}) == 3
@@ -81,14 +81,14 @@ def test_notes_are_added_and_failures_become_error_rows(make_batch):
     batch = make_batch()
     batch["note"][0] = "before"
     recorder = Recorder(notes=["more", "new", ""], failed=np.array([False, False, True]))
-    done = ComposeStage(Remove(kind="remove"), recorder, 0)(batch)
+    done = ComposeStage(remove.build, recorder, 0)(batch)
     assert done["note"].tolist() == ["before; more", "new", ""]
     assert done["status"].tolist() == ["ok", "ok", "error"] and done["error_type"][2] == "NonFinitePicture"
     assert not done["edited"][2].any()
     assert batch["status"].tolist() == ["ok"] * 3
 
 
-@pytest.mark.parametrize("edit", [Recompose(), Remove(kind="remove")])
+@pytest.mark.parametrize("edit", [recompose.build, remove.build])
 @pytest.mark.parametrize("method", ["featglac-kv", "paste", "poisson"])
 def test_every_method_keeps_pixels_outside_the_region(make_batch, make_models, make_compose, edit, method):
     batch = make_batch()
@@ -101,5 +101,5 @@ def test_every_method_keeps_pixels_outside_the_region(make_batch, make_models, m
     done = ComposeStage(edit, compositor, 0)(batch)
     assert np.array_equal(done["edited"][~batch["hole"]], batch["rgb"][~batch["hole"]])
     assert (done["status"] == "ok").all()
-    if edit.kind == "remove" or method == "featglac-kv":
+    if edit is remove.build or method == "featglac-kv":
         assert (done["edited"] != batch["rgb"]).any()

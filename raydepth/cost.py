@@ -1,0 +1,78 @@
+"""What a frame of a job costs in U-Net lanes and seconds, and the refusal of jobs that their deadline has no room for."""
+
+import math
+
+from raydepth.job import Job, JobError, Planes
+from raydepth.models import form_of
+from raydepth.store.folder import OutputFolder
+from raydepth.store.record import read_benchmark
+
+T4_LANES_PER_S = 14.0
+"""SD 1.5 U-Net lanes a second on a T4 in float16 at 512 x 512, whatever the batch (method.md, section 5)."""
+T4_OTHER_S = 0.25
+"""VAE encode and decode, depth and fill of a frame on a T4: method.md's 3.6 TFLOP and what the rest adds; not measured here."""
+SD_PIXELS = 512 * 512
+
+
+def lanes_per_frame(job: Job) -> int:
+    """U-Net lanes of a frame, forward and backward; at most, where layers of ``edit.kind: planes`` show equal pictures."""
+    from raydepth.featglac.lanes import count_lanes  # diffusers takes seconds to import
+
+    layers = {"remove": 1}.get(job.edit.kind, 2)
+    if isinstance(job.edit, Planes):
+        layers = len(job.edit.layers)
+    return count_lanes(job.compose, layers=layers, frames=1)
+
+
+def seconds_per_frame(job: Job, pixels: int) -> tuple[float | None, str]:
+    """Worker seconds per frame, None where not known, and where the figure comes from.
+
+    Args:
+        job: the resolved job.
+        pixels: of a frame at working resolution.
+    """
+    folder = OutputFolder.at(job.output.path)
+    measured = read_benchmark(folder).get("worker_seconds_per_frame")
+    if measured is not None:
+        return measured, f"measured by an earlier run in {folder.uri}"
+    if (
+        job.run.gpus_per_worker
+        and form_of(job.compose.model) == "hub"
+        and job.compose.method.startswith("featglac")
+    ):
+        seconds = pixels / SD_PIXELS * (lanes_per_frame(job) / T4_LANES_PER_S + T4_OTHER_S)
+        return round(seconds, 2), "estimated for SD 1.5 on a T4 in float16"
+    return None, "unknown: run once with --limit 32 into the same folder, then plan again"
+
+
+def check_deadline(job: Job, frames: int, pixels: int) -> None:
+    """Refuses a ``featglac-grad`` job that is known to take longer than ``run.max_hours``.
+
+    Methods that are fast enough for whole clips are not refused: their runs stop at the deadline and go on in the next one.
+
+    Args:
+        job: the resolved job.
+        frames: still to do.
+        pixels: of a frame at working resolution.
+
+    Raises:
+        JobError: names the hours, the deadline and the ``compose.every`` that fits.
+    """
+    deadline = job.run.max_hours
+    if job.compose.method != "featglac-grad" or deadline is None:
+        return
+    seconds, source = seconds_per_frame(job, pixels)
+    hours = (seconds or 0.0) * frames / job.run.workers / 3600
+    if hours <= deadline:
+        return
+    room = int(frames * deadline / hours)
+    every = math.ceil(frames * job.compose.every / room) if room else 0
+    sampled = (
+        f"set compose.every: {every} to edit every {every}th frame only, " if room else "not one frame fits; "
+    )
+    raise JobError(
+        f"compose.method: featglac-grad would take {hours:.2f} h for {frames} frames on {job.run.workers} workers ({seconds} s "
+        f"a frame, {source}), but run.max_hours is {deadline:g}; {sampled}"
+        "choose compose.grad.recipe: lite, or raise run.max_hours (where the estimate is wrong for your machine, a run with "
+        "--limit into the same folder measures it)"
+    )

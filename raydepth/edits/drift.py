@@ -1,0 +1,59 @@
+"""How a frame's depth scale differs from the first frame's: estimators drift from frame to frame, objects should not."""
+
+import cv2
+import numpy as np
+
+_GRID = 36
+"""Short side of the grid on which the two are compared."""
+_SAME = 0.02
+"""Median difference of inverse depth below which the scales are the same."""
+_FITS = 0.12
+"""Median rest of the fit above which the two frames have too little in common."""
+_SCALES = (0.5, 2.0)
+"""Scales beyond these are no drift."""
+
+
+def thumbnail(inv_depth: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    """A small copy of a map float32 [H,W] to be kept with the clip, rows of numbers with 4 decimals."""
+    height, width = inv_depth.shape
+    share = min(_GRID / min(height, width), 1.0)
+    size = (max(round(width * share), 1), max(round(height * share), 1))
+    small = cv2.resize(inv_depth, size, interpolation=cv2.INTER_AREA)
+    return tuple(tuple(round(float(value), 4) for value in row) for row in small)
+
+
+def drift(
+    reference: tuple[tuple[float, ...], ...], inv_depth: np.ndarray, motion: np.ndarray
+) -> tuple[float, float]:
+    """Scale and offset that take the first frame's inverse depth to this frame's: least squares, the worst left out.
+
+    Most of a scene stands still, so what moved is among what is left out. (1, 0) where the scales agree, or where
+    the frames have too little in common.
+
+    Args:
+        reference: ``thumbnail`` of the clip's first frame.
+        inv_depth: float32 [H,W] of this frame.
+        motion: float64 [2,3], pixels of the first frame -> pixels of this one.
+    """
+    first = np.array(reference, np.float32)
+    rows, columns = first.shape
+    height, width = inv_depth.shape
+    y, x = np.mgrid[:rows, :columns].astype(np.float64) + 0.5
+    points = np.stack([x * width / columns, y * height / rows], axis=-1) @ motion[:, :2].T + motion[:, 2]
+    inside = ((points >= 0) & (points < (width, height))).all(axis=-1)
+    if inside.sum() < 12:
+        return 1.0, 0.0
+    smooth = cv2.blur(inv_depth, (max(width // columns, 1), max(height // rows, 1)))
+    at = points[inside].astype(int)
+    there, here = first[inside].astype(np.float64), smooth[at[:, 1], at[:, 0]].astype(np.float64)
+    if np.median(np.abs(here - there)) < _SAME:
+        return 1.0, 0.0
+    terms = np.column_stack([there, np.ones_like(there)])
+    used = np.ones(len(there), bool)
+    for _ in range(8):
+        (scale, offset), *_ = np.linalg.lstsq(terms[used], here[used], rcond=None)
+        rest = np.abs(terms @ (scale, offset) - here)
+        used = rest <= max(1.5 * float(np.median(rest)), 0.01)
+    if np.median(rest) > _FITS or not _SCALES[0] <= scale <= _SCALES[1]:
+        return 1.0, 0.0
+    return float(scale), float(offset)

@@ -1,0 +1,109 @@
+"""Edit ``insert``: an object with alpha stands in the scene; nearer things cover it, pixel by pixel."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from raydepth.columns import Batch, ok_rows
+from raydepth.deglad.layers import Layer, LayerStack, alpha_masks, filter_edges, visible
+from raydepth.depth.calibrate import Calibration
+from raydepth.edits.clip import ClipEdit
+from raydepth.edits.pictures import read_object
+from raydepth.edits.place import draw, height_px, place, shrunk
+from raydepth.edits.plan import EditPlan, grown
+from raydepth.edits.shadow import contact_shadow
+from raydepth.job import Insert, Layers
+
+OUTSIDE = "the object is outside the frame"
+HIDDEN = "the object is wholly hidden"
+LOST = "the camera's motion could not be measured here: the object stays as in the frame before"
+_STILL = np.eye(2, 3)
+_MARGIN = 16
+"""Pixels around the object within which depth is cleaned: more than the edge filter reaches."""
+
+
+class InsertBuilder:
+    """Holds the object's picture and the clips' constants; see ``EditBuilder``."""
+
+    def __init__(
+        self, edit: Insert, layers: Layers, clips: Mapping[str, tuple[Calibration, ClipEdit | None]]
+    ) -> None:
+        """Reads the picture.
+
+        Args:
+            edit: the job's section.
+            layers: says how depth is cleaned (``edge_filter``, ``min_area``).
+            clips: by video id, the depth scale and what ``fix_edit`` fixed.
+
+        Raises:
+            JobError: as ``read_object``.
+        """
+        self.edit, self.layers, self.clips = edit, layers, clips
+        self.picture = read_object(edit.object)
+
+    def __call__(self, batch: Batch) -> EditPlan:
+        """Near things over the object over the frame; the region is what is seen of object and shadow, grown a little.
+
+        Near and far layer show the frame with the shadow on it. The object's layer shows the object on that
+        frame, a whole picture, since every layer may be looked at by a diffusion model.
+        """
+        rgb, inv_depth = batch["rgb"], batch["inv_depth"]
+        scene, object_rgb = rgb.copy(), rgb.copy()
+        object_depth = inv_depth.copy()
+        near, alpha, region = (np.zeros_like(inv_depth) for _ in range(3))
+        notes = {}
+        for row in ok_rows(batch):
+            scale, clip = self.clips[str(batch["video"][row])]
+            assert clip is not None  # fixed with the scale, without which the row is an error
+            pts, frame = int(batch["pts"][row]), inv_depth.shape[1:]
+            motion = clip.track.matrix(pts, frame[0]) if clip.track else _STILL
+            height = height_px(self.edit, scale, clip.inv_depth, frame)
+            aspect = self.picture.shape[1] / self.picture.shape[0]
+            first, at = (place(self.edit, aspect, height, m, frame) for m in (_STILL, motion))
+            drawn = draw(shrunk(self.picture, first.height), at, frame)  # one grain for the whole clip
+            alpha[row] = drawn[..., 3]
+            if clip.track and pts in clip.track.lost:
+                notes[row] = LOST
+            if not alpha[row].any():
+                notes[row] = OUTSIDE
+                continue
+            depth = clip.in_frame(inv_depth[row], motion)
+            near[row] = 1 - visible(
+                np.ones_like(inv_depth[row]), depth, self._cleaned(inv_depth[row], alpha[row] > 0, depth)
+            )
+            seen = (alpha[row] * (1 - near[row])) >= 0.5 / 255
+            if self.edit.shadow:
+                shadow = self.edit.shadow * contact_shadow(rgb[row], inv_depth[row], at, depth)
+                scene[row] = np.rint(rgb[row] * (1 - shadow[..., None]))
+                object_rgb[row] = scene[row]
+                shaded = (scene[row] != rgb[row]).any(axis=-1)
+            else:
+                shaded = np.zeros_like(seen)
+            there = alpha[row] > 0
+            colour = drawn[there][:, :3] / drawn[there][:, 3:]
+            object_rgb[row][there] = np.rint(colour).clip(0, 255)
+            object_depth[row][there] = depth
+            if not seen.any():
+                notes[row] = HIDDEN
+            if (seen | shaded).any():
+                region[row] = grown(seen | shaded)
+        layers = [
+            Layer("near", scene, near, inv_depth),
+            Layer("object", object_rgb, alpha, object_depth),
+            Layer("far", scene, np.ones_like(near), inv_depth),
+        ]
+        return EditPlan(LayerStack(layers), region, notes)
+
+    def _cleaned(self, inv_depth: np.ndarray, there: np.ndarray, object_inv_depth: float) -> np.ndarray:
+        """The scene's depth with sharp edges, and without specks nearer or farther than the object, where the object is."""
+        rows, columns = np.flatnonzero(there.any(axis=1)), np.flatnonzero(there.any(axis=0))
+        window = tuple(
+            slice(max(found[0] - _MARGIN, 0), found[-1] + _MARGIN + 1) for found in (rows, columns)
+        )
+        part = filter_edges(inv_depth[window]) if self.layers.edge_filter else inv_depth[window]
+        edge = np.float32(object_inv_depth)
+        above = np.nextafter(edge, np.float32(np.inf))
+        nearer = alpha_masks(part, [float(above)], min_area=self.layers.min_area)[0] > 0
+        cleaned = inv_depth.copy()
+        cleaned[window] = np.where(nearer, np.maximum(part, above), np.minimum(part, edge))
+        return cleaned

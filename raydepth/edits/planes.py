@@ -1,0 +1,90 @@
+"""Edit ``planes``: each layer of the frame is kept, removed, replaced by a picture, or graded."""
+
+import numpy as np
+
+from raydepth.columns import Batch, ok_rows
+from raydepth.deglad.layers import decompose
+from raydepth.edits.pictures import parse_colour, read_cover, to_linear, to_srgb
+from raydepth.edits.plan import EditPlan, grown
+from raydepth.job import Grade, GradeLayer, JobError, Planes, ReplaceLayer
+
+KEPT = "every layer is kept, so nothing changes"
+NOT_THERE = "no pixel lies in a layer that is to change"
+_LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
+"""Weights of linear light (ITU-R BT.709)."""
+
+
+class MergedPlanes(ValueError):
+    """A clip has fewer planes than the job, because some came out equal, so entries and layers do not match."""
+
+
+class PlanesBuilder:
+    """Holds the job's entries; see ``EditBuilder``."""
+
+    def __init__(self, edit: Planes, dilate: int) -> None:
+        """Checks the pictures.
+
+        Args:
+            edit: the job's section.
+            dilate: ``layers.fill.dilate``, the rim in which a removed layer's mixed pixels go with it.
+
+        Raises:
+            JobError: a picture cannot be read.
+        """
+        self.edit, self.dilate = edit, dilate
+        for index, entry in enumerate(edit.layers):
+            if isinstance(entry, ReplaceLayer):
+                try:
+                    read_cover(entry.replace, (8, 8))
+                except Exception as error:  # SourceError, OSError and what storage raises
+                    raise JobError(f"edit.layers.{index}.replace: {entry.replace}: {error}") from error
+
+    def __call__(self, batch: Batch) -> EditPlan:
+        """The frame's own stack with the entries carried out; the region is where a changed layer was seen, grown a little.
+
+        What a removed layer hid is shown by the layers behind it: the far one is the filled background there.
+        """
+        stack = decompose(batch)
+        if len(stack.layers) != len(self.edit.layers):
+            raise MergedPlanes(
+                f"this clip's planes {np.round(batch['threshold'][0], 3).tolist()} give {len(stack.layers)} layers, "
+                f"but edit.layers has {len(self.edit.layers)} entries; move planes of layers.at that fall together"
+            )
+        rgb, shares, entries = batch["rgb"], stack.weights(), self.edit.layers
+        changed = np.zeros(rgb.shape[:3], bool)
+        removed = np.zeros_like(changed)
+        for layer, entry, share in zip(stack.layers, entries, shares, strict=True):
+            if entry != "keep":
+                changed |= share > 0
+            if entry == "remove":
+                removed |= share > 0
+                layer.alpha = np.zeros_like(layer.alpha)
+        region = np.zeros(changed.shape, np.float32)
+        notes = {}
+        far = stack.layers[-1]
+        for row in ok_rows(batch):
+            if not changed[row].any():
+                notes[row] = KEPT if all(entry == "keep" for entry in entries) else NOT_THERE
+                continue
+            region[row] = grown(changed[row])
+            if removed[row].any():
+                # The far layer's rim around what is removed is mixed with it, and was filled for that reason.
+                rim = (grown(removed[row], self.dilate) if self.dilate else removed[row]) & batch["hole"][row]
+                region[row] = np.maximum(region[row], rim)
+                far.rgb[row] = np.where(rim[..., None], batch["background"][row], far.rgb[row])
+                far.inv_depth[row] = np.where(rim, batch["far_inv_depth"][row], far.inv_depth[row])
+        for layer, entry in zip(stack.layers, entries, strict=True):
+            if isinstance(entry, ReplaceLayer):
+                layer.rgb = np.repeat(read_cover(entry.replace, rgb.shape[1:3])[None], len(rgb), axis=0)
+            elif isinstance(entry, GradeLayer):
+                layer.rgb = graded(layer.rgb, entry.grade)
+        return EditPlan(stack, region, notes)
+
+
+def graded(rgb: np.ndarray, grade: Grade) -> np.ndarray:
+    """A picture uint8 [...,3] in another light: tint and exposure, then saturation, in linear light."""
+    if grade == Grade():
+        return rgb
+    light = to_linear(rgb) * to_linear(parse_colour(grade.tint)) * np.float32(2**grade.exposure)
+    grey = (light @ _LUMA)[..., None]
+    return to_srgb(grey + np.float32(grade.saturation) * (light - grey))

@@ -1,0 +1,66 @@
+"""A soft contact shadow: a blurred ellipse on the floor under an object's foot."""
+
+import math
+
+import cv2
+import numpy as np
+
+from raydepth.edits.place import Placement
+
+_FLAT = 0.32
+"""Depth of the ellipse as a part of its width: a floor seen from a little above."""
+_WIDE = 0.62
+"""Half its width as a part of the object's width, to where it has faded out."""
+_BEFORE = 0.1
+"""Inverse depth by which the floor before the foot may be nearer than the object."""
+_UNLIKE = 40.0
+"""Grey levels by which a pixel may differ from the floor's middle colour, or more where the floor itself varies more."""
+_OFF = 0.03
+"""Inverse depth by which a pixel may miss the floor's plane, fading out until twice that."""
+
+
+def contact_shadow(
+    rgb: np.ndarray, inv_depth: np.ndarray, at: Placement, object_inv_depth: float
+) -> np.ndarray:
+    """How much of the light a shadow of strength 1 takes away: float32 [H,W], 0..1.
+
+    Only where the floor is seen. A plane's inverse depth is affine in picture coordinates, so the floor is what
+    lies on the affine map fitted to the pixels around the foot, those off it left out time after time. Where
+    depth is too coarse to tell a thing from the floor that it stands on, its colour does.
+
+    Args:
+        rgb: uint8 [H,W,3], the frame.
+        inv_depth: float32 [H,W] of the scene.
+        at: where the object stands.
+        object_inv_depth: its inverse depth.
+    """
+    shadow = np.zeros_like(inv_depth)
+    height, width = inv_depth.shape
+    reach = _WIDE * at.width
+    x0, x1 = max(int(at.foot[0] - reach), 0), min(math.ceil(at.foot[0] + reach) + 1, width)
+    y0, y1 = max(int(at.foot[1] - reach), 0), min(math.ceil(at.foot[1] + reach) + 1, height)
+    if x1 <= x0 or y1 <= y0:
+        return shadow
+    y, x = np.mgrid[y0:y1, x0:x1].astype(np.float32) + 0.5
+    x, y = x - at.foot[0], y - at.foot[1]
+    c, s = math.cos(at.turn), math.sin(at.turn)
+    along, across = c * x + s * y, c * y - s * x + 0.3 * _FLAT * reach
+    inside = np.clip(1 - np.hypot(along / reach, across / (_FLAT * reach)), 0, 1)
+    soft = inside * inside * (3 - 2 * inside)
+    part = inv_depth[y0:y1, x0:x1]
+    terms = np.stack([np.ones_like(x), x / reach, y / reach], axis=-1)
+    floor = (np.abs(part - object_inv_depth) < 0.25) & (soft > 0)
+    miss = np.full(part.shape, np.inf, np.float32)
+    for _ in range(5):
+        if floor.sum() < 12:
+            return shadow
+        plane = np.linalg.lstsq(terms[floor], part[floor], rcond=None)[0]
+        miss = np.abs(part - terms @ plane)
+        floor = (miss < max(2 * float(np.median(miss[floor])), _OFF / 3)) & (soft > 0)
+    colour = rgb[y0:y1, x0:x1].astype(np.float32)
+    unlike = np.abs(colour - np.median(colour[floor], axis=0)).max(axis=-1)
+    reach_of_colour = max(3 * float(np.median(unlike[floor])), _UNLIKE)
+    on_floor = np.clip(2 - miss / _OFF, 0, 1) * np.clip(2 - unlike / reach_of_colour, 0, 1)
+    on_floor *= part <= object_inv_depth + _BEFORE
+    shadow[y0:y1, x0:x1] = soft * cv2.blur(on_floor.astype(np.float32), (3, 3)) * (on_floor > 0)
+    return shadow

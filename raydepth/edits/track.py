@@ -1,0 +1,219 @@
+"""The camera's motion over a clip, measured once before editing, so that what stands in the scene does not slide."""
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+SIZE = 256
+"""Short side in pixels at which motion is measured."""
+_CELL, _IN_CELL = 32, 4
+"""Side in pixels of the cells that corners are taken from, and how many at most from each: no thing outvotes its area."""
+_FEW, _SHARE = 12, 0.2
+"""Fewer inliers than this, or a smaller part of the points, are no motion."""
+_AWAY = 0.03
+"""Frame heights by which the neighbourhood may differ from the whole picture; more is something that moves by itself."""
+_STEADY = 0.3
+"""Where this part of the points goes on as in the frame before, to a pixel, that is the camera; the others move themselves."""
+_DEAD = 0.1
+"""Pixels of change below which the motion stays as it was: noise of a still camera."""
+_KEPT = 0.35
+"""The reference frame changes when fewer of its points than this part are found again: drift comes from changes only."""
+_BACK = 0.7
+"""Pixels by which a point may miss its start when it is followed there and back (Kalal et al. 2010)."""
+_NEAR_BY = 0.35
+"""Radius around the point of interest, in frame heights, whose points say how the scene moves there."""
+_MOVED = 2.0
+"""Pixels of camera motion since the reference from which on depths move apart."""
+_RESPONSE = 0.15
+"""Peak of the phase correlation below which there is no motion to be had from it."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """How the scene's picture has moved since the clip's first frame, one row for every wanted frame.
+
+    A point (x, y), in frame heights from the upper left corner, of the first frame is seen in frame n at
+    (a x - b y + u, b x + a y + v) with motion[n] = (a, b, u, v): a similarity.
+    """
+
+    pts: tuple[int, ...]
+    motion: tuple[tuple[float, float, float, float], ...]
+    lost: tuple[int, ...]
+    """pts of the frames whose motion could not be measured; they have that of the frame before."""
+
+    def matrix(self, pts: int, height: int) -> np.ndarray:
+        """float64 [2,3]: pixels of the first frame -> pixels of the frame, both of this height."""
+        a, b, u, v = self.motion[bisect_left(self.pts, pts)]
+        return np.array([[a, -b, u * height], [b, a, v * height]])
+
+    @staticmethod
+    def from_tree(tree: dict[str, Any]) -> "Track":
+        """What ``dataclasses.asdict`` and JSON made of a track."""
+        motion = tuple((float(a), float(b), float(u), float(v)) for a, b, u, v in tree["motion"])
+        if len(motion) != len(tree["pts"]) or not np.isfinite(motion).all():
+            raise ValueError("the track is no track")
+        return Track(tuple(map(int, tree["pts"])), motion, tuple(map(int, tree["lost"])))
+
+
+@dataclass(frozen=True)
+class View:
+    """One frame of the tracking pass: its pts, grey uint8 [h,w] (None: not to be had), and its true width / height."""
+
+    pts: int
+    grey: np.ndarray | None
+    aspect: float
+
+
+def measure_track(views: Iterable[View], focus: tuple[float, float]) -> Track:
+    """Follows corners from a reference frame (Lucas-Kanade in pyramids, there and back) and fits affine maps by RANSAC.
+
+    The reference stays as long as enough of it is seen, so a still camera has no drift at all, and motion that goes on
+    steadily is believed before a larger group of points that starts to move: that is a person. When the camera moves, the
+    points around the focus decide where they agree among themselves and about with the whole picture, because with parallax
+    each depth moves on its own. Where there are no corners, phase correlation gives a shift. After a cut the track goes on
+    from where it was.
+
+    Args:
+        views: of a clip's wanted frames in display order, at least one.
+        focus: the point that matters, in frame heights from the upper left corner of the first frame.
+    """
+    pts: list[int] = []
+    lost: list[int] = []
+    motion: list[tuple[float, float, float, float]] = []
+    reference: _Reference | None = None
+    last = np.eye(3)
+    previous: np.ndarray | None = None
+    for view in views:
+        pts.append(view.pts)
+        if view.grey is None:
+            lost.append(view.pts)
+        else:
+            if reference is None:
+                reference = _Reference(view, last)
+            elif previous is None or view.grey.shape != previous.shape:
+                lost.append(view.pts)
+                reference = _Reference(view, last)
+            else:
+                found = reference.follow(view.grey, last, focus)
+                shift = None if found is not None else _shift(previous, view)
+                if found is not None:
+                    last, kept = found
+                elif shift is not None:
+                    last, kept = shift @ last, 0.0
+                else:
+                    lost.append(view.pts)
+                    kept = 0.0
+                if kept < _KEPT:
+                    reference = _Reference(view, last)
+            previous = view.grey
+        motion.append(_upright(last, focus))
+    return Track(tuple(pts), tuple(motion), tuple(lost))
+
+
+def _upright(motion: np.ndarray, focus: tuple[float, float]) -> tuple[float, float, float, float]:
+    """The similarity (a, b, u, v) of what stands upright at the focus.
+
+    On a floor, points of one row of the picture are equally far: how that row grows and turns is the scale and the roll
+    there. How rows move against each other is parallax, which shears the floor but not what stands on it.
+    """
+    x, y = focus
+    a, b = float(motion[0, 0]), float(motion[1, 0])
+    foot = _apply(motion, np.array([focus]))[0]
+    return a, b, float(foot[0] - a * x + b * y), float(foot[1] - b * x - a * y)
+
+
+class _Reference:
+    """A frame whose corners are looked for in the frames after it; ``motion`` is first frame -> this one, in heights."""
+
+    def __init__(self, view: View, motion: np.ndarray) -> None:
+        assert view.grey is not None
+        self._grey, self._motion = view.grey, motion
+        height, width = view.grey.shape
+        self._heights = np.array([view.aspect / width, 1 / height])
+        self._points = _corners(view.grey)
+
+    def follow(
+        self, grey: np.ndarray, last: np.ndarray, focus: tuple[float, float]
+    ) -> tuple[np.ndarray, float] | None:
+        """Motion float64 [3,3] from the first frame to this one, and the part of the points found; None: not enough."""
+        start = self._points
+        if len(start) < _FEW:
+            return None
+        to_last = last @ np.linalg.inv(self._motion)
+        guess = (_apply(to_last, start * self._heights) / self._heights).astype(np.float32)
+        settings: dict[str, Any] = {
+            "winSize": (17, 17),
+            "maxLevel": 3,
+            "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 0.003),
+            "flags": cv2.OPTFLOW_USE_INITIAL_FLOW,
+        }
+        end, seen, _ = cv2.calcOpticalFlowPyrLK(self._grey, grey, start, guess.copy(), **settings)
+        back, seen_back, _ = cv2.calcOpticalFlowPyrLK(grey, self._grey, end, start.copy(), **settings)
+        good = (seen[:, 0] == 1) & (seen_back[:, 0] == 1) & (np.abs(back - start).max(axis=1) < _BACK)
+        good &= (end >= 0).all(axis=1) & (end < np.array(grey.shape[::-1])).all(axis=1)
+        a, b = start[good] * self._heights, end[good] * self._heights
+        kept, pixel = float(good.mean()), 1 / grey.shape[0]
+        steady = np.hypot(*(b - _apply(to_last, a)).T) < pixel
+        if steady.sum() >= max(_FEW, _STEADY * len(a)):
+            motion = _affine(a[steady], b[steady], pixel)
+        else:
+            motion = _affine(a, b, pixel)
+        if motion is None:
+            return None
+        corners = np.array([[x, y] for x in (0, grey.shape[1]) for y in (0, grey.shape[0])]) * self._heights
+        if np.hypot(*(_apply(motion, corners) - corners).T).max() > _MOVED * pixel:
+            # A camera that has not moved since the reference has no parallax.
+            centre = _apply(self._motion, np.array([focus]))
+            close = np.hypot(*(a - centre).T) < _NEAR_BY
+            local = _affine(a[close], b[close], pixel, share=0.5)
+            if local is not None and np.hypot(*(_apply(local, centre) - _apply(motion, centre)).T)[0] < _AWAY:
+                motion = local
+        if np.hypot(*(_apply(motion, corners) - _apply(to_last, corners)).T).max() < _DEAD * pixel:
+            motion = to_last
+        return motion @ self._motion, kept
+
+
+def _corners(grey: np.ndarray) -> np.ndarray:
+    """The best corners of every cell of a frame, float32 [P,2]."""
+    found = cv2.goodFeaturesToTrack(grey, 4000, 0.005, 5)
+    if found is None:
+        return np.zeros((0, 2), np.float32)
+    cells = (found[:, 0] // _CELL).astype(int)
+    taken: dict[tuple[int, int], int] = {}
+    kept = []
+    for point, (x, y) in zip(found[:, 0], cells.tolist(), strict=True):  # best first
+        taken[x, y] = taken.get((x, y), 0) + 1
+        if taken[x, y] <= _IN_CELL:
+            kept.append(point)
+    return np.array(kept, np.float32)
+
+
+def _affine(a: np.ndarray, b: np.ndarray, tolerance: float, share: float = _SHARE) -> np.ndarray | None:
+    """The affine map float64 [3,3] that takes most points a to b, float [P,2]; None where too few agree."""
+    if len(a) < _FEW:
+        return None
+    matrix, inlier = cv2.estimateAffine2D(
+        a.astype(np.float64), b.astype(np.float64), ransacReprojThreshold=tolerance, confidence=0.999
+    )
+    if matrix is None or inlier.sum() < max(_FEW, share * len(a)):
+        return None
+    return np.vstack([matrix, [0, 0, 1]])
+
+
+def _shift(previous: np.ndarray, view: View) -> np.ndarray | None:
+    """The shift between two frames by phase correlation, float64 [3,3] in heights; None where there is no clear peak."""
+    assert view.grey is not None
+    height, width = view.grey.shape
+    window = cv2.createHanningWindow((width, height), cv2.CV_64F)
+    (x, y), response = cv2.phaseCorrelate(previous.astype(np.float64), view.grey.astype(np.float64), window)
+    if not response > _RESPONSE:
+        return None
+    return np.array([[1, 0, x * view.aspect / width], [0, 1, y / height], [0, 0, 1]])
+
+
+def _apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    return points @ matrix[:2, :2].T + matrix[:2, 2]

@@ -1,0 +1,178 @@
+"""DDIM steps in both directions and null-text optimisation: the noise from which a picture comes back (method.md, section 3)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from raydepth.featglac.recipes import NULL_ITERATIONS
+from raydepth.featglac.schedule import Schedule
+from raydepth.job import JobError
+
+EARLY_STOP = (1e-5, 2e-5)
+"""Loss at which a step of null-text optimisation ends, and how much it grows with each step."""
+
+
+class Predict(Protocol):
+    """A U-Net as a function: (latents float32 [B,C,h,w], timestep, text [B,L,D]) -> prediction float32 [B,C,h,w]."""
+
+    def __call__(self, latents: torch.Tensor, t: torch.Tensor, text: torch.Tensor) -> torch.Tensor: ...
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The S steps that run, noisiest first, and the noise levels before, between and after them (level S: clean)."""
+
+    timesteps: torch.Tensor
+    """int64 [S]; step i goes from level i to level i + 1."""
+    alphas: torch.Tensor
+    """float32 [S+1], abar of each level."""
+    prediction_type: str
+
+    def _step(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Factors p and q of z' = p z + q prediction, the DDIM step with eta 0 (Song et al. 2021, eq. 12)."""
+        a, a_to = self.alphas[step : step + 2].sqrt()
+        b, b_to = (1 - self.alphas[step : step + 2]).sqrt()
+        if self.prediction_type == "v_prediction":  # z_0 = a z - b v, eps = a v + b z
+            return a_to * a + b_to * b, b_to * a - a_to * b
+        return a_to / a, b_to - a_to * b / a
+
+    def down(self, latents: torch.Tensor, prediction: torch.Tensor, step: int) -> torch.Tensor:
+        """From level ``step`` to the next cleaner one; latents and prediction float32 [B,C,h,w]."""
+        p, q = self._step(step)
+        return p * latents + q * prediction
+
+    def up(self, latents: torch.Tensor, prediction: torch.Tensor, step: int) -> torch.Tensor:
+        """Undoes ``down`` for the same prediction: from level ``step + 1`` to level ``step``."""
+        p, q = self._step(step)
+        return (latents - q * prediction) / p
+
+
+def make_ladder(schedule: Schedule) -> Ladder:
+    """The levels of a DDIM schedule.
+
+    Raises:
+        JobError: the checkpoint predicts neither noise nor v.
+    """
+    scheduler: Any = schedule.scheduler
+    kind = scheduler.config.prediction_type
+    if kind not in ("epsilon", "v_prediction"):
+        raise JobError(
+            f"compose.model: method featglac-grad needs a model of noise or v, this one predicts {kind!r}"
+        )
+    levels = [scheduler.alphas_cumprod[schedule.timesteps.cpu()], scheduler.final_alpha_cumprod.reshape(1)]
+    return Ladder(schedule.timesteps, torch.cat(levels).to(schedule.timesteps.device), kind)
+
+
+def guided(
+    predict: Predict,
+    latents: torch.Tensor,
+    t: torch.Tensor,
+    null: torch.Tensor,
+    text: torch.Tensor,
+    scale: float,
+) -> torch.Tensor:
+    """Classifier-free guidance in one call of the lanes [unconditional, conditional]; one lane where the scale is 1.
+
+    Args:
+        predict: the U-Net.
+        latents: float32 [B,C,h,w].
+        t: the timestep.
+        null: [B,L,D], what the unconditional lanes are told.
+        text: [B,L,D].
+        scale: of guidance, >= 1.
+    """
+    if scale == 1:
+        return predict(latents, t, text)
+    unconditional, conditional = predict(torch.cat([latents] * 2), t, torch.cat([null, text])).chunk(2)
+    return unconditional + scale * (conditional - unconditional)
+
+
+@torch.no_grad()
+def invert(
+    predict: Predict,
+    ladder: Ladder,
+    clean: torch.Tensor,
+    text: torch.Tensor,
+    on_step: Callable[[int], None] = lambda step: None,
+) -> list[torch.Tensor]:
+    """DDIM inversion at guidance 1: the deterministic sampler run backwards (Dhariwal and Nichol 2021).
+
+    The prediction that a step needs is that of the noisier latents, which are not known yet; the U-Net sees the cleaner ones
+    with the noisier timestep instead, as everybody does. The error is of second order in the step's length.
+
+    Args:
+        predict: the U-Net.
+        ladder: the steps.
+        clean: float32 [R,C,h,w].
+        text: [R,L,D].
+        on_step: called after the U-Net's call for each step, S - 1 first: what it left in hooks belongs to that step.
+
+    Returns:
+        The S + 1 latents [R,C,h,w] by level, noisiest first.
+    """
+    latents = [clean]
+    for step in reversed(range(len(ladder.timesteps))):
+        prediction = predict(latents[-1], ladder.timesteps[step], text)
+        on_step(step)
+        latents.append(ladder.up(latents[-1], prediction, step))
+    return latents[::-1]
+
+
+def optimise_null_text(
+    predict: Predict,
+    ladder: Ladder,
+    latents: list[torch.Tensor],
+    null: torch.Tensor,
+    text: torch.Tensor,
+    *,
+    scale: float,
+    iterations: int = NULL_ITERATIONS,
+    early_stop: tuple[float, float] = EARLY_STOP,
+) -> list[torch.Tensor]:
+    """Null-text inversion (Mokady et al., CVPR 2023): null embeddings with which guided sampling stays on the inverted path.
+
+    In each step i Adam, anew, moves the embedding left by the step before, with rate 1e-2 (1 - i/100), until the row's mean
+    squared distance from the path is below ``early_stop[0] + early_stop[1] i``. Rows do not couple: each has its own loss,
+    and one that has stopped stays as it is.
+
+    Args:
+        predict: the U-Net, differentiable in ``text``.
+        ladder: the steps.
+        latents: from ``invert``, the S + 1 levels.
+        null: [R,L,D], the embedding to begin with.
+        text: [R,L,D].
+        scale: of guidance, > 1.
+        iterations: at most so many Adam steps in each sampling step.
+        early_stop: as EARLY_STOP; 0, 0: never.
+
+    Returns:
+        float32 [R,L,D] for each of the S steps.
+    """
+    found, here, null = [], latents[0], null.float()
+    for step, t in enumerate(ladder.timesteps):
+        with torch.no_grad():
+            conditional = predict(here, t, text)
+        leaf = null.clone().requires_grad_(True)
+        adam = torch.optim.Adam([leaf], lr=1e-2 * (1 - step / 100))
+        active = torch.ones(len(leaf), dtype=torch.bool, device=leaf.device)
+        for _ in range(iterations):
+            with torch.enable_grad():
+                unconditional = predict(here, t, leaf)
+                there = ladder.down(here, unconditional + scale * (conditional - unconditional), step)
+                losses = (there - latents[step + 1]).square().flatten(1).mean(1)
+                (leaf.grad,) = torch.autograd.grad(losses.sum(), leaf)
+            before = leaf.detach().clone()
+            adam.step()
+            with torch.no_grad():
+                usable = active & leaf.isfinite().flatten(1).all(1)
+                leaf.copy_(torch.where(usable[:, None, None], leaf, before))
+            active &= losses.detach() >= early_stop[0] + early_stop[1] * step
+            if not active.any():
+                break
+        null = leaf.detach()
+        with torch.no_grad():
+            here = ladder.down(here, guided(predict, here, t, null, text, scale), step)
+        found.append(null)
+    return found

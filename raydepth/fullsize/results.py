@@ -1,0 +1,75 @@
+"""What is kept of a frame, at working size or carried to the source's (step 7): pictures by kind, and its layers."""
+
+from collections.abc import Callable, Collection
+
+import cv2
+import numpy as np
+
+from raydepth.columns import Batch
+from raydepth.deglad.layers import LayerStack, kept_stack
+from raydepth.fullsize.paste import Patch, enlarge_stack, paste
+from raydepth.fullsize.upsample import Guided, bands
+
+_COLUMNS = {
+    "rgb": "rgb",
+    "depth": "inv_depth",
+    "near": "near",
+    "background": "background",
+    "edited": "edited",
+}
+
+
+def frame_pictures(
+    batch: Batch, row: int, keep: Collection[str], full: np.ndarray | None, *, keep_source: bool
+) -> dict[str, np.ndarray]:
+    """The kept pictures of one good frame.
+
+    Args:
+        batch: columns after the compose stage; with the layers where ``full`` is given.
+        row: of the frame.
+        keep: kinds, as ``output.keep``.
+        full: uint8 [H,W,3], the frame at source size; None: pictures at working size.
+        keep_source: ``compose.paste_back``.
+
+    Returns:
+        By kind: ``rgb``, ``background``, ``edited`` uint8 [H,W,3], ``depth`` and ``near`` float32 [H,W].
+    """
+    low = {kind: batch[_COLUMNS[kind]][row] for kind in keep}
+    if full is None:
+        return low
+    guided = Guided(batch["rgb"][row], full)
+    made: dict[str, np.ndarray] = {}
+    if "rgb" in low:
+        made["rgb"] = full
+    if "depth" in low:
+        made["depth"] = _whole(guided.depth(low["depth"]), full.shape[:2])
+    if "near" in low:
+        made["near"] = _whole(guided.mask(low["near"]), full.shape[:2])
+    if "background" in low:
+        hole = cv2.resize(
+            batch["hole"][row].astype(np.uint8), full.shape[1::-1], interpolation=cv2.INTER_NEAREST
+        )
+        filled = _whole(guided.picture(low["background"]), full.shape)
+        made["background"] = np.where(hole[..., None] > 0, np.clip(np.rint(filled), 0, 255), full).astype(
+            np.uint8
+        )
+    if "edited" in low:
+        region = batch["region"][row]
+        patch = batch["patch"][row] if "patch" in batch else None
+        if patch is None:
+            patch = Patch(batch["rgb"][row], kept_stack(batch, row), region, batch["edited"][row])
+        made["edited"] = paste(full, patch, keep_source=keep_source or not region.any(), region=region)
+    return made
+
+
+def frame_layers(batch: Batch, row: int, full: np.ndarray | None) -> LayerStack:
+    """The asked layers of one good frame, first axis 1, at working size or, with ``full``, at the source's."""
+    stack = kept_stack(batch, row)
+    return stack if full is None else enlarge_stack(full, batch["rgb"][row], stack)
+
+
+def _whole(made: Callable[[slice], np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    whole = np.empty(shape, np.float32)
+    for band in bands(shape[0]):
+        whole[band] = made(band)
+    return whole

@@ -1,0 +1,75 @@
+"""The clips' plates in the output folder: one PNG a clip, its colours and, as alpha, where a sampled frame showed them."""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from raydepth.deglad.plate import Plate
+from raydepth.job import JobError
+from raydepth.store.folder import OutputFolder
+from raydepth.store.record import CALIBRATIONS, PlateRecord
+
+_AGAIN = (
+    f"delete {CALIBRATIONS} there to have the clips measured again, which gives the same plates unless "
+    "depth.calibration_frames has changed"
+)
+
+
+def plate_name(video: str) -> str:
+    """The plate's file inside the output folder."""
+    return f"plates/{video}.png"
+
+
+def write_plate(folder: OutputFolder, video: str, plate: Plate | str) -> PlateRecord:
+    """Keeps a clip's plate, so that a resumed run fills from the very same one; a clip without plate leaves no file."""
+    if isinstance(plate, str):
+        return PlateRecord(missing=plate)
+    seen = np.where(plate.seen, 255, 0).astype(np.uint8)
+    picture = np.dstack([plate.rgb[..., ::-1], seen])
+    folder.write(plate_name(video), cv2.imencode(".png", picture)[1].tobytes())
+    return PlateRecord(still=plate.still)
+
+
+def read_plate(folder: OutputFolder, video: str, record: PlateRecord) -> Plate | str:
+    """A clip's plate, or why it has none.
+
+    Raises:
+        JobError: the file is damaged.
+    """
+    if record.missing:
+        return record.missing
+    name = plate_name(video)
+    try:
+        picture = cv2.imdecode(np.frombuffer(folder.read(name), np.uint8), cv2.IMREAD_UNCHANGED)
+        if picture is None or picture.ndim != 3 or picture.shape[2] != 4:
+            raise ValueError("no RGBA picture")
+    except (OSError, ValueError, cv2.error) as error:
+        raise JobError(f"{folder.uri}/{name} cannot be read ({error}); {_AGAIN}") from error
+    return Plate(np.ascontiguousarray(picture[..., 2::-1]), picture[..., 3] > 0, record.still)
+
+
+def cache_plates(
+    folder: OutputFolder, records: Mapping[str, PlateRecord | None]
+) -> Callable[[str], Plate | str]:
+    """Video id -> its plate, or why it has none; the last few are kept in memory.
+
+    Raises:
+        JobError: a file is gone.
+    """
+    there = folder.files("plates")
+    gone = [
+        video
+        for video, record in records.items()
+        if record and not record.missing and plate_name(video) not in there
+    ]
+    if gone:
+        raise JobError(f"{folder.uri}/{plate_name(gone[0])} is gone; {_AGAIN}")
+
+    @lru_cache(4)
+    def plate(video: str) -> Plate | str:
+        record = records.get(video)
+        return read_plate(folder, video, record) if record else "none was made"
+
+    return plate

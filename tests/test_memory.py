@@ -1,0 +1,88 @@
+"""The memory estimate: shapes alone give what real tensors give, and what PyTorch's allocator counts, within 15 percent."""
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+
+from raydepth.memory import LiveBytes, job_memory, peak_bytes
+from tests.runs import small_job
+
+UNET = {
+    "block_out_channels": (32, 64), "layers_per_block": 1, "cross_attention_dim": 16, "attention_head_dim": 4,
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"), "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    "norm_num_groups": 8,
+}  # fmt: skip
+VAE = {
+    "_class_name": "AutoencoderKL", "block_out_channels": (16, 32), "norm_num_groups": 8,
+    "down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def allocated(step):
+    """Peak bytes of PyTorch's CPU allocator while a step runs."""
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.no_grad(), torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+        step()
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    now = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        peak = max(peak, now)
+    return peak
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4])
+def test_shapes_alone_give_what_real_tensors_take(batch):
+    estimate = peak_bytes(
+        UNET, VAE, dtype=torch.float32, height=128, width=96, lanes=batch, pictures=batch, frames=batch
+    )
+    unet = UNet2DConditionModel.from_config(UNET).eval().requires_grad_(False)
+    vae = AutoencoderKL.from_config(VAE).eval().requires_grad_(False)
+    assert estimate["weights"] == sum(p.nbytes for model in (unet, vae) for p in model.parameters())
+    text = torch.zeros(batch, 77, 16)
+    steps = {
+        "unet": lambda: unet(torch.zeros(batch, 4, 64, 48), 1, encoder_hidden_states=text, return_dict=False),
+        "encode": lambda: vae.encode(torch.zeros(batch, 3, 128, 96)),
+        "decode": lambda: vae.decode(torch.zeros(batch, 4, 64, 48)),
+    }
+    for name, step in steps.items():
+        with torch.no_grad(), LiveBytes(unet, vae) as live:
+            step()
+        assert estimate[name] == live.peak, name
+        if batch == 2:  # the profiler takes seconds
+            real = estimate["weights"] + allocated(step)
+            assert abs(estimate["weights"] + estimate[name] - real) < 0.15 * real, name
+
+
+def test_float16_halves_and_gradients_keep_more():
+    def peaks(dtype, backward=False):
+        return peak_bytes(
+            UNET, VAE, dtype=dtype, height=64, width=64, lanes=2, pictures=1, frames=1, backward=backward
+        )
+
+    full, half = peaks(torch.float32), peaks(torch.float16)
+    assert half["weights"] * 2 == full["weights"]
+    assert abs(half["unet"] * 2 / full["unet"] - 1) < 0.1
+    assert peaks(torch.float32, backward=True)["unet"] > 2 * full["unet"]
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_a_jobs_memory(tmp_path):
+    def memory(**fields):
+        return job_memory(small_job(tmp_path, tmp_path, **fields), 64, 64)
+
+    assert memory() is None
+    kv = memory(compose__method="featglac-kv")
+    assert kv["peak"] == pytest.approx(kv["weights"] + max(kv["encode"], kv["unet"], kv["decode"]), abs=2e-3)
+    assert memory(compose__method="featglac-kv", run__batch=8)["peak"] > kv["peak"]
+    both = memory(compose__method="featglac-kv", layers={"fill": {"method": "diffusion"}})
+    assert both["weights"] == kv["weights"], "one model for both"
+    assert set(memory(layers={"fill": {"method": "diffusion"}})) == {"weights", "fill", "peak"}
