@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from raydepth import builtin
-from raydepth.job import Job, JobError
+from raydepth.job import Background, Edit, Insert, Job, JobError, Planes, ReplaceLayer
 
 Form = Literal["builtin", "onnx", "directory", "hub", "files"]
 
@@ -87,6 +87,24 @@ def check_models(job: Job) -> None:
             )
 
 
+def edit_files(edit: Edit) -> Iterator[tuple[str, str]]:
+    """Field and path of every local file that an edit brings in; URIs and colours are left out."""
+    named: list[tuple[str, str | None]] = []
+    if isinstance(edit, Insert):
+        named = [("edit.object", edit.object)]
+    elif isinstance(edit, Background):
+        named = [("edit.source", edit.source)]
+    elif isinstance(edit, Planes):
+        named = [
+            (f"edit.layers.{i}.replace", layer.replace)
+            for i, layer in enumerate(edit.layers)
+            if isinstance(layer, ReplaceLayer)
+        ]
+    for field, path in named:
+        if path and not path.startswith("#") and "://" not in path:
+            yield field, path
+
+
 def worker_paths(job: Job) -> Iterator[tuple[str, str]]:
     """Field and local path, or pattern of paths, of every file beside the input that workers open; URIs are left out."""
     for model in named_models(job):
@@ -94,6 +112,7 @@ def worker_paths(job: Job) -> Iterator[tuple[str, str]]:
             yield model.field, model.name.removeprefix("files:")
     if job.depth.truth and "://" not in job.depth.truth:
         yield "depth.truth", job.depth.truth
+    yield from edit_files(job.edit)
 
 
 def is_same_everywhere(path: str) -> bool:

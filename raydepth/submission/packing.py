@@ -11,10 +11,11 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from raydepth.frames.sources import expand, image_names
 from raydepth.job import Job, JobError, parse_job
-from raydepth.models import is_same_everywhere, named_models, worker_paths
+from raydepth.models import edit_files, is_same_everywhere, named_models, worker_paths
 from raydepth.store.record import resolve
 
 JOB = ".raydepth/job.yaml"
@@ -80,11 +81,13 @@ def pack(job: Job, *, limit_mb: float, on_cluster: bool = False) -> Parcel:
         if not found:
             raise JobError(f"{model.field}: nothing at {model.name}; {ON_CLUSTER}")
         files |= {_place(file): file for file in found}
-        *parents, last = model.field.split(".")
-        section = tree
-        for parent in parents:
-            section = section[parent]
-        section[last] = _renamed(model.name)
+        _set(tree, model.field, _renamed(model.name))
+    for field, path in edit_files(job.edit):
+        full = os.path.abspath(os.path.expanduser(path))
+        if not os.path.isfile(full):
+            raise JobError(f"{field}: no file {path}; {ON_CLUSTER}")
+        files[_place(path)] = full
+        _set(tree, field, _renamed(path))
     if job.depth.model.startswith("files:"):
         pattern = job.depth.model.removeprefix("files:")
         tree["depth"]["model"] = "files:" + _pack_pattern("depth.model", pattern, sources, files)
@@ -93,6 +96,14 @@ def pack(job: Job, *, limit_mb: float, on_cluster: bool = False) -> Parcel:
     parcel = Parcel(parse_job(tree), files)
     _check_size(parcel, limit_mb)
     return parcel
+
+
+def _set(tree: Any, field: str, value: str) -> None:
+    """Sets a field of a job's tree by its dotted path, numbers in which count in lists."""
+    *parents, last = field.split(".")
+    for parent in parents:
+        tree = tree[int(parent) if parent.isdigit() else parent]
+    tree[last] = value
 
 
 def _check_output(path: str) -> None:

@@ -254,3 +254,20 @@ def test_a_node_that_lacks_packages_says_which(
     assert f"numpy>=999.1 (has {np.__version__})" in error
     assert "no-such-thing>=1.0 (missing)" in error
     assert "pyyaml" not in error
+
+
+def test_what_an_edit_brings_in_travels_too(here: Path, tmp_path: Path):
+    touch(here / "a.mp4"), touch(here / "chair.png"), touch(tmp_path / "elsewhere/wall.png")
+    inserted = pack(
+        job("a.mp4", edit={"kind": "insert", "object": "chair.png", "point": [0.5, 0.9]}), limit_mb=1
+    )
+    assert inserted.job.edit.object == "chair.png"
+    assert sorted(inserted.files) == ["a.mp4", "chair.png"]
+    layers = ["keep", {"replace": str(tmp_path / "elsewhere/wall.png")}]
+    planes = pack(job("a.mp4", edit={"kind": "planes", "layers": layers}), limit_mb=1)
+    there = unpacked(planes, tmp_path / "there")
+    assert (there / planes.job.edit.layers[1].replace).is_file()
+    coloured = pack(job("a.mp4", edit={"kind": "background", "source": "#203040"}), limit_mb=1)
+    assert sorted(coloured.files) == ["a.mp4"]
+    with pytest.raises(JobError, match=r"edit.source: no file gone.png"):
+        pack(job("a.mp4", edit={"kind": "background", "source": "gone.png"}), limit_mb=1)
