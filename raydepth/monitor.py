@@ -71,10 +71,10 @@ def watch(
             problem.append(error)
 
     thread = threading.Thread(target=consume, name="raydepth-consumer", daemon=True)
-    thread.start()
     line = ProgressLine(total, say)
     stopped: Stop | None = None
     with _sigterm_interrupts():
+        thread.start()
         while thread.is_alive():
             try:
                 thread.join(POLL_S)
