@@ -18,7 +18,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from grad_lanes import tiny_models
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from raydepth.deglad.fill_diffusion import DiffusionFiller
 from raydepth.deglad.layers import Layer, LayerStack
@@ -47,6 +47,16 @@ RECIPES = [
 ]
 TIMED = [["up"], ["up_blocks.1"]]
 BLOCKS = [["up"], ["up_blocks.1", "up_blocks.2"], ["up_blocks.1"], ["mid"], ["down"]]
+
+
+def operations_counter() -> FlopCounterMode:
+    """PyTorch's counter, which by itself leaves out the CPU's fused attention."""
+
+    def attention(query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object) -> int:
+        return sdpa_flop_count(query, key, value)
+
+    fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    return FlopCounterMode(display=False, custom_mapping={fused: attention})
 
 
 def plan_of(frames: int, still: bool) -> tuple[EditPlan, np.ndarray]:
@@ -120,7 +130,7 @@ def ending_savings(sizes: list[int], real_size: int | None) -> list[dict]:
             row: dict = {"size": size, "blocks": "+".join(blocks)}
             flops = {}
             for ending in (False, True):
-                with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter:
+                with FakeTensorMode(allow_non_fake_inputs=True), operations_counter() as counter:
                     call(fake, size, blocks, ending=ending)
                 flops[ending] = counter.get_total_flops()
             lane = flops[False] / 3
@@ -156,7 +166,7 @@ def plate_saving(size: int) -> dict:
     """Operations of encoding a plate in every batch of 8, of those of the batch's lanes (10 of 20 steps, shared far lane)."""
     with FakeTensorMode(), torch.no_grad():
         vae = AutoencoderKL.from_config(SD15_VAE).eval()
-        with FlopCounterMode(display=False) as counter:
+        with operations_counter() as counter:
             vae.encode(torch.empty(1, 3, size, size))
     return {"size": size, "tflop_encode": counter.get_total_flops() / 1e12}
 
