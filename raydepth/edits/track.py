@@ -117,13 +117,18 @@ def measure_track(views: Iterable[View], focus: tuple[float, float]) -> Track:
 def _upright(motion: np.ndarray, focus: tuple[float, float]) -> tuple[float, float, float, float]:
     """The similarity (a, b, u, v) of what stands upright at the focus.
 
-    On a floor, points of one row of the picture are equally far: how that row grows and turns is the scale and the roll
-    there. How rows move against each other is parallax, which shears the floor but not what stands on it.
+    A camera's roll turns rows and columns of the picture alike, and its zoom stretches them alike; parallax shears a floor,
+    but not what stands on it. So what rows and columns have in common counts.
     """
     x, y = focus
-    a, b = float(motion[0, 0]), float(motion[1, 0])
+    a = 1 + _common(motion[0, 0] - 1, motion[1, 1] - 1)
+    b = _common(motion[1, 0], -motion[0, 1])
     foot = _apply(motion, np.array([focus]))[0]
     return a, b, float(foot[0] - a * x + b * y), float(foot[1] - b * x - a * y)
+
+
+def _common(one: float, other: float) -> float:
+    return float(min(one, other, key=abs)) if one * other > 0 else 0.0
 
 
 class _Reference:

@@ -22,7 +22,8 @@ class FeatGLaCGrad(LatentCompositor):
     """Method ``featglac-grad``: the paper's, for reference quality on sampled frames.
 
     Our readings where method.md leaves room: generation starts from the last layer's noisy latents in every recipe (the
-    paper's insertion samples new content from the prompt; here the object is a layer and what is behind it is known), its
+    paper's insertion samples new content from the prompt; here the object is a layer and what is behind it is known), with the
+    other layers' in their cells at strengths below 1, where too much of the last picture is left for a near one to appear; its
     unconditional lane is told the last layer's optimised null embedding, and insertion pastes and holds every layer that
     stands before the last.
     """
@@ -98,6 +99,8 @@ class FeatGLaCGrad(LatentCompositor):
         """
         recipe, frames = self.recipe, rows.shape[1]
         latents = references.latents[0][rows[-1]]
+        if recipe.strength < 1:
+            latents = paste_layers(latents, references.latents[0], rows, seen)
         grid = (latents.shape[2], latents.shape[3])
         cells = cell_weights(seen, grid, far=recipe.far)
         text = self.condition.prompt.expand(frames, -1, -1)

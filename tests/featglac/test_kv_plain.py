@@ -104,6 +104,31 @@ def test_a_still_far_layer_is_one_lane_for_frames_of_one_seed(make_models, make_
     assert torch.allclose(shared[2:], alone, atol=1e-5)
 
 
+def test_a_picture_that_frames_share_is_encoded_once_a_clip_and_to_the_same_bits(
+    make_models, make_compose, make_plan
+):
+    plan, source, seeds = make_plan(frames=4)
+    still = np.repeat(plan.stack.layers[-1].rgb[:1], 4, 0)
+    models, compose = make_models(vae="AutoencoderKL"), make_compose()
+    encoded = []
+    models.codec.vae.encoder.register_forward_pre_hook(
+        lambda module, arguments: encoded.append(len(arguments[0]))
+    )
+
+    def pictures(compositor, rows):
+        part = plan.take(rows)
+        part.stack.layers[-1].still = still[rows]
+        encoded.clear()
+        return compositor.generate(part, source[rows], seeds[rows])
+
+    worker, first, second = FeatGLaC(models, compose), np.array([0, 1]), np.array([2, 3])
+    pictures(worker, first)
+    assert encoded == [1, 4]  # the plate; the frames and their composites
+    kept = pictures(worker, second)
+    assert encoded == [4]
+    assert torch.equal(kept, pictures(FeatGLaC(models, compose), second)), "history has no say"
+
+
 def test_steps_and_windows():
     assert [steps_run(10, strength) for strength in (1.0, 0.6, 0.05)] == [10, 6, 1]
     assert list(window_steps([0, 1], 6)) == list(range(6))
