@@ -1,6 +1,6 @@
 """Counts the U-Net lanes of ``featglac-grad`` by hooks, for each recipe, against the cost table of method.md.
 
-    python benchmarks/grad_lanes.py
+    python -m benchmarks.grad_lanes
 
 The number of lanes does not depend on the U-Net's size, so a tiny one with random weights runs (seconds on a CPU).
 """

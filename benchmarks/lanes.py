@@ -1,6 +1,6 @@
 """Counts the U-Net lanes of each recipe of ``featglac-kv`` by hooks, against method.md, and measures what makes lanes cheaper.
 
-    python benchmarks/lanes.py [--sizes 256 512] [--real 256]          a minute or two on two idle cores
+    python -m benchmarks.lanes [--sizes 256 512] [--real 256]          a minute or two on two idle cores
 
 Lanes do not depend on the U-Net's size, so they are counted on a tiny one. Savings are measured on the topology of Stable
 Diffusion 1.5 with random weights: operations by PyTorch's counter on shapes alone, seconds and differences in bfloat16 on
@@ -12,14 +12,15 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from grad_lanes import tiny_models
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from benchmarks.grad_lanes import tiny_models
 from raydepth.deglad.fill_diffusion import DiffusionFiller
 from raydepth.deglad.layers import Layer, LayerStack
 from raydepth.edits.plan import EditPlan
@@ -70,12 +71,16 @@ def plan_of(frames: int, still: bool) -> tuple[EditPlan, np.ndarray]:
     return EditPlan(LayerStack(layers), alpha), source
 
 
-def recipe_lanes(frames: int = 8) -> list[dict]:
+def recipe_lanes(frames: int = 8) -> list[dict[str, Any]]:
     """Lanes a frame that ran, for every recipe, without and with a far lane that a batch of frames shares."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, settings, expected in RECIPES:
         compose = Compose.model_validate(settings)
-        row = {"recipe": name, "method_md": expected, "count_lanes": count_lanes(compose, layers=2, frames=1)}
+        row: dict[str, Any] = {
+            "recipe": name,
+            "method_md": expected,
+            "count_lanes": count_lanes(compose, layers=2, frames=1),
+        }
         for key, count, still in (("lanes", 1, False), ("lanes_shared_far", frames, True)):
             compositor = FeatGLaC(tiny_models(), compose)
             plan, source = plan_of(count, still)
@@ -119,7 +124,7 @@ def call(
 
 def ending_savings(sizes: list[int], real_size: int | None) -> list[dict]:
     """What a reference lane costs, of a whole lane, when it ends after the last injected attention."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     torch.set_default_dtype(torch.bfloat16)
     real = UNet2DConditionModel.from_config(SD15).eval().requires_grad_(False) if real_size else None
     torch.set_default_dtype(torch.float32)

@@ -1,6 +1,6 @@
 """Peak memory of a whole run (driver, Ray and workers together) at 100 and at 1,000 frames of one 4K clip.
 
-    python benchmarks/memory.py            about six minutes on two cores
+    python -m benchmarks.memory            about six minutes on two cores
 
 Prints the peaks and their ratio, and keeps them in benchmarks/results/memory.json. The clip is made here: 50 encoded 4K
 pictures, their packets repeated, so that writing 1,000 frames takes seconds.

@@ -1,7 +1,7 @@
 """Seconds per image of every step, for FeatGLaC and for the baselines, on one clip and one worker without Ray.
 
-    python benchmarks/seconds_per_image.py                       the shipped clip, builtin models
-    python benchmarks/seconds_per_image.py --clip CLIP --frames 16 --size 256
+    python -m benchmarks.seconds_per_image                       the shipped clip, builtin models
+    python -m benchmarks.seconds_per_image --clip CLIP --frames 16 --size 256
 
 Each method goes through the same decoded frames in the same process, so their ratios mean something on a shared machine
 where the seconds alone do not. Prints a table and keeps it in benchmarks/results/seconds_per_image.json.
