@@ -581,6 +581,10 @@ class Job(Section):
                 )
         return self
 
+    def writing_to(self, path: str) -> "Job":
+        """The same job with another ``output.path``."""
+        return self.model_copy(update={"output": self.output.model_copy(update={"path": path})})
+
 
 def load_job(path: str | Path, overrides: list[str] | None = None) -> Job:
     """Reads a job file and applies ``--set a.b=value`` overrides (values are YAML).

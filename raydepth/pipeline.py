@@ -80,6 +80,7 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
     )
     with ExitStack() as stack:
         folder = OutputFolder.at(job.output.path)
+        job = job.writing_to(folder.location)  # workers may start in other folders
         folder.prepare()
         lock = stack.enter_context(folder.lock())
         anew = job.output.overwrite or not folder.files(FRAMES)

@@ -37,9 +37,14 @@ class OutputFolder:
         except JobError as error:
             raise JobError(f"output.path: {error}") from error
 
+    @property
+    def location(self) -> str:
+        """The URI, or the absolute path: what opens the folder from any working directory."""
+        return self.root if self.is_local else self.uri
+
     def __reduce__(self) -> tuple:
-        """Workers reopen the folder by its URI; filesystem handles stay in their process."""
-        return (OutputFolder.at, (self.root if self.is_local else self.uri,))
+        """Workers reopen the folder by its location; filesystem handles stay in their process."""
+        return (OutputFolder.at, (self.location,))
 
     @property
     def is_local(self) -> bool:
