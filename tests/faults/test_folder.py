@@ -88,6 +88,7 @@ def test_a_folder_of_another_version(
         run(job(undisturbed), say=quiet)
 
 
+@pytest.mark.slow
 def test_the_wall_clock_jumps(
     job: JobMaker, undisturbed: Path, tmp_path: Path, stand_ins: pytest.MonkeyPatch
 ):
@@ -104,6 +105,7 @@ def test_the_wall_clock_jumps(
     assert asking <= {"lease.py"}, "it may: when a run began is written there for people to read"
 
 
+@pytest.mark.slow
 def test_an_object_store_much_too_small(tmp_path: Path, stand_ins: object):
     """80 MB for parts of 50 MB, two at work and more decoded ahead: spilled or waited for, never a deadlock."""
     clip = write_clip(tmp_path / "clip.mp4", frames=96, height=480, width=640)

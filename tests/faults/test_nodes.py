@@ -65,7 +65,7 @@ def on_gpus(job: Callable[..., Job], out: Path, workers: int, **fields) -> Job:
     return job(out, **gpus, **fields)
 
 
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_nodes(
     cluster: Cluster, job: Callable[..., Job], undisturbed: Path, roles: Path, tmp_path: Path, count: int
 ):
@@ -108,6 +108,7 @@ def test_a_node_that_dies_while_it_holds_frames(
     assert not differing(out, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_slow_node_holds_nobody_up(cluster: Cluster, job: Callable[..., Job], roles: Path, tmp_path: Path):
     out = tmp_path / "out"
     (roles / "expected").write_text("2")

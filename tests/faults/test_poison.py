@@ -61,7 +61,12 @@ def test_a_raising_frame_is_tried_again_by_later_runs_up_to_the_limit(
 
 
 @pytest.mark.parametrize(
-    ("editor", "decode"), [("Killed", "stream"), ("Killed", "in_actor"), ("Segfaulting", "stream")]
+    ("editor", "decode"),
+    [
+        ("Killed", "in_actor"),
+        ("Segfaulting", "stream"),
+        pytest.param("Killed", "stream", marks=pytest.mark.slow),
+    ],
 )
 def test_a_frame_that_kills_its_worker_is_found_and_quarantined(
     job: JobMaker, undisturbed: Path, tmp_path: Path, stand_ins: pytest.MonkeyPatch, editor: str, decode: str
