@@ -113,6 +113,7 @@ from raydepth.tracker import Tracker
 tracker, kept = Tracker(), signal.getsignal(signal.SIGTERM)
 
 def work():
+    time.sleep(0.3)  # until it is watched
     os.kill(os.getpid(), signal.SIGTERM)
     while not tracker.stopping():
         time.sleep(0.01)
