@@ -62,7 +62,7 @@ def connect(run: Run, address: str | None) -> Resources:
     else:
         _answers(address)
         settings |= {"address": address}
-        if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:  # a submitted job has brought the package with it
+        if not is_submitted():
             package = str(Path(raydepth.__file__).parent)
             settings |= {"runtime_env": {"py_modules": [package], "excludes": ["__pycache__"]}}
     try:
@@ -86,6 +86,11 @@ def connect(run: Run, address: str | None) -> Resources:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # errors reach the user by way of the tracker
     total = ray.cluster_resources()
     return Resources(total.get("CPU", 0.0), total.get("GPU", 0.0))
+
+
+def is_submitted() -> bool:
+    """Whether this process is a submitted job's: then the package and the job's files have been sent with it."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
 def _answers(address: str) -> None:

@@ -1,7 +1,6 @@
 """The models that a job names: builtin, hub ids, local directories and ONNX files; found and checked before anything starts."""
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,10 +123,8 @@ def check_paths(job: Job) -> None:
     """Checks that files which workers on other machines open have a name that means the same there.
 
     Raises:
-        JobError: a relative path, outside a submitted job, whose workers start in the folder of its packed files.
+        JobError: a relative path.
     """
-    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
-        return
     for field, path in worker_paths(job):
         if not is_same_everywhere(path):
             raise JobError(

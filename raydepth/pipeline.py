@@ -65,7 +65,7 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
     started = time.monotonic()
     # 1. Probe: which frames there are, cut into segments at keyframes and into parts of whole batches.
     check_models(job)
-    if address is not None:
+    if address is not None and not cluster.is_submitted():
         check_paths(job)
     check_edit(job.edit, job.layers)
     segments, unreadable = find_segments(job)

@@ -1,4 +1,4 @@
-"""YAML from outside: plain data of one document, without tags that run code, repeated keys, or aliases that multiply; for job.py and store/."""
+"""YAML from outside: plain data of one document, without tags that run code, repeated keys, or aliases that multiply; for job/ and store/."""
 
 from collections.abc import Hashable
 from typing import Any

@@ -12,6 +12,7 @@ from raydepth.report.build import Summary, build_report
 from raydepth.report.numbers import stages
 from raydepth.store import record
 from raydepth.store.folder import OutputFolder
+from raydepth.store.layers import LAYERS
 from raydepth.store.ledger import status
 from raydepth.store.plan import read_plan
 from raydepth.store.shards import (
@@ -24,6 +25,7 @@ from raydepth.store.shards import (
     read_shards,
     shard_name,
 )
+from raydepth.store.video import VIDEOS
 
 _MODEL_STEPS = ("depth", "fill", "compose")
 """Steps whose time is models at work: what the speed of light is made of."""
@@ -84,7 +86,9 @@ def _benchmark(
         "worker_seconds_per_frame": in_worker,
         "speed_of_light_frames_per_second": light,
         "share_of_speed_of_light": rate / light if light else None,
-        "bytes": sum(folder.files(FRAMES).values()) + sum(folder.files(IMAGES).values()),
+        "bytes": sum(
+            size for below in (FRAMES, IMAGES, LAYERS, VIDEOS) for size in folder.files(below).values()
+        ),
         "restarts": restarts,
         "workers": job["run"]["workers"],
         "environment": record.read_environment(folder),

@@ -25,7 +25,7 @@ from raydepth.featglac.stage import ComposeStage, clip_seed
 from raydepth.frames.decode import Frame
 from raydepth.fullsize.frames import SourceFrames
 from raydepth.fullsize.results import frame_layers, frame_pictures
-from raydepth.job import Job
+from raydepth.job import Insert, Job
 from raydepth.store.folder import OutputFolder
 from raydepth.store.layers import layers_name, write_layers
 from raydepth.store.plan import Part
@@ -51,7 +51,10 @@ def load_steps(job: Job, clips: Mapping[str, ClipCalibration], *, device: str, d
     """
     estimator = load_depth(job.depth, device=device, dtype=dtype)
     compositor = load_compositor(
-        job.compose, device=device, dtype=dtype, image_prompt=getattr(job.edit, "object", None)
+        job.compose,
+        device=device,
+        dtype=dtype,
+        image_prompt=job.edit.object if isinstance(job.edit, Insert) else None,
     )
     calibrations = {video: clip.depth for video, clip in clips.items()}
     planes = {video: clip.planes for video, clip in clips.items()}

@@ -1,7 +1,7 @@
 """Makes the edit that the job names ready for a worker; the one place that knows all edits.
 
 An edit is a module with an ``EditBuilder``: a batch after the layer stage in, an ``EditPlan`` out. A new one adds its
-section to job.py and its module here; nothing after this step knows the difference.
+section to job/edit.py and its module here; nothing after this step knows the difference.
 """
 
 from collections.abc import Mapping

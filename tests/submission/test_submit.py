@@ -155,11 +155,12 @@ def test_a_submitted_job_equals_one_that_was_run(cluster: Cluster, tmp_path: Pat
         "--address",
         cluster.gcs,
         cwd=ROOT,
+        HOME=str(tmp_path),  # or matplotlib's folders would be left in the checkout
         **cluster.token,
     )
     assert attached.returncode == 0, attached.stderr
     done = raydepth(
-        "submit", job, *sets(*TINY, f"output.path={submitted}"), "--address", cluster.dashboard, cwd=ROOT, **cluster.token
+        "submit", job, *sets(*TINY, f"output.path={submitted}"), "--address", cluster.dashboard, cwd=ROOT, HOME=str(tmp_path), **cluster.token
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""

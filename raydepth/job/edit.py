@@ -1,0 +1,168 @@
+"""Section ``edit``: what is made of the layers."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from raydepth.job.layers import AtBox, AtMetres, AtPoint, AtQuantile, plane_form
+from raydepth.job.section import Section
+
+
+class Recompose(Section):
+    """The frame's near layers over its own filled far layer."""
+
+    kind: Literal["recompose"] = "recompose"
+
+
+class Remove(Section):
+    """The far layer alone, its hole filled: what lies behind."""
+
+    kind: Literal["remove"]
+
+
+Place = Annotated[list[Annotated[float, Field(ge=-10, le=10)]], Field(min_length=2, max_length=2)]
+"""x, y as fractions of width and height, 0, 0 the upper left corner; beyond 0..1 lies outside the frame."""
+
+
+class AtBehind(Section):
+    """Just behind the thing at this point of the clip's first frame, in fractions of width and height."""
+
+    behind: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)]
+
+
+class AtFront(Section):
+    """Just in front of the thing at this point of the clip's first frame, in fractions of width and height."""
+
+    front: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)]
+
+
+InsertPlane = Annotated[
+    Annotated[Literal["auto"], Tag("auto")]
+    | Annotated[float, Tag("value")]
+    | Annotated[AtQuantile, Tag("quantile")]
+    | Annotated[AtMetres, Tag("metres")]
+    | Annotated[AtPoint, Tag("point")]
+    | Annotated[AtBox, Tag("box")]
+    | Annotated[AtBehind, Tag("behind")]
+    | Annotated[AtFront, Tag("front")],
+    Discriminator(plane_form),
+]
+
+
+class Insert(Section):
+    """A picture with alpha, stood into the scene: what is nearer covers it, it covers what is farther."""
+
+    kind: Literal["insert"]
+    object: Annotated[str, Field(min_length=1)]
+    """A picture file with alpha (RGBA PNG or WebP), local or in object storage."""
+    at: InsertPlane | None = None
+    """The object's depth: a form of ``layers.at``, {behind: [x, y]} or {front: [x, y]} the thing at a point of the clip's
+    first frame; null: the scene's depth in that frame under the object's foot."""
+    point: Place | None = None
+    """Where the middle of the object's foot stands, as fractions of width and height of the clip's first frame."""
+    box: Annotated[list[Annotated[float, Field(ge=-10, le=10)]], Field(min_length=4, max_length=4)] | None = (
+        None
+    )
+    """Instead of ``point``: x0, y0, x1, y1; the object is fitted in and stands on the middle of its lower edge."""
+    height: Annotated[float, Field(gt=0, le=10)] | None = None
+    """The object's height as a fraction of the frame's; with ``point``, 0.4 where neither height is given."""
+    height_m: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """The object's height in metres, seen in perspective (f * height_m / Z pixels); needs a metric depth model."""
+    fov_deg: Annotated[float, Field(gt=0, lt=180)] = 60.0
+    """Angle that the camera sees across the frame's longer side, in degrees; gives f for ``height_m``."""
+    anchor: Literal["picture", "scene"] = "scene"
+    """``picture``: it stays at its pixels; ``scene``: it moves with the scene as the camera does."""
+    shadow: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Strength of a soft contact shadow on the floor; 0: none."""
+
+    @model_validator(mode="after")
+    def _placed_and_sized_once(self) -> "Insert":
+        if (self.point is None) == (self.box is None):
+            raise ValueError("give either point: [x, y] (of the foot) or box: [x0, y0, x1, y1]")
+        sizes = [name for name in ("box", "height", "height_m") if getattr(self, name) is not None]
+        if len(sizes) > 1:
+            raise ValueError(f"{' and '.join(sizes)} both give a size; give one of them")
+        if self.box is not None and (self.box[2] <= self.box[0] or self.box[3] <= self.box[1]):
+            raise ValueError(f"box must be [x0, y0, x1, y1] with x0 < x1 and y0 < y1, got {self.box}")
+        return self
+
+
+Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
+
+
+class Background(Section):
+    """The frame's near layers over something else."""
+
+    kind: Literal["background"]
+    source: Annotated[str, Field(min_length=1)] | None = None
+    """A picture, a clip (video or folder of images), or a colour ``#rrggbb``; scaled and cropped to cover the frame."""
+    prompt: str | None = None
+    """Instead of ``source``: what the compositor is to make up behind the near layers (a model with a text encoder)."""
+    play: Literal["in_step", "loop"] = "in_step"
+    """A clip is shown at the frame's own time: ``in_step`` holds its last frame after its end, ``loop`` starts again."""
+    depth: Literal["behind", "aligned"] = "behind"
+    """``behind``: all of the new scene lies behind the near layers. ``aligned``: its depth is estimated and brought to the
+    clip's scale (metres with a metric model, else both 2 %..98 % ranges are taken for equal); what is nearer covers."""
+    decontaminate: bool = True
+    """Takes the old background's colour out of the near layers' rim."""
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> "Background":
+        if (self.source is None) == (self.prompt is None):
+            raise ValueError("give either source (a picture, a clip or a colour #rrggbb) or prompt")
+        return self
+
+
+class Grade(Section):
+    """A change of a layer's light and colour, in linear light."""
+
+    exposure: Annotated[float, Field(ge=-10, le=10)] = 0.0
+    """In stops: +1 doubles the light."""
+    saturation: Annotated[float, Field(ge=0, le=4)] = 1.0
+    """0: grey, 1: as it is."""
+    tint: Colour = "#ffffff"
+    """The colour of a filter before the layer, ``#rrggbb``; white changes nothing."""
+
+
+class GradeLayer(Section):
+    """Layer entry ``{grade: {...}}``."""
+
+    grade: Grade
+
+
+class ReplaceLayer(Section):
+    """Layer entry ``{replace: FILE}``: a picture in the layer's place, scaled and cropped to cover the frame."""
+
+    replace: Annotated[str, Field(min_length=1)]
+
+
+def _layer_form(value: Any) -> str:
+    if isinstance(value, dict):
+        return "replace" if "replace" in value else "grade"
+    return type(value).__name__.removesuffix("Layer").lower() if isinstance(value, Section) else "word"
+
+
+LayerEntry = Annotated[
+    Annotated[Literal["keep", "remove"], Tag("word")]
+    | Annotated[ReplaceLayer, Tag("replace")]
+    | Annotated[GradeLayer, Tag("grade")],
+    Discriminator(_layer_form),
+]
+
+
+class Planes(Section):
+    """Every layer of the frame on its own: kept, removed, replaced or graded."""
+
+    kind: Literal["planes"]
+    layers: Annotated[list[LayerEntry], Field(min_length=2, max_length=9)]
+    """One entry for each layer, nearest first: ``keep``, ``remove``, {replace: FILE} or {grade: {exposure, saturation,
+    tint}}; one more than ``layers.at`` has planes."""
+
+    @model_validator(mode="after")
+    def _something_lies_behind(self) -> "Planes":
+        if self.layers[-1] == "remove":
+            raise ValueError("the farthest layer cannot be removed, as nothing lies behind it; replace it")
+        return self
+
+
+Edit = Annotated[Recompose | Insert | Background | Remove | Planes, Field(discriminator="kind")]

@@ -1,0 +1,116 @@
+"""Section ``layers``: where a frame is cut, and how what the near layers hide is filled."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from raydepth.job.section import Section
+
+
+class AtQuantile(Section):
+    """The plane that leaves this fraction of the clip's sampled pixels farther away."""
+
+    quantile: Annotated[float, Field(gt=0, lt=1)]
+
+
+class AtMetres(Section):
+    """The plane at this distance; needs a metric model."""
+
+    metres: Annotated[float, Field(gt=0)]
+
+
+class AtPoint(Section):
+    """The plane just behind the thing at this point of the clip's first frame, in fractions of width and height."""
+
+    point: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)]
+
+
+class AtBox(Section):
+    """The plane just behind the thing in this box of the clip's first frame: x0, y0, x1, y1 as fractions."""
+
+    box: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=4, max_length=4)]
+
+    @model_validator(mode="after")
+    def _box_is_not_empty(self) -> "AtBox":
+        x0, y0, x1, y1 = self.box
+        if x1 <= x0 or y1 <= y0:
+            raise ValueError(f"box must be [x0, y0, x1, y1] with x0 < x1 and y0 < y1, got {self.box}")
+        return self
+
+
+def plane_form(value: Any) -> str:
+    """Which of the forms of a plane a value has, as pydantic's tag for it."""
+    if isinstance(value, dict):
+        forms = ("quantile", "metres", "point", "box", "behind", "front")
+        return next((key for key in forms if key in value), "quantile")
+    if isinstance(value, Section):
+        return type(value).__name__[2:].lower()
+    return "auto" if isinstance(value, str) else "value"
+
+
+Plane = Annotated[
+    Annotated[Literal["auto"], Tag("auto")]
+    | Annotated[float, Tag("value")]
+    | Annotated[AtQuantile, Tag("quantile")]
+    | Annotated[AtMetres, Tag("metres")]
+    | Annotated[AtPoint, Tag("point")]
+    | Annotated[AtBox, Tag("box")],
+    Discriminator(plane_form),
+]
+
+
+class Fill(Section):
+    """How the hole behind the near layer is filled: ``layers.fill``."""
+
+    method: Literal["telea", "navier-stokes", "onnx", "diffusion", "plate"] = "telea"
+    """``plate``: what other frames of the clip show there (camera still or nearly so), ``telea`` where none does."""
+    model: str | None = None
+    """Path of the ``.onnx`` file (image and mask in, image out) for method ``onnx``; for ``diffusion`` a hub id or a local
+    directory, inpainting (9-channel) or text-to-image (4-channel) checkpoint, ``builtin``, or null: that of ``compose``."""
+    prompt: str = ""
+    """What ``diffusion`` is to paint into the hole."""
+    negative_prompt: str = ""
+    steps: Annotated[int, Field(ge=1, le=1000)] = 20
+    """Steps of ``diffusion``'s full schedule; ``strength`` says what part of them runs."""
+    strength: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Noise level at which ``diffusion`` starts from the ``telea`` fill; null: 0.3 for ``builtin`` (trained up to 0.7, but
+    grainy from 0.5 on), 1 for inpainting checkpoints, 0.75 for text-to-image ones."""
+    guidance: Annotated[float, Field(ge=1)] = 1.0
+    """Classifier-free guidance scale of ``diffusion``; 1 switches it off and saves its lane."""
+    dilate: Annotated[int, Field(ge=0, le=256)] = 8
+    """Pixels at working resolution by which the near mask grows to become the hole."""
+    radius: Annotated[float, Field(gt=0, le=100)] = 5.0
+    """Neighbourhood in pixels that ``telea`` and ``navier-stokes`` look at."""
+
+    @model_validator(mode="after")
+    def _method_and_model_fit(self) -> "Fill":
+        if self.method == "onnx" and not self.model:
+            raise ValueError("method onnx needs layers.fill.model, the path of an .onnx file")
+        if self.method == "diffusion" and self.model and self.model.endswith(".onnx"):
+            raise ValueError(
+                "method diffusion needs a diffusers model; for an .onnx file set layers.fill.method: onnx"
+            )
+        return self
+
+
+class Layers(Section):
+    """Where a frame is cut: ``layers``."""
+
+    at: Annotated[
+        Annotated[Plane, Tag("one")]
+        | Annotated[list[Plane], Field(min_length=1, max_length=8), Tag("several")],
+        Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
+    ] = "auto"
+    """``auto``, a normalised inverse depth 0..1 (larger = nearer), {quantile}, {metres}, {point}, {box}, or a list."""
+    feather: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Width of the soft edge in normalised inverse depth (logistic); 0: hard masks."""
+    min_area: Annotated[int, Field(ge=0)] = 64
+    """Islands and pin-holes of fewer pixels than this are removed."""
+    edge_filter: bool = True
+    """Median-filter depth at its discontinuities first, so that halos don't stay with the far layer."""
+    fill: Fill = Fill()
+
+    @property
+    def planes(self) -> list[Any]:
+        """The planes asked for, always as a list."""
+        return list(self.at) if isinstance(self.at, list) else [self.at]

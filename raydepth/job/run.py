@@ -1,0 +1,95 @@
+"""Sections ``evaluate``, ``output`` and ``run``: what is measured, where results go, what the job runs on."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from raydepth.job.section import Section
+
+
+class Output(Section):
+    """Where results go: ``output``."""
+
+    path: Annotated[str, Field(min_length=1)]
+    """Folder, local or ``s3://`` / ``gs://``."""
+    images: Literal["parquet", "png", "both", "none"] = "parquet"
+    """Where pictures are kept: encoded in the shards, as PNG files, both, or nowhere (figures only)."""
+    keep: list[Literal["edited", "depth", "near", "background", "rgb"]] = [
+        "edited",
+        "depth",
+        "near",
+        "background",
+        "rgb",
+    ]
+    """Which pictures are kept."""
+    overwrite: bool = False
+    """Delete what an earlier run left in the folder instead of going on with it."""
+    shard_frames: Annotated[int, Field(ge=1, le=4096)] = 32
+    """Frames in a shard, rounded up to whole batches: what a crash can cost, per worker."""
+    size: Literal["work", "source"] = "work"
+    """``source``: the edit is carried to the source's own pixels, and all kept pictures have the source's size; figures
+    are measured at working size. ``work``: pictures have the working size."""
+    layers: bool = False
+    """Exports each frame's layers as PNG with 16-bit depth and ``layers.json`` (a layered depth image) to ``layers/``."""
+    video: bool = False
+    """Writes each edited clip as ``videos/<video>.mp4`` after the run: the source's frame times, its audio copied."""
+    crf: Annotated[int, Field(ge=0, le=51)] = 18
+    """Quality of that video (H.264 constant rate factor): 0 is lossless, 18 looks so, 51 is the worst."""
+
+    @model_validator(mode="after")
+    def _video_needs_pictures(self) -> "Output":
+        if self.video and (self.images == "none" or "edited" not in self.keep):
+            raise ValueError(
+                "output.video is made of the kept pictures: output.images must not be none, output.keep must hold edited"
+            )
+        return self
+
+
+class Run(Section):
+    """What the job runs on: ``run``."""
+
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Actors that hold the models."""
+    min_workers: Annotated[int, Field(ge=1)] | None = None
+    """Workers that the cluster must hold at the start; the others join when nodes do. null: all of them."""
+    gpus_per_worker: Annotated[float, Field(ge=0)] = 0
+    batch: Annotated[int, Field(ge=1, le=256)] = 8
+    """Frames that go through the models together."""
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """CPU threads of a worker's models; null: the machine's cores, shared among its workers. The last bits of results
+    depend on it, so set it where runs on different machines must agree to the bit."""
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """auto: float16 on a GPU, float32 on a CPU."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    decode: Literal["stream", "in_actor"] = "stream"
+    """``stream``: tasks of their own decode ahead; ``in_actor``: for machines with few CPUs per GPU."""
+    max_hours: Annotated[float, Field(gt=0)] | None = None
+    """Stop feeding after so long, finish what is in flight, exit 75."""
+    attempts: Annotated[int, Field(ge=1, le=20)] = 2
+    """Times that a failing frame is tried over all runs before it stays quarantined."""
+    decode_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """A decoder that gives nothing for so many seconds is ended and tried again; after ``attempts`` its frames fail."""
+    stall_minutes: Annotated[float, Field(gt=0)] = 20.0
+    """No sign of life for so long ends the run with an error instead of a silent hang."""
+    logical_gpus: Annotated[int, Field(ge=0)] | None = None
+    """GPUs that the embedded default pretends to have, to try a GPU job's graph on CPUs; null: the real ones."""
+    object_store_gb: Annotated[float, Field(gt=0)] | None = None
+    """Size of Ray's object store on the embedded default; null: 1 GB."""
+
+    @property
+    def needed_workers(self) -> int:
+        """Workers without which the run does not start."""
+        return self.workers if self.min_workers is None else self.min_workers
+
+    @model_validator(mode="after")
+    def _min_workers_are_workers(self) -> "Run":
+        if self.needed_workers > self.workers:
+            raise ValueError(f"min_workers ({self.min_workers}) must not exceed workers ({self.workers})")
+        return self
+
+
+class Evaluate(Section):
+    """What is measured beside the edit: ``evaluate``."""
+
+    again_every: Annotated[int, Field(ge=0)] = 10
+    """Every n-th frame gets its depth estimated again on the result and its codec round trip measured; 0: never."""

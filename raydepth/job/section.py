@@ -1,0 +1,25 @@
+"""What all sections of a job file share: frozen, strict, closed to unknown keys; and the error of a wrong job."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+
+class JobError(ValueError):
+    """The job is wrong: nothing was started. The message names the field, the value that came and what is allowed."""
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, strict, closed to unknown keys, its numbers finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _fits_the_system(cls, value: Any) -> Any:
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, str) and "\0" in item:
+                raise ValueError("text must not hold the character NUL")
+            if isinstance(item, int) and abs(item) >= 2**63:
+                raise ValueError("whole numbers must fit 64 bits")
+        return value

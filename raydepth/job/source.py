@@ -1,0 +1,54 @@
+"""Sections ``input`` and ``depth``: which frames, and how their depth is estimated."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from raydepth.job.section import Section
+
+
+class Input(Section):
+    """Which frames: ``input``."""
+
+    paths: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+    """Video files, folders (of images or of videos) and glob patterns, local (relative to the current directory) or on s3:// or gs://."""
+    stride: Annotated[int, Field(ge=1)] = 1
+    """Every n-th frame of the source, counted from its first frame."""
+    start_s: Annotated[float, Field(ge=0)] | None = None
+    """First presentation time in seconds, inclusive."""
+    end_s: Annotated[float, Field(gt=0)] | None = None
+    """Last presentation time in seconds, exclusive."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """At most so many frames in the whole job, counted in the order of the paths."""
+    size: Annotated[int, Field(ge=32, le=8192)] | None = 512
+    """Short side of the working resolution in pixels; null keeps the source's size."""
+
+    @model_validator(mode="after")
+    def _range_is_not_empty(self) -> "Input":
+        if self.start_s is not None and self.end_s is not None and self.end_s <= self.start_s:
+            raise ValueError(f"end_s ({self.end_s}) must be larger than start_s ({self.start_s})")
+        return self
+
+
+DepthKind = Literal["disparity_rel", "depth_rel", "depth_m"]
+
+
+class Depth(Section):
+    """How depth is estimated: ``depth``."""
+
+    model: str = "builtin"
+    """``builtin``, a hub id, a local directory, an ``.onnx`` file, or ``files:PATTERN`` for depth files beside the input.
+
+    A pattern may use ``{parent}`` (folder of the source), ``{stem}`` (its name without ending), ``{frame_index}`` (with a
+    format, ``{frame_index:06d}``), ``{pts}`` and, for image folders, ``{image}`` (the image's name without ending).
+    """
+    kind: DepthKind | None = None
+    """What the model's numbers are; null: as the checkpoint or its class says (``depth_m`` for ONNX and files)."""
+    scale: Annotated[float, Field(gt=0)] = 0.001
+    """Metres per unit of 16-bit depth files (0.001: millimetres)."""
+    input_size: Annotated[int, Field(ge=32, le=8192)] | None = None
+    """Short side in pixels that the model sees; null: what its preprocessor file or its fixed input shape says."""
+    calibration_frames: Annotated[int, Field(ge=1)] = 16
+    """Frames sampled over a clip to fix its normalisation and thresholds, once per clip."""
+    truth: str | None = None
+    """Pattern of ground-truth depth files in metres (as in ``files:``), or null."""
