@@ -6,7 +6,9 @@ import stat
 import av
 import av.container
 from av.codec.context import Flags
+from av.packet import Packet
 from av.stream import Discard, Disposition
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from raydepth import storage
@@ -118,6 +120,20 @@ def video_stream(container: av.container.InputContainer, path: str) -> VideoStre
             "TooLarge", f"{path} has {size}; at most {MAX_PIXELS} are read: scale it down first"
         )
     return largest
+
+
+def number_packet(packet: Packet, number: int) -> None:
+    """Numbers a packet; packet_number() of the frame that is decoded from it gives the number back.
+
+    PyAV finds what `opaque` refers to by the object's address, and forgets it when the first of its owners is freed. Python shares
+    small integers, so two files read at a time would lose one another's numbers: each packet gets an object of its own.
+    """
+    packet.opaque = [number]
+
+
+def packet_number(numbered: Packet | VideoFrame) -> int | None:
+    """The number of a packet of number_packet(), or of the packet a frame was decoded from; None where FFmpeg does not say."""
+    return numbered.opaque[0] if isinstance(numbered.opaque, list) else None
 
 
 def prepare(container: av.container.InputContainer, stream: VideoStream, threads: int) -> None:

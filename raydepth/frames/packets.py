@@ -31,7 +31,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from raydepth.frames.container import prepare
+from raydepth.frames.container import number_packet, packet_number, prepare
 
 TRIAL = 12
 """Frames decoded as a trial: more than the longest reordering that encoders use by default."""
@@ -62,7 +62,10 @@ class Trial:
         for frame in frames:
             self.first = self.first or frame
             self.damaged |= frame.is_corrupt
-            self.shown.append((frame.pts, cast(int, frame.opaque)))
+            if (packet_shown := packet_number(frame)) is None:
+                self.damaged = True  # a frame of no packet could not be asked for again
+            else:
+                self.shown.append((frame.pts, packet_shown))
 
 
 def read_packets(
@@ -106,7 +109,7 @@ def read_packets(
             positions.append(packet.pos or 0)
             end = max(end, (packet.pts or 0) + (packet.duration or 0))
             if frames is None or len(trial.shown) < frames:
-                packet.opaque = len(rows) - 1
+                number_packet(packet, len(rows) - 1)
                 trial.decode(stream, packet, len(rows) - 1)
                 if tried is not None and frames is not None and len(trial.shown) >= frames:
                     tried()

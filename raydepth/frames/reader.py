@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from itertools import chain, count
-from typing import cast
 
 import av
 import av.container
@@ -12,7 +11,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
-from raydepth.frames.container import open_container, prepare
+from raydepth.frames.container import number_packet, open_container, packet_number, prepare
 from raydepth.frames.segments import Segment
 from raydepth.frames.sources import SourceError
 from raydepth.ranges import reason
@@ -115,7 +114,7 @@ class Reader:
                     self._missed = True
                     return
                 started = True
-            packet.opaque = number
+            number_packet(packet, number)
             yield from self._send(packet)
         yield from self._send(None)
 
@@ -139,14 +138,14 @@ class Reader:
         try:
             frames = self._stream.codec_context.decode(packet)
         except av.FFmpegError as error:
-            key = None if packet is None else packet.opaque if by_packet else packet.pts
+            key = None if packet is None else packet_number(packet) if by_packet else packet.pts
             if key in self._rows:
                 self._refused[self._rows[key]] = str(error.strerror)
             return
         for frame in frames:
-            key = frame.opaque if by_packet else frame.pts
+            key = packet_number(frame) if by_packet else frame.pts
             if key is not None:
-                yield cast(int, key), frame
+                yield key, frame
 
 
 def to_rgb(picture: VideoFrame, segment: Segment, reformatter: VideoReformatter) -> np.ndarray:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from raydepth.frames.container import open_container
+from raydepth.frames.container import number_packet, open_container, packet_number, prepare
 from raydepth.frames.decode import _runs, batches, decode
 from raydepth.frames.probe import Source, probe
 from raydepth.frames.segments import plan_segments
@@ -225,6 +225,23 @@ def test_reordering_that_the_stream_does_not_announce(tmp_path: Path) -> None:
         assert decoded(probed, min_frames=min_frames) == [
             (i, i, pts) for i, pts in enumerate(probed.pts.tolist())
         ]
+
+
+def test_files_read_at_a_time_do_not_lose_one_anothers_frames(folder: Path) -> None:
+    """PyAV knows a packet's number by the number's address, which Python shares among files: see number_packet()."""
+    path = str(clip_of(folder, "raw.h264"))
+    with open_container(path) as one, open_container(path) as other:
+        numbered = []
+        for container in (one, other):
+            prepare(container, container.streams.video[0], threads=1)
+            packets = container.demux(container.streams.video[0])
+            numbered.append([packet for packet, _ in zip(packets, range(20), strict=False)])
+        for first, second in zip(*numbered, strict=True):
+            number_packet(first, 7)
+            number_packet(second, 7)
+        del first
+        numbered.pop(0)
+        assert [packet_number(packet) for packet in numbered[0]] == [7] * 20
 
 
 def test_content_id_follows_the_content(folder: Path, tmp_path: Path) -> None:
