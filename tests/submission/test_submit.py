@@ -218,7 +218,7 @@ def test_stopped_by_ctrl_c_and_submitted_again(cluster: Cluster, folder: Path):
     said = log.read_text()
     assert "stopping the job" in said
     assert "interrupted: finishing what is in flight" in said
-    assert "missing of 40 frames" in said  # the run there came to its own end
+    assert "missing of 40 frames" in said, said  # the run there came to its own end
     assert "stopped; what is done is kept, submit the same job again to go on" in said
     name = said.split("submitting as ")[1].split()[0]
     assert cluster.get(f"/api/jobs/{name}")["status"] == "STOPPED"
@@ -498,6 +498,7 @@ def test_ctrl_c_on_a_terminal_asks(dashboard: Dashboard, folder: Path):
     terminal.until("and on")
     terminal.type("\x03")
     terminal.until(PROMPT)
+    time.sleep(1)  # readline shows its prompt a moment before a signal can end its waiting
     terminal.type("\x03")
     terminal.until("left running on the cluster")
     terminal.until("ray job stop raydepth-job-")
