@@ -1,12 +1,10 @@
 """A worker's full-size results without Ray: the source's own pixels outside the edit, the same figures, layers that read back."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from raydepth.actors import ClipCalibrator, Decoder
 from raydepth.deglad.layers import Layer, LayerStack
@@ -25,14 +23,6 @@ from raydepth.tracker import Tracker
 from raydepth.worker import PartEditor, load_steps
 from tests.frames.barcodes import clip_of, make_clip
 from tests.runs import small_job
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def scene(number: int, height: int, width: int) -> np.ndarray:
