@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from raydepth.actors import ClipCalibrator, Decoder
 from raydepth.deglad.layers import Layer, LayerStack
 from raydepth.frames.decode import decode
 from raydepth.frames.probe import probe
@@ -19,12 +18,8 @@ from raydepth.job import Job
 from raydepth.store.codecs import decode_rgb, encode_rgb
 from raydepth.store.folder import OutputFolder
 from raydepth.store.layers import layers_name, read_layers, write_layers
-from raydepth.store.plan import cut_parts
-from raydepth.store.shards import read_shard, shard_name
-from raydepth.tracker import Tracker
-from raydepth.worker import PartEditor, load_steps
 from tests.frames.barcodes import clip_of, make_clip
-from tests.runs import small_job
+from tests.runs import edit_first_part, small_job
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -69,17 +64,8 @@ def clip_called(name: str, folder: Path) -> Path:
 def edit(clip: Path, out: Path, **fields) -> tuple[Job, list[dict]]:
     """The rows of a job's first part, edited by a worker."""
     job = small_job(clip, out, **{"edit": {"kind": "remove"}, "layers__at": {"quantile": 0.6}} | fields)
-    segments = plan_segments(probe(str(clip)), size=job.input.size)
-    parts = cut_parts(
-        segments, batch=job.run.batch, shard_frames=8, limit=None, full_size=job.output.size == "source"
-    )
-    tracker, folder = Tracker(), OutputFolder.at(str(out))
-    clips = {segments[0].video: ClipCalibrator(job, tracker).calibrate(segments)}
-    editor = PartEditor(job, clips, load_steps(job, clips, device="cpu", dtype="float32"), folder, tracker)
-    part, decoded = next(Decoder(job, tracker).parts(parts[:1]))
-    editor(part, decoded, {})
-    rows = read_shard(folder, shard_name(part.name), pictures=True).to_pylist()
-    assert [row["status"] for row in rows] == ["ok"] * part.frames, rows[0]["error_message"]
+    rows = edit_first_part(job)
+    assert [row["status"] for row in rows] == ["ok"] * len(rows), rows[0]["error_message"]
     return job, rows
 
 
