@@ -10,8 +10,9 @@ What an error may be compared with (raydepth/evaluate/flicker.py says how it is 
 * ``source``: the new background's own error at the same pixels, as they come from it. ``held``: that of the same two clips put
   together by one mask for all frames (where the median of all masks is near): what is left is what the measure makes of an edge
   with motion on one side.
-* ``alike``: the input's error where its picture is as steep, over the whole frame. Fair for an inserted object: warping costs edges
-  more than the plain wall that the object stands before, whoever put them there.
+* ``alike``: for pixels that the edit changed, the input's error where its picture is as steep, over the whole frame; for the others
+  (things that pass before the object) the input's own. Fair for an inserted object: warping costs edges more than the plain wall
+  that the object stands before, whoever put them there.
 * ``frame``: the input's whole frame.
 """
 
@@ -37,7 +38,7 @@ from raydepth.tracker import Tracker
 from raydepth.worker import edit_batch, load_steps
 
 JOBS = ("insert", "background", "remove")
-FAIR = {"insert": "alike", "background": "source", "remove": "same"}
+FAIR = {"insert": "alike", "background": "held", "remove": "same"}
 """The reference that the issue's 1.2 is held against."""
 
 
@@ -91,12 +92,19 @@ def measure(clip: Clip) -> dict[str, float]:
     edited, given = ([warp_step(*pair) for pair in pairwise(frames)] for frames in (clip.edited, clip.rgb))
     pairs = list(pairwise(clip.region))
     counted = [in_region(step, *pair) for step, pair in zip(edited, pairs, strict=True)]
+    changed = (clip.edited != clip.rgb).any(axis=-1)[1:]
+    own, other = (
+        [mask & part for mask, part in zip(counted, parts, strict=True)] for parts in (changed, ~changed)
+    )
+    sizes = [np.count_nonzero(own), np.count_nonzero(other)]
+    expected = [expected_error(edited, own, given), flow_warped_error(given, other)]
+    alike = float(np.average(np.nan_to_num(expected), weights=sizes))
     figures = {
         "edited": flow_warped_error(edited, counted),
         "same": flow_warped_error(
             given, [in_region(step, *pair) for step, pair in zip(given, pairs, strict=True)]
         ),
-        "alike": expected_error(edited, counted, given),
+        "alike": alike,
         "frame": flow_warped_error(given, [step.seen for step in given]),
         "edited_frame": flow_warped_error(edited, [step.seen for step in edited]),
     }
@@ -132,9 +140,8 @@ def main() -> None:
             sets = real_settings(path) if which == "real" else []
             clip = edit(load_job(str(path), [*sets, f"output.path={folder}"]), arguments.frames)
         figures = measure(clip)
-        fair = (
-            FAIR[kind] if figures.get(FAIR[kind]) else "same"
-        )  # a background that is a picture has no error
+        still = figures.get("source") == 0  # a picture for background
+        fair = "same" if still else FAIR[kind]
         ratio = figures["edited"] / figures[fair]
         rows.append({"edit": name, "frames": len(clip.rgb), **figures, "fair": fair, "ratio": ratio})
         errors = ", ".join(f"{key} {value:.3f}" for key, value in figures.items())

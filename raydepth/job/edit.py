@@ -131,7 +131,7 @@ class Background(Section):
     decontaminate: bool = True
     """Takes the old background's colour out of the near layers' rim."""
     soften: Annotated[float, Field(ge=0, le=16)] = 0.0
-    """Pixels over which the near layers fade out inside their edges, so that steps of the mask do not flicker; 0: as cut."""
+    """Pixels over which the near layers fade out inside their edges, so that the mask's steps do not show; 0: as cut."""
 
     @model_validator(mode="after")
     def _has_one_source(self) -> "Background":

@@ -35,16 +35,18 @@ def read_samples(folder: OutputFolder, video: str, count: int) -> Samples:
     Raises:
         JobError: a file is gone or damaged.
     """
-    pictures = []
+    pictures: list[np.ndarray] = []
     for name, kind in zip(samples_names(video), ((3, np.uint8), (2, np.uint16)), strict=True):
         try:
             picture = cv2.imdecode(np.frombuffer(folder.read(name), np.uint8), cv2.IMREAD_UNCHANGED)
             if picture is None or (picture.ndim, picture.dtype) != kind or len(picture) % count:
                 raise ValueError("no samples")
+            if pictures and picture.shape != pictures[0].shape[:2]:
+                raise ValueError("its size is not that of the colours")
         except (OSError, ValueError, cv2.error) as error:
             raise JobError(f"{folder.uri}/{name} cannot be read ({error}); {AGAIN}") from error
-        pictures.append(picture.reshape(count, -1, *picture.shape[1:]))
-    colours, value = pictures
+        pictures.append(picture)
+    colours, value = (picture.reshape(count, -1, *picture.shape[1:]) for picture in pictures)
     depth = value.astype(np.float32) * np.float32((_HIGH - _LOW) / 65535) + np.float32(_LOW)
     return Samples(np.ascontiguousarray(colours[..., ::-1]), depth)
 
