@@ -1,13 +1,11 @@
 """A worker's full-size results without Ray: the source's own pixels outside the edit, the same figures, layers that read back."""
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from raydepth.actors import ClipCalibrator, Decoder
 from raydepth.columns import Batch
@@ -28,14 +26,6 @@ from raydepth.tracker import Tracker
 from raydepth.worker import PartEditor, load_steps
 from tests.frames.barcodes import clip_of, make_clip
 from tests.runs import edit_first_part, small_job
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def scene(number: int, height: int, width: int) -> np.ndarray:
