@@ -7,7 +7,9 @@ results/flicker.json, contact sheets to --sheets DIR.
 What an error may be compared with (raydepth/evaluate/flicker.py says how it is measured):
 
 * ``same``: the input's own error at the same pixels: what was there before. Fair where a thing is removed.
-* ``source``: the new background's own error at the same pixels, as they come from it.
+* ``source``: the new background's own error at the same pixels, as they come from it. ``held``: that of the same two clips put
+  together by one mask for all frames (where the median of all masks is near): what is left is what the measure makes of an edge
+  with motion on one side.
 * ``alike``: the input's error where its picture is as steep, over the whole frame. Fair for an inserted object: warping costs edges
   more than the plain wall that the object stands before, whoever put them there.
 * ``frame``: the input's whole frame.
@@ -41,12 +43,14 @@ FAIR = {"insert": "alike", "background": "source", "remove": "same"}
 
 @dataclass(frozen=True)
 class Clip:
-    """What an edit made of a clip's first frames: uint8 [N,H,W,3] and bool [N,H,W]; ``scenery`` is the new background."""
+    """What an edit made of a clip's first frames: uint8 [N,H,W,3], and bool [N,H,W] where it may and near is; ``scenery``
+    is the new background."""
 
     rgb: np.ndarray
     edited: np.ndarray
     region: np.ndarray
     scenery: np.ndarray | None
+    near: np.ndarray
 
 
 def real_settings(path: Path) -> list[str]:
@@ -68,8 +72,9 @@ def edit(job: Job, frames: int) -> Clip:
     steps = load_steps(job, {segments[0].video: clip}, **device_and_dtype(job))[:3]  # all but the metrics
     first = segments[0].take(slice(min(frames, job.input.limit or frames)))
     done = [edit_batch(steps, batch) for batch in batches(first, job.run.batch)]
-    rgb, edited, region, time_s = (
-        np.concatenate([batch[name] for batch in done]) for name in ("rgb", "edited", "region", "time_s")
+    rgb, edited, region, near, time_s = (
+        np.concatenate([batch[name] for batch in done])
+        for name in ("rgb", "edited", "region", "near", "time_s")
     )
     scenery = None
     if isinstance(job.edit, Background) and job.edit.source is not None:
@@ -78,7 +83,7 @@ def edit(job: Job, frames: int) -> Clip:
         scenery = np.concatenate(
             [source.pictures(rows[i : i + 8], rgb.shape[1:3]) for i in range(0, len(rows), 8)]
         )
-    return Clip(rgb, edited, region > 0, scenery)
+    return Clip(rgb, edited, region > 0, scenery, near > 0)
 
 
 def measure(clip: Clip) -> dict[str, float]:
@@ -99,6 +104,11 @@ def measure(clip: Clip) -> dict[str, float]:
         source = [warp_step(*pair) for pair in pairwise(clip.scenery)]
         figures["source"] = flow_warped_error(
             source, [in_region(step, *pair) for step, pair in zip(source, pairs, strict=True)]
+        )
+        near = np.median(clip.near, axis=0) > 0.5
+        held = [warp_step(*pair) for pair in pairwise(np.where(near[..., None], clip.rgb, clip.scenery))]
+        figures["held"] = flow_warped_error(
+            held, [in_region(step, *pair) for step, pair in zip(held, pairs, strict=True)]
         )
     return figures
 
@@ -122,12 +132,13 @@ def main() -> None:
             sets = real_settings(path) if which == "real" else []
             clip = edit(load_job(str(path), [*sets, f"output.path={folder}"]), arguments.frames)
         figures = measure(clip)
-        ratio = figures["edited"] / figures[FAIR[kind]]
-        rows.append({"edit": name, "frames": len(clip.rgb), **figures, "fair": FAIR[kind], "ratio": ratio})
+        fair = (
+            FAIR[kind] if figures.get(FAIR[kind]) else "same"
+        )  # a background that is a picture has no error
+        ratio = figures["edited"] / figures[fair]
+        rows.append({"edit": name, "frames": len(clip.rgb), **figures, "fair": fair, "ratio": ratio})
         errors = ", ".join(f"{key} {value:.3f}" for key, value in figures.items())
-        print(
-            f"{name:20} {len(clip.rgb):3} frames: {errors}; edited / {FAIR[kind]} = {ratio:.2f}", flush=True
-        )
+        print(f"{name:20} {len(clip.rgb):3} frames: {errors}; edited / {fair} = {ratio:.2f}", flush=True)
         if arguments.sheets:
             chosen = clip.edited[np.linspace(0, len(clip.edited) - 1, 12).astype(int)]
             sheet = np.vstack([np.hstack(chosen[i : i + 3]) for i in range(0, 12, 3)])

@@ -123,6 +123,31 @@ def test_bare_walls_full_holes_and_single_frames():
     assert filler.note == "100.0% of the hole is shown by too few sampled frames: filled by telea"
 
 
+def test_what_few_frames_show_is_filled_once_by_the_filler_given():
+    """Twenty frames; behind the hole a hand passes in one of them, where the mask slipped."""
+    behind = wall()
+    frame, hole = walker(behind, 40)
+    slipped = hole.copy()
+    slipped[50:60, 50:60] = False
+
+    class Blue(OpenCVFiller):
+        calls = 0
+
+        def __call__(self, rgb, hole):
+            self.calls += 1
+            return np.where(hole[..., None], np.uint8([0, 0, 255]), rgb)
+
+    blue = Blue(cv2.INPAINT_TELEA, 5.0)
+    plate = make_plate([frame] * 20, [slipped, *[hole] * 19], blue)
+    assert np.array_equal(plate.seen, ~hole)
+    assert (plate.rgb[hole] == (0, 0, 255)).all()
+    filler = PlateFiller(lambda video: plate, blue).for_clip("v")
+    pictures = [fill_hole(filler, frame, hole.astype(np.float32), 0)[0] for _ in range(3)]
+    assert all(np.array_equal(picture, pictures[0]) for picture in pictures) and blue.calls == 1
+    twice = make_plate([frame] * 20, [slipped, slipped, *[hole] * 18], blue)
+    assert np.array_equal(twice.seen, ~slipped)
+
+
 def test_frames_share_the_plate_only_where_they_show_it():
     behind = wall()
     plate, (frame, hole) = Plate(behind, np.ones((HEIGHT, WIDTH), bool), True), walker(behind, 40)
