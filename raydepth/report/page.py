@@ -155,7 +155,11 @@ def _card(name: str, tree: dict[str, Any]) -> dict[str, Any]:
             ("PSNR of whole frame, dB", "psnr_all"),
             ("SSIM of whole frame", "ssim_all"),
         ),
-        "rmse_asked": (),
+        "rmse_asked": (
+            ("RMSE against the true edit", "rmse_true_edit"),
+            ("the same inside the edit", "rmse_true_edit_inside"),
+            ("SSIM against the true edit", "ssim_true_edit"),
+        ),
     }[name]
     for label, other in beside:
         infinite = metrics[other]["infinite"]
