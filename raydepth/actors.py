@@ -2,12 +2,11 @@
 
 import os
 import pickle
-import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,6 +29,7 @@ from raydepth.store.plan import Part
 from raydepth.store.plates import write_plate
 from raydepth.store.record import ClipCalibration, PlateRecord
 from raydepth.tracker import Attempt, Failure, Progress
+from raydepth.watchdog import watched
 from raydepth.worker import PartEditor, Step, load_steps
 
 
@@ -44,34 +44,6 @@ def _reporting(progress: Progress) -> Iterator[None]:
     except Exception as error:
         progress.fail(Failure(f"{type(error).__name__}: {error}", wrong_job=False))
         raise
-
-
-_Item = TypeVar("_Item")
-
-
-def watched(items: Iterable[_Item], seconds: float, unit: str, progress: Progress) -> Iterator[_Item]:
-    """Passes items on, and ends this process when the next one takes longer than ``seconds``.
-
-    A thread cannot interrupt what hangs inside FFmpeg or the kernel (a dead network mount, say), but Ray replaces a dead
-    process, and the tracker knows what it was at.
-    """
-    iterator = iter(items)
-    while True:
-        timer = threading.Timer(seconds, _give_up, (unit, progress))
-        timer.daemon = True
-        timer.start()
-        try:
-            item = next(iterator)
-        except StopIteration:
-            return
-        finally:
-            timer.cancel()
-        yield item
-
-
-def _give_up(unit: str, progress: Progress) -> None:
-    progress.hung(unit)
-    os._exit(1)
 
 
 class ClipCalibrator:

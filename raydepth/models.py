@@ -24,6 +24,7 @@ HUB_DEFAULTS = {
         ("stable-diffusion-v1-5/stable-diffusion-v1-5", "CreativeML OpenRAIL-M"),
         ("latent-consistency/lcm-lora-sdv1-5", "OpenRAIL++"),
     ],
+    "segmentation": [("facebook/sam-vit-base", "Apache-2.0")],
 }
 """Hub models that jobs and documentation name, with the licence that their page states (to be read there)."""
 
@@ -35,7 +36,7 @@ class NamedModel:
     field: str
     name: str
     form: Form
-    role: Literal["depth", "diffusion", "fill", "lora", "adapter"]
+    role: Literal["depth", "diffusion", "fill", "lora", "adapter", "segmentation"]
     file: str | None = None
     """The file of it that the job names, if any."""
 
@@ -65,6 +66,8 @@ def named_models(job: Job) -> Iterator[NamedModel]:
         yield NamedModel("compose.model", job.compose.model, form_of(job.compose.model), "diffusion")
         if job.compose.lora:
             yield NamedModel("compose.lora", job.compose.lora, form_of(job.compose.lora), "lora")
+    if isinstance(job.edit, Insert) and (segment := job.edit.segment):
+        yield NamedModel("edit.segment.model", segment.model, form_of(segment.model), "segmentation")
     if adapter := job.compose.ip_adapter:
         file = f"{adapter.subfolder}/{adapter.weight_name}".lstrip("/")
         yield NamedModel("compose.ip_adapter.model", adapter.model, form_of(adapter.model), "adapter", file)

@@ -18,14 +18,6 @@ VAE = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def allocated(step):
     """Peak bytes of PyTorch's CPU allocator while a step runs."""
     activities = [torch.profiler.ProfilerActivity.CPU]

@@ -21,6 +21,8 @@ JOB = "job.yaml"
 ENVIRONMENT = "environment.json"
 CALIBRATIONS = "calibrations.json"
 BENCHMARK = "benchmark.json"
+OBJECT = "object.png"
+"""The inserted object where the run has cut it out itself (``edit.segment``)."""
 
 OURS = [
     JOB,
@@ -28,6 +30,7 @@ OURS = [
     CALIBRATIONS,
     "segments.parquet",
     BENCHMARK,
+    OBJECT,
     "frames",
     "images",
     "layers",
