@@ -21,6 +21,8 @@ from raydepth.report.reasons import why_not_measured
 from raydepth.synth import write_clip
 from raydepth.tracker import Tracker
 from raydepth.worker import edit_batch, load_steps
+from tests.report.made_up import make_report
+from tests.report.made_up import row as made_up_row
 from tests.runs import small_job
 
 NAMES = ("rmse_true_edit", "rmse_true_edit_inside", "ssim_true_edit", "ssim_true_edit_inside")
@@ -111,6 +113,15 @@ def test_columns_reach_the_fold_and_the_report_says_why_there_are_none():
     without = fold([rows.drop_columns(list(NAMES))]).overall
     assert "evaluate.truth" in why_not_measured(NAMES[0], {}, without)
     assert "could be read" in why_not_measured(NAMES[0], {"evaluate": {"truth": "x"}}, without)
+
+
+def test_the_report_has_a_card_for_it_where_it_was_measured(tmp_path):
+    for name, over in (("with", dict(zip(NAMES, (12.5, 25.5, 0.75, 0.5), strict=True))), ("without", {})):
+        tree = make_report(tmp_path / name, [made_up_row("a", 0, **over)])
+        text = (tmp_path / name / "report/index.html").read_text(encoding="utf-8")
+        assert ("Is the edit right?" in text) == (name == "with")
+        assert tree["metrics"][NAMES[0]]["count"] == (name == "with")
+    assert "25.5" in (tmp_path / "with/report/index.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("pattern", ["{frame}.png", "{frame_index}.jpg", "{frame_index:zz}.png"])
