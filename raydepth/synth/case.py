@@ -12,9 +12,6 @@ from raydepth.synth.render import SAMPLES, World
 from raydepth.synth.scene import Camera, CameraPath, Lamp, Scene, Sky, Solid
 from raydepth.synth.staging import Staging, depth_range, random_staging
 
-_FINER = 4
-"""Coverage of a pixel is counted on a grid this much finer."""
-
 _STUDIO_SKY = Sky((0.55,) * 3, (0.45,) * 3, (0.3,) * 3)
 
 
@@ -144,8 +141,8 @@ class Moment:
 
     def layers(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The near layer RGBA and the rest RGB; the one over the other is `rgb` exactly (see `peel`)."""
-        depth = self._whole.depth(self.camera, (self._size[0] * _FINER, self._size[1] * _FINER))
-        return peel(rgb, self.fill_shadowed(), _share(depth < self.threshold_m))
+        coverage = self._whole.coverage(self.camera, self._size, self.threshold_m)
+        return peel(rgb, self.fill_shadowed(), coverage)
 
     def insert(self) -> tuple[np.ndarray, np.ndarray]:
         """The scene with the object in it, and where the object is seen."""
@@ -169,14 +166,8 @@ class Moment:
         lamp = Lamp((x - 2.0, y + 3.0, z - 1.0), self._thing.centre, (0.55,) * 3, 1.0)
         empty = Scene((), (), (lamp,), _STUDIO_SKY, CameraPath(camera, "swing", 0.0))
         world = self._with(empty, (self._thing,))
-        depth = world.depth(camera, (self._size[0] * _FINER, self._size[1] * _FINER))
-        farthest = depth_range(self._thing, camera)[1] * 1.001
-        rgba, _ = peel(self._colour(world), self._colour(_world(empty)), _share(depth < farthest))
+        coverage = world.coverage(camera, self._size, depth_range(self._thing, camera)[1] * 1.001)
+        rgba, _ = peel(self._colour(world), self._colour(_world(empty)), coverage)
         rows, columns = (np.flatnonzero(rgba[..., 3].any(axis)) for axis in (1, 0))
         y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
         return rgba[y0:y1, x0:x1], (float(x0), float(y0), float(x1), float(y1))
-
-
-def _share(fine: np.ndarray) -> np.ndarray:
-    height, width = fine.shape[0] // _FINER, fine.shape[1] // _FINER
-    return fine.reshape(height, _FINER, width, _FINER).mean((1, 3))

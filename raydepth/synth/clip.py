@@ -75,8 +75,8 @@ def write_clip(
         size: (height, width) in pixels, both even (H.264 with yuv420p).
         seed: Chooses scene, near objects, inserted object and other place.
         fps: Frames per second.
-        layers: Also write the frames and their layers (costs once more the time).
-        truths: Also write the truths (costs five times the time).
+        layers: Also write the frames and their layers (one more render a frame).
+        truths: Also write the truths (four more renders a frame).
         samples: Paths through each pixel; fewer are faster and noisier.
 
     Returns:

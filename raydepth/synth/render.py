@@ -6,6 +6,7 @@ import functools
 import math
 from typing import Any
 
+import cv2
 import numpy as np
 
 from raydepth.job import JobError
@@ -18,6 +19,9 @@ FAR = 65.0
 
 SAMPLES = 100
 """Paths through each pixel unless it is said otherwise: two samplings of a picture then differ by 1.4 grey levels (RMSE)."""
+
+_FINER = 4
+"""Coverage of a pixel is counted on a grid this much finer."""
 
 _CLOSEST = 0.001
 """Metres before the camera in which nothing is seen."""
@@ -106,16 +110,58 @@ class World:
 
     def depth(self, camera: Camera, size: tuple[int, int], *, beyond: float = _CLOSEST) -> np.ndarray:
         """Returns the distance along the optical axis at the pixel centres in metres, float32 [H, W], at most FAR."""
+        return self._depth(camera, size, beyond, (0, size[0], 0, size[1]))
+
+    def coverage(self, camera: Camera, size: tuple[int, int], nearer_than: float) -> np.ndarray:
+        """Returns the share of each pixel in which what is seen is nearer than so many metres, float64 [H, W], in 16ths.
+
+        Only pixels near an outline are looked at closely: one that lies between pixel centres alone counts as nothing.
+        """
+        height, width = size
+        whole = self.depth(camera, size) < nearer_than
+        grown, shrunk = (
+            change(whole.astype(np.uint8), np.ones((3, 3))) for change in (cv2.dilate, cv2.erode)
+        )
+        mixed = grown != shrunk
+        share = whole.astype(np.float64)
+        for top in range(0, height, _BLOCK):
+            bottom = min(top + _BLOCK, height)
+            columns = np.flatnonzero(mixed[top:bottom].any(0))
+            if not columns.size:
+                continue
+            box = (top, bottom, int(columns[0]), int(columns[-1]) + 1)
+            fine = self._depth(
+                camera, (height * _FINER, width * _FINER), _CLOSEST, tuple(side * _FINER for side in box)
+            )
+            blocks = (fine < nearer_than).reshape(bottom - top, _FINER, box[3] - box[2], _FINER)
+            share[top:bottom, box[2] : box[3]] = blocks.mean((1, 3))
+        return share
+
+    def _depth(
+        self, camera: Camera, size: tuple[int, int], beyond: float, box: tuple[int, ...]
+    ) -> np.ndarray:
+        """Depth in a part of the picture: first and end row, first and end column."""
+        first, end, left, right = box
         integrator = {"type": "aov", "aovs": "distance:depth", "block_size": _BLOCK}
         sampler = {"type": "stratified", "sample_count": 1, "jitter": False}
-        distance = self._render(camera, size, integrator, sampler, beyond, 0)[..., 0].astype(np.float64)
+        crop = {"crop_offset_x": left, "crop_offset_y": first}
+        crop |= {"crop_width": right - left, "crop_height": end - first}
+        rendered = self._render(camera, size, integrator, sampler, beyond, 0, **crop)
+        distance = rendered[..., 0].astype(np.float64)
         height, width = size
         y, x = ((np.arange(n) + 0.5 - n / 2) / (height * camera.focal) for n in (height, width))
-        depth = beyond + distance / np.sqrt(1 + y[:, None] ** 2 + x[None] ** 2)
+        depth = beyond + distance / np.sqrt(1 + y[first:end, None] ** 2 + x[None, left:right] ** 2)
         return np.where(distance > 0, depth, FAR).clip(max=FAR).astype(np.float32)
 
     def _render(
-        self, camera: Camera, size: tuple[int, int], integrator: dict, sampler: dict, beyond: float, seed: int
+        self,
+        camera: Camera,
+        size: tuple[int, int],
+        integrator: dict[str, Any],
+        sampler: dict[str, Any],
+        beyond: float,
+        seed: int,
+        **crop: int,
     ) -> np.ndarray:
         mi = mitsuba()
         film = {
@@ -127,6 +173,7 @@ class World:
             },  # no pixel adds to its neighbours, so sums do not depend on who comes first
             "pixel_format": "rgb",
             "component_format": "float32",
+            **crop,
         }
         sensor = {
             "type": "perspective",

@@ -29,7 +29,6 @@ class Staging:
         near: The near objects.
         thing: The object to insert: it stands on the floor behind the near objects, which may hide a part of it.
         other: Another place, all of it behind where the near objects are; it is looked at with the camera of `scene`.
-        focal: Focal length in picture heights.
     """
 
     scene: Scene

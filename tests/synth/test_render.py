@@ -44,6 +44,15 @@ def test_depth_of_floor_and_wall(beyond):
     assert depth.dtype == np.float32
 
 
+def test_coverage_is_that_of_a_finer_grid():
+    ball = Solid("sphere", (0.3, 1.4, 4.0), (0.8, 0.8, 0.8), 0.7, GREY)
+    world = World(_place(ball, patches=(WALL,)))
+    fine = world.depth(AHEAD, (4 * 40, 4 * 51)) < 5
+    whole = fine.reshape(40, 4, 51, 4).mean((1, 3))
+    assert np.array_equal(world.coverage(AHEAD, (40, 51), 5.0), whole)
+    assert len(np.unique(whole)) > 5
+
+
 def test_nothing_is_at_the_largest_depth():
     assert (World(_place(patches=())).depth(AHEAD, (16, 16)) == np.float32(FAR)).all()
 
