@@ -57,7 +57,7 @@ def form_of(name: str) -> Form:
 def named_models(job: Job) -> Iterator[NamedModel]:
     """Every model that the job will load."""
     yield NamedModel("depth.model", job.depth.model, form_of(job.depth.model), "depth")
-    if job.layers.fill.method == "onnx" and job.layers.fill.model:
+    if job.layers.fill.method in ("onnx", "plate") and job.layers.fill.model:
         yield NamedModel("layers.fill.model", job.layers.fill.model, form_of(job.layers.fill.model), "fill")
     if job.layers.fill.method == "diffusion":
         name = job.layers.fill.model or job.compose.model

@@ -18,6 +18,7 @@ from raydepth.deglad.stage import LayerStage
 from raydepth.depth.estimator import load_depth
 from raydepth.depth.files import DepthFiles
 from raydepth.depth.stage import DepthStage
+from raydepth.depth.steady import Samples
 from raydepth.edits.build import load_edit
 from raydepth.evaluate.stage import MetricStage
 from raydepth.evaluate.true_edits import TrueEdits
@@ -33,6 +34,7 @@ from raydepth.store.layers import layers_name, write_layers
 from raydepth.store.plan import Part
 from raydepth.store.plates import cache_plates
 from raydepth.store.record import ClipCalibration
+from raydepth.store.samples import cache_samples
 from raydepth.store.shards import batch_table, encode_pictures, write_shard
 from raydepth.tracker import Attempt, Progress
 from raydepth.watchdog import watched
@@ -67,7 +69,7 @@ def load_steps(job: Job, clips: Mapping[str, ClipCalibration], *, device: str, d
     edit = load_edit(job.edit, job.layers, fixed, estimator)
     truth = DepthFiles(job.depth.truth, kind="depth_m", scale=job.depth.scale) if job.depth.truth else None
     return [
-        DepthStage(estimator, calibrations),
+        DepthStage(estimator, calibrations, samples=_load_samples(job, clips), guided=job.depth.guided),
         LayerStage(job.layers, planes, _load_filler(job, clips, compositor, device=device, dtype=dtype)),
         ComposeStage(
             edit,
@@ -89,13 +91,19 @@ def load_steps(job: Job, clips: Mapping[str, ClipCalibration], *, device: str, d
     ]
 
 
+def _load_samples(job: Job, clips: Mapping[str, ClipCalibration]) -> Callable[[str], Samples | None]:
+    if not job.depth.steady:
+        return lambda video: None
+    return cache_samples(OutputFolder.at(job.output.path), {v: clip.samples for v, clip in clips.items()})
+
+
 def _load_filler(
     job: Job, clips: Mapping[str, ClipCalibration], compositor: Compositor, *, device: str, dtype: str
 ) -> Filler:
     fill = job.layers.fill
     if fill.method == "plate":
         plates = cache_plates(OutputFolder.at(job.output.path), {v: clip.plate for v, clip in clips.items()})
-        return PlateFiller(plates, fill.radius)
+        return PlateFiller(plates, load_filler(fill, device=device))
     if fill.method == "diffusion":
         # Here, because diffusers takes seconds to import and the other methods do without.
         from raydepth.deglad.fill_diffusion import load_diffusion_filler

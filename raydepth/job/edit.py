@@ -130,6 +130,8 @@ class Background(Section):
     clip's scale (metres with a metric model, else both 2 %..98 % ranges are taken for equal); what is nearer covers."""
     decontaminate: bool = True
     """Takes the old background's colour out of the near layers' rim."""
+    soften: Annotated[float, Field(ge=0, le=16)] = 0.0
+    """Pixels over which the near layers fade out inside their edges, so that steps of the mask do not flicker; 0: as cut."""
 
     @model_validator(mode="after")
     def _has_one_source(self) -> "Background":
