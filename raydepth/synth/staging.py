@@ -188,7 +188,7 @@ def _thing(rng: np.random.Generator, place: Place, near: tuple[Solid, ...], floo
 
 def _is_worth_it(staging: Staging, aspect: float) -> bool:
     """Whether near objects and thing are seen, the thing inside the frame and not wholly hidden, and nothing runs into it."""
-    camera = staging.scene.path.start
+    camera = staging.scene.path.at(0)
     size = (_PREVIEW, round(_PREVIEW * aspect))
     near, thing, scene = (
         World(dataclasses.replace(staging.scene, patches=patches, solids=solids), textured=False).depth(

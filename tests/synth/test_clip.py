@@ -10,7 +10,9 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from raydepth.cli import app
 from raydepth.job import JobError, parse_job
 from raydepth.synth import clip as clip_module
 from raydepth.synth import write_clip
@@ -141,3 +143,17 @@ def test_no_room_on_the_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(clip_module, "_save", full)
     with pytest.raises(JobError, match="no room left"):
         write_clip(tmp_path, frames=1, size=SIZE, seed=5, samples=1)
+
+
+def test_the_command_writes_what_was_asked_and_refuses_what_cannot_be(tmp_path):
+    small = ["--frames", "1", "--size", "32", "--aspect", "1", "--samples", "1", "--seed", "5"]
+    done = CliRunner().invoke(app, ["synth", str(tmp_path / "a"), *small, "--layers"])
+    assert done.exit_code == 0, done.output
+    assert [Path(line).name for line in done.output.split()] == [
+        "clip.mp4", "depth", "camera.json", "frames", "layers",
+    ]  # fmt: skip
+    odd = CliRunner().invoke(app, ["synth", str(tmp_path / "b"), "--size", "33"])
+    assert isinstance(odd.exception, JobError) and "58x33" in str(odd.exception)
+    (tmp_path / "c").write_text("")
+    taken = CliRunner().invoke(app, ["synth", str(tmp_path / "c")])
+    assert isinstance(taken.exception, JobError) and "is a file" in str(taken.exception)
