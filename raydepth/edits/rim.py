@@ -52,7 +52,9 @@ def faded(alpha: np.ndarray, width: float) -> np.ndarray:
     Nothing outside the layer is seen: 2 (a * G) - 1, with a Gaussian of this standard deviation, is 0 where a straight edge is.
     """
     inside = 2 * cv2.GaussianBlur(alpha, (0, 0), width, borderType=cv2.BORDER_REPLICATE) - 1
-    whole = np.rint(inside.clip(0, 1) * 2**16) / np.float32(2**16)  # 1 where the blur of ones is 1 but for its last bits
+    whole = np.rint(inside.clip(0, 1) * 2**16) / np.float32(
+        2**16
+    )  # 1 where the blur of ones is 1 but for its last bits
     return np.minimum(alpha, whole).astype(np.float32)
 
 
