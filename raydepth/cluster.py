@@ -13,6 +13,7 @@ from typing import Any
 # Read when ray is imported: a call after the shutdown must fail instead of starting a cluster of its own.
 os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
 
+import psutil
 import ray
 import ray.data
 from ray._private import ray_constants
@@ -25,6 +26,9 @@ from raydepth.tracker import Attempt, Failure, Snapshot, Tracker
 
 OBJECT_STORE_GB = 1.0
 """The embedded default's object store: a few parts of raw frames; explicit, because Ray would take 30 % of the memory."""
+
+EXIT_S = 10.0
+"""The embedded default's workers get so long to end by themselves."""
 
 NODE_ANSWER_S = 60.0
 """A node gets so long to start a process that says what it has."""
@@ -86,6 +90,22 @@ def connect(run: Run, address: str | None) -> Resources:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # errors reach the user by way of the tracker
     total = ray.cluster_resources()
     return Resources(total.get("CPU", 0.0), total.get("GPU", 0.0))
+
+
+def disconnect() -> None:
+    """Leaves the cluster; of the embedded one no process stays.
+
+    On a busy machine a worker now and then hangs in Ray's own exit for ever, with its models in memory.
+    """
+    workers = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if process.name().startswith("ray::"):
+                workers.append(process)
+    ray.shutdown()
+    for process in psutil.wait_procs(workers, timeout=EXIT_S)[1]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def is_submitted() -> bool:

@@ -42,15 +42,13 @@ def estimate(job: Job, *, address: str | None = None) -> dict[str, Any]:
     kept = math.prod(parts[0].segment.size(job.output.size))
     stored = sum(BITS_PER_PIXEL[kind] for kind in job.output.keep) / 8 * kept * frames
     copies = {"parquet": 1, "png": 1, "both": 2, "none": 0}[job.output.images]
-    import ray
-
     from raydepth import cluster
     from raydepth.memory import job_memory
 
     memory = job_memory(job, parts[0].segment.height, parts[0].segment.width)
     resources = cluster.connect(job.run, address)
     cluster.preflight(job.run, resources)
-    ray.shutdown()
+    cluster.disconnect()
     return {
         "frames": frames,
         "videos": len({part.segment.video for part in parts}),

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from raydepth import builtin
+from raydepth.depth.files import DepthFiles
+from raydepth.evaluate.true_edits import TrueEdits
 from raydepth.job import Background, Edit, Insert, Job, JobError, Planes, ReplaceLayer
 
 Form = Literal["builtin", "onnx", "directory", "hub", "files"]
@@ -74,9 +76,16 @@ def named_models(job: Job) -> Iterator[NamedModel]:
 def check_models(job: Job) -> None:
     """Finds and opens every model that a job names, without loading weights into memory or downloading them.
 
+    Patterns of ground truth are checked with them.
+
     Raises:
-        JobError: a file or directory is missing, unreadable or truncated, or a hub id is neither cached nor reachable.
+        JobError: a file or directory is missing, unreadable or truncated, or a hub id is neither cached nor reachable; a
+            pattern is malformed.
     """
+    if job.depth.truth:
+        DepthFiles(job.depth.truth)
+    if job.evaluate.truth:
+        TrueEdits(job.evaluate.truth)
     for model in named_models(job):
         if model.form == "onnx":
             _check_onnx(model)
@@ -114,6 +123,8 @@ def worker_paths(job: Job) -> Iterator[tuple[str, str]]:
             yield model.field, model.name.removeprefix("files:")
     if job.depth.truth and "://" not in job.depth.truth:
         yield "depth.truth", job.depth.truth
+    if job.evaluate.truth and "://" not in job.evaluate.truth:
+        yield "evaluate.truth", job.evaluate.truth
     yield from edit_files(job.edit)
 
 

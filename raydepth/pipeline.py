@@ -96,7 +96,7 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
             first = todo[0].segment
             check_deadline(job, sum(part.frames for part in todo), first.height * first.width)
             cut = None if folder.exists(record.OBJECT) and not anew else cut_object(job, say)
-            stack.callback(ray.shutdown)
+            stack.callback(cluster.disconnect)
             cluster.preflight(job.run, cluster.connect(job.run, address))
             if address is not None:
                 cluster.check_nodes()
@@ -135,7 +135,7 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
                 raise (JobError if failure.wrong_job else WorkerFailed)(failure.message) from error
             end = tracker.snapshot()
             edited, restarts = end.done + end.failed, end.restarts
-            ray.shutdown()
+            cluster.disconnect()
         # 8. Aggregate: the shards become videos, where asked, and fold into the report.
         if job.output.video and stopped is None:
             for line in write_videos(folder, parts, crf=job.output.crf):

@@ -21,6 +21,7 @@ from raydepth.depth.stage import DepthStage
 from raydepth.depth.steady import Samples
 from raydepth.edits.build import load_edit
 from raydepth.evaluate.stage import MetricStage
+from raydepth.evaluate.true_edits import TrueEdits
 from raydepth.featglac.compositor import Compositor, load_compositor
 from raydepth.featglac.crop import Crops
 from raydepth.featglac.stage import ComposeStage, clip_seed
@@ -79,7 +80,14 @@ def load_steps(job: Job, clips: Mapping[str, ClipCalibration], *, device: str, d
             if job.compose.crop == "region"
             else None,
         ),
-        MetricStage(estimator, calibrations, compositor, again_every=job.evaluate.again_every, truth=truth),
+        MetricStage(
+            estimator,
+            calibrations,
+            compositor,
+            again_every=job.evaluate.again_every,
+            truth=truth,
+            true_edits=TrueEdits(job.evaluate.truth) if job.evaluate.truth else None,
+        ),
     ]
 
 

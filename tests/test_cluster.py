@@ -1,11 +1,16 @@
 """Before and around Ray: addresses, paths and resources that cannot work are told at once."""
 
+import atexit
+import os
 import socket
 import time
 from pathlib import Path
 
+import psutil
 import pytest
+import ray
 
+from raydepth import cluster
 from raydepth.cluster import Resources, connect, preflight
 from raydepth.job import JobError, parse_job
 from raydepth.models import check_paths
@@ -47,6 +52,26 @@ def test_relative_paths_mean_nothing_on_another_machine(field: str, value: str):
 @pytest.mark.parametrize("value", ["/data/{stem}.png", "{parent}/truth/{stem}.png", "s3://bucket/{stem}.png"])
 def test_paths_that_mean_the_same_everywhere(value: str):
     check_paths(small_job(["a.mp4"], Path("out"), depth__truth=value))
+
+
+class HangsAtExit:
+    def __init__(self) -> None:
+        atexit.register(time.sleep, 1000)
+
+    def pid(self) -> int:
+        return os.getpid()
+
+
+@pytest.mark.timeout(90)
+def test_no_worker_outlives_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cluster, "EXIT_S", 1.0)
+    connect(small_job(["a.mp4"], tmp_path).run, None)
+    worker = psutil.Process(ray.get(ray.remote(num_cpus=0)(HangsAtExit).remote().pid.remote()))
+    time.sleep(2)  # nobody holds the actor any more, so Ray tells it to go, and forgets it
+    assert worker.is_running()
+    cluster.disconnect()
+    psutil.wait_procs([worker], timeout=5)
+    assert not worker.is_running()
 
 
 def test_fewer_workers_may_do_at_the_start():

@@ -2,17 +2,16 @@
 
 import io
 import os
-import string
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from raydepth import storage
+from raydepth.beside import FilePattern
 from raydepth.columns import Batch
-from raydepth.job import DepthKind, JobError
+from raydepth.job import DepthKind
 
-_FIELDS = ("parent", "stem", "frame_index", "pts", "image")
 _MAX_PIXELS = 2**27
 _CREDIBLE_M = (0.01, 1e5)
 """Metres between which the middle reading of a map must lie: outside, the file's unit is another one."""
@@ -81,10 +80,6 @@ def fill_nearest(depth: np.ndarray) -> np.ndarray:
 class DepthFiles:
     """Depth files found by a pattern, as an estimator or as ground truth.
 
-    The pattern may hold ``{parent}`` (the folder that the source lies in), ``{stem}`` (its name without
-    ending), ``{frame_index}``, ``{pts}`` and ``{image}`` (the picture's name without ending; only where the
-    source is a folder of pictures), each with a format as in ``{frame_index:06d}``.
-
     Attributes:
         name: ``files:`` and the pattern.
         kind: what the numbers are.
@@ -99,7 +94,7 @@ class DepthFiles:
         """Checks the pattern.
 
         Args:
-            pattern: as above, ending in .png, .tif, .tiff or .npy.
+            pattern: see ``FilePattern``; ending in .png, .tif, .tiff or .npy.
             kind: what the numbers are.
             scale: metres per unit of integer files.
             fill: give pixels without a reading that of the nearest pixel (an estimator needs whole maps),
@@ -108,32 +103,13 @@ class DepthFiles:
         Raises:
             JobError: the pattern is malformed or has another ending.
         """
-        self.pattern, self.kind, self.scale, self.fill = pattern, kind, scale, fill
+        self.files = FilePattern(pattern, _ENDINGS, "depth files")
+        self.kind, self.scale, self.fill = kind, scale, fill
         self.name = f"files:{pattern}"
-        try:
-            self._format(parent="", stem="", frame_index=0, pts=0, image="")
-        except (KeyError, IndexError, ValueError) as error:
-            allowed = ", ".join(f"{{{name}}}" for name in _FIELDS)
-            raise JobError(
-                f"depth files {pattern!r}: {error!r}; allowed: {allowed} with formats as {{frame_index:06d}}"
-            ) from error
-        if not pattern.endswith(_ENDINGS):
-            raise JobError(f"depth files {pattern!r}: expected a pattern that ends in {', '.join(_ENDINGS)}")
-        self.needs_image = any(field == "image" for _, field, _, _ in string.Formatter().parse(pattern))
 
     def path(self, batch: Batch, row: int) -> str:
         """The file that belongs to a frame, whether it is there or not."""
-        source = str(batch["path"][row])
-        images = batch.get("image")
-        path = self._format(
-            parent=storage.parent(source),
-            stem=storage.stem(source),
-            frame_index=int(batch["frame_index"][row]),
-            pts=int(batch["pts"][row]),
-            image="" if images is None else storage.stem(str(images[row])),
-        )
-        beside = storage.is_remote(source) and self.pattern.startswith("{parent}")
-        return path + storage.locate(source).query if beside else path
+        return self.files.path(batch, row)
 
     def __call__(self, batch: Batch) -> np.ndarray:
         """What the files say, float32 [N,H,W] at the working size (nearest pixel).
@@ -175,10 +151,10 @@ class DepthFiles:
     def explain(self, batch: Batch, row: int) -> tuple[str, str]:
         """Why a frame has no map."""
         path = self.path(batch, row)
-        if self.needs_image and not str(batch["image"][row] if "image" in batch else ""):
+        if self.files.needs_image and not str(batch["image"][row] if "image" in batch else ""):
             return (
                 "MissingDepthFile",
-                f"pattern {self.pattern} asks for {{image}}, but the source is not a folder of pictures",
+                f"pattern {self.files.pattern} asks for {{image}}, but the source is not a folder of pictures",
             )
         try:
             self._read(path, *batch["rgb"].shape[1:3])
@@ -187,6 +163,3 @@ class DepthFiles:
         except (OSError, ValueError) as error:
             return "UnreadableDepthFile", str(error)
         return "EmptyDepthFile", f"{path} holds no reading"
-
-    def _format(self, **fields: str | int) -> str:
-        return self.pattern.format(**fields)

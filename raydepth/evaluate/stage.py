@@ -30,6 +30,7 @@ class MetricStage:
         compositor: gives the codec's round trip.
         again_every: frames whose index is a multiple of this are estimated again and sent through the codec; 0: none.
         truth: batch -> float32 [N,H,W] metres with NaN where there is no reading; None: no ground truth.
+        true_edits: batch -> what each edited frame should be, uint8 [H,W,3], or None where that is not known.
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class MetricStage:
         *,
         again_every: int,
         truth: Callable[[Batch], np.ndarray] | None = None,
+        true_edits: Callable[[Batch], list[np.ndarray | None]] | None = None,
     ) -> None:
         self.estimator = estimator
         self.calibrations = calibrations
         self.compositor = compositor
         self.again_every = again_every
         self.truth = truth
+        self.true_edits = true_edits
 
     def __call__(self, batch: Batch) -> Batch:
         started = time.perf_counter()
@@ -58,6 +61,10 @@ class MetricStage:
             part = _take(batch, rows)
             for row, truth in zip(rows, self.truth(part), strict=True):
                 self._measure_truth(columns, row, batch, truth)
+        if self.true_edits is not None and rows.size:
+            for row, picture in zip(rows, self.true_edits(_take(batch, rows)), strict=True):
+                if picture is not None:
+                    _measure_true_edit(columns, row, batch, picture)
         if self.again_every:
             again = rows[batch["frame_index"][rows] % self.again_every == 0]
             if again.size:
@@ -114,6 +121,14 @@ def _measure_edit(columns: Batch, row: int, batch: Batch) -> None:
     columns["rmse_all"][row] = image_metrics.rmse(edited, rgb)
     columns["psnr_all"][row] = image_metrics.psnr(edited, rgb)
     columns["ssim_all"][row] = image_metrics.ssim(edited, rgb)
+
+
+def _measure_true_edit(columns: Batch, row: int, batch: Batch, truth: np.ndarray) -> None:
+    edited, inside = batch["edited"][row], batch["region"][row] > 0
+    columns["rmse_true_edit"][row] = image_metrics.rmse(edited, truth)
+    columns["rmse_true_edit_inside"][row] = image_metrics.rmse(edited, truth, inside)
+    columns["ssim_true_edit"][row] = image_metrics.ssim(edited, truth)
+    columns["ssim_true_edit_inside"][row] = image_metrics.ssim(edited, truth, inside)
 
 
 def _take(batch: Batch, rows: np.ndarray) -> Batch:

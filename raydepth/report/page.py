@@ -38,6 +38,10 @@ _CARDS = {
         "Did the edit do what was asked?",
         "Depth estimated again on the edited frame, against the depth that the edit asked for. 1 is a whole clip's range of inverse depth.",
     ),
+    "rmse_true_edit": (
+        "Is the edit right?",
+        "The edited frame against the true one, over all pixels. 0 is perfect; 255 grey levels is black for white.",
+    ),
 }
 
 
@@ -74,7 +78,8 @@ def render(tree: dict[str, Any], examples: list[Example], worst: list[Example], 
         verdict=_verdict(tree["frames"]),
         sentence=_EDITS.get(tree["job"]["edit"], "were edited by depth")
         + (f", composed by {method}" if method else ""),
-        cards=[_card(name, tree) for name in THREE_RMSES],
+        # Only synthetic clips have true edits: most reports have no place for that card.
+        cards=[_card(name, tree) for name in _CARDS if name in THREE_RMSES or tree["metrics"][name]["count"]],
         examples=strips[: len(examples)],
         worst=strips[len(examples) :],
         any_pictures=any(strip["panels"] for strip in strips),
@@ -135,7 +140,7 @@ def _verdict(frames: dict[str, int]) -> dict[str, str]:
 
 
 def _card(name: str, tree: dict[str, Any]) -> dict[str, Any]:
-    """One of the three RMSEs, with the rows beside its number and the places of its range bar in percent."""
+    """One RMSE, with the rows beside its number and the places of its range bar in percent."""
     question, meaning = _CARDS[name]
     metrics = tree["metrics"]
     statistics = metrics[name]
@@ -156,6 +161,11 @@ def _card(name: str, tree: dict[str, Any]) -> dict[str, Any]:
             ("SSIM of whole frame", "ssim_all"),
         ),
         "rmse_asked": (),
+        "rmse_true_edit": (
+            ("inside the edit", "rmse_true_edit_inside"),
+            ("SSIM", "ssim_true_edit"),
+            ("SSIM inside the edit", "ssim_true_edit_inside"),
+        ),
     }[name]
     for label, other in beside:
         infinite = metrics[other]["infinite"]

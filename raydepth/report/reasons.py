@@ -17,6 +17,10 @@ def why_not_measured(name: str, job: dict[str, Any], overall: Group) -> str:
         if not depth.get("truth"):
             return "the job names no ground truth (depth.truth)"
         return "no frame has a ground-truth reading (depth.truth)"
+    if "_true_edit" in name:
+        if not job.get("evaluate", {}).get("truth"):
+            return "the job names no true edits (evaluate.truth)"
+        return "no frame's true edit could be read (evaluate.truth)"
     if name in ("rmse_asked", "rmse_round_trip", "psnr_round_trip", "rmse_round_trip_outside"):
         if again_every == 0:
             return "switched off (evaluate.again_every: 0)"

@@ -93,6 +93,8 @@ def pack(job: Job, *, limit_mb: float, on_cluster: bool = False) -> Parcel:
         tree["depth"]["model"] = "files:" + _pack_pattern("depth.model", pattern, sources, files)
     if job.depth.truth:
         tree["depth"]["truth"] = _pack_pattern("depth.truth", job.depth.truth, sources, files)
+    if job.evaluate.truth:
+        tree["evaluate"]["truth"] = _pack_pattern("evaluate.truth", job.evaluate.truth, sources, files)
     parcel = Parcel(parse_job(tree), files)
     _check_size(parcel, limit_mb)
     return parcel
@@ -156,7 +158,7 @@ def _model_files(name: str) -> Iterator[str]:
 
 
 def _pack_pattern(field: str, pattern: str, sources: list[str], files: dict[str, str]) -> str:
-    """Packs the depth files that a pattern can find; returns the pattern as the parcel needs it."""
+    """Packs the files that a pattern can find; returns the pattern as the parcel needs it."""
     if "://" in pattern:
         return pattern
     if "{parent" not in pattern:
@@ -172,7 +174,7 @@ def _pack_pattern(field: str, pattern: str, sources: list[str], files: dict[str,
         if not pattern.startswith("{parent}") or any(name.startswith("..") for name in found):
             raise JobError(
                 f"{field}: {pattern!r} leads out of the current directory and cannot be packed; submit from a directory "
-                f"above the clips and their depth files, or: {ON_CLUSTER}"
+                f"above the clips and these files, or: {ON_CLUSTER}"
             )
     if not found and (sources or "{parent" not in pattern):
         raise JobError(f"{field}: {pattern!r} matches no file here; {ON_CLUSTER}")
@@ -185,7 +187,7 @@ def _as_glob(pattern: str, **known: str) -> str:
     try:
         pieces = list(string.Formatter().parse(pattern))
     except ValueError as error:
-        raise JobError(f"depth files {pattern!r}: {error}") from error
+        raise JobError(f"pattern {pattern!r}: {error}") from error
     text = ""
     for literal, name, _, _ in pieces:
         text += glob.escape(literal)

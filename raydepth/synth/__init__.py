@@ -1,4 +1,4 @@
-"""Procedural scenes with exact depth, layers and composites."""
+"""Synthetic worlds with exact depth, layers and the truth of every edit, rendered by Mitsuba (extra `synth`)."""
 
 from __future__ import annotations
 

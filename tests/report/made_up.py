@@ -56,7 +56,7 @@ def make_report(
     **summary: Any,
 ) -> dict[str, Any]:
     """Builds a report from rows into ``folder/report``; returns its tree. Without ``pictures`` every frame has some."""
-    table = pa.Table.from_pylist(rows, schema=pa.Table.from_pylist([row("a", 0), *rows]).schema)
+    table = pa.Table.from_pylist(rows, schema=pa.Table.from_pylist([*rows, row("a", 0)]).schema)
 
     def write(name: str, data: bytes) -> None:
         target = folder / name

@@ -186,7 +186,7 @@ def test_large_files_are_refused_with_sizes_and_advice(here: Path):
             "depth.truth: 'depth/{frame_index}.png' matches no file",
         ),
         ({"depth__truth": "{parent}/../other/{frame_index}.png"}, "leads out of the current directory"),
-        ({"depth__truth": "{parent"}, "depth files '{parent': expected '}'"),
+        ({"depth__truth": "{parent"}, "pattern '{parent': expected '}'"),
         ({"output__path": "runs/x"}, "output.path: 'runs/x' would be a temporary folder of one node"),
     ],
 )

@@ -1,0 +1,55 @@
+"""Names of files beside the input, one a frame, from a pattern in the job: depth maps, true edits."""
+
+import string
+
+from raydepth import storage
+from raydepth.columns import Batch
+from raydepth.job import JobError
+
+_FIELDS = ("parent", "stem", "frame_index", "pts", "image")
+
+
+class FilePattern:
+    """A pattern that names one file for every frame.
+
+    It may hold ``{parent}`` (the folder that the source lies in), ``{stem}`` (its name without ending),
+    ``{frame_index}``, ``{pts}`` and ``{image}`` (the picture's name without ending; only where the source is a
+    folder of pictures), each with a format as in ``{frame_index:06d}``.
+    """
+
+    def __init__(self, pattern: str, endings: tuple[str, ...], what: str) -> None:
+        """Checks the pattern.
+
+        Args:
+            pattern: as above.
+            endings: one of them must be the pattern's.
+            what: what the files are, for messages.
+
+        Raises:
+            JobError: the pattern is malformed or has another ending.
+        """
+        self.pattern = pattern
+        try:
+            pattern.format(parent="", stem="", frame_index=0, pts=0, image="")
+        except (KeyError, IndexError, ValueError) as error:
+            allowed = ", ".join(f"{{{name}}}" for name in _FIELDS)
+            raise JobError(
+                f"{what} {pattern!r}: {error!r}; allowed: {allowed} with formats as {{frame_index:06d}}"
+            ) from error
+        if not pattern.endswith(endings):
+            raise JobError(f"{what} {pattern!r}: expected a pattern that ends in {', '.join(endings)}")
+        self.needs_image = any(field == "image" for _, field, _, _ in string.Formatter().parse(pattern))
+
+    def path(self, batch: Batch, row: int) -> str:
+        """The file that belongs to a frame, whether it is there or not."""
+        source = str(batch["path"][row])
+        images = batch.get("image")
+        path = self.pattern.format(
+            parent=storage.parent(source),
+            stem=storage.stem(source),
+            frame_index=int(batch["frame_index"][row]),
+            pts=int(batch["pts"][row]),
+            image="" if images is None else storage.stem(str(images[row])),
+        )
+        beside = storage.is_remote(source) and self.pattern.startswith("{parent}")
+        return path + storage.locate(source).query if beside else path
