@@ -9,6 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from raydepth import storage
 from raydepth.beside import FilePattern
 from raydepth.columns import Batch
+from raydepth.frames.images import IMAGE_FORMATS
 
 
 class TrueEdits:
@@ -28,7 +29,8 @@ class TrueEdits:
         pictures: list[np.ndarray | None] = []
         for row in range(len(batch["rgb"])):
             try:
-                with Image.open(io.BytesIO(storage.read_bytes(self._files.path(batch, row)))) as file:
+                content = io.BytesIO(storage.read_bytes(self._files.path(batch, row)))
+                with Image.open(content, formats=IMAGE_FORMATS) as file:
                     picture = np.asarray(file.convert("RGB"))
             except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
                 pictures.append(None)
