@@ -72,6 +72,7 @@ def load_steps(job: Job, clips: Mapping[str, ClipCalibration], *, device: str, d
             crops=Crops(compositor, keep_source=job.compose.paste_back)
             if job.compose.crop == "region"
             else None,
+            light=job.compose.light,
         ),
         MetricStage(estimator, calibrations, compositor, again_every=job.evaluate.again_every, truth=truth),
     ]

@@ -76,6 +76,18 @@ class IPAdapter(Section):
     """Weight of the picture prompt beside the text; 0: none."""
 
 
+class Light(Section):
+    """How far layers from another place are brought into the new scene's light before composing: ``compose.light``.
+
+    With edits ``background`` (the near layers) and ``insert`` (the object); see ``raydepth.edits.light``.
+    """
+
+    colour: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Part of the difference in mean colour between the two places; 0: none."""
+    brightness: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The same for mean brightness."""
+
+
 class Compose(Section):
     """How the layers become one picture again: ``compose``."""
 
@@ -99,6 +111,10 @@ class Compose(Section):
     grad: Grad = Grad()
     ip_adapter: IPAdapter | None = None
     """Picture prompt for an inserted object, masked to where the object is seen; with method ``featglac-kv``."""
+    light: Light = Light()
+    redraw: Annotated[float, Field(gt=0, le=1)] | None = None
+    """The latent methods redraw only what lies so near to the layers' edges, as a fraction of the picture's short side, and what
+    was invented (a removed thing's hole); elsewhere the layers themselves stand. null: the whole region of the edit."""
     blend: bool = True
     """After each step, latents outside the edit's region are replaced by the noised original."""
     paste_back: bool = True
