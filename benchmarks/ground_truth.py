@@ -10,24 +10,21 @@ so that composition is judged. Methods of the first group run on all scenes; the
 import argparse
 import json
 import time
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.truth_cases import EDITS, Bench, EachItsOwn, load_case, occlusion, target
+from benchmarks.truth_cases import EDITS, Bench, EachItsOwn, cache_of, fingerprint, occlusion, target
 from benchmarks.truth_tables import write_figure, write_sheet, write_table
 from raydepth.columns import Batch
-from raydepth.edits.plan import EditBuilder
-from raydepth.edits.plan import EditPlan
+from raydepth.edits.plan import EditBuilder, EditPlan
 from raydepth.evaluate.truth import Scores, score
 from raydepth.featglac.compositor import Compositor, load_compositor
 from raydepth.featglac.stage import ComposeStage
 from raydepth.job import Compose, Job, Light, parse_job
 from raydepth.store.record import environment
-from raydepth.synth.case import Case
 
 Row = dict[str, Any]
 
@@ -67,7 +64,7 @@ class Scenes:
     """Some cases after depth and layers, ready to be composed together."""
 
     def __init__(self, bench: Bench, seeds: list[int]) -> None:
-        self.bench, self.cases = bench, [load_case(bench.cache, seed, bench.size) for seed in seeds]
+        self.bench, self.cases = bench, [bench.case(seed) for seed in seeds]
         layered = [bench.layered(case) for case in self.cases]
         self.builders = [builder for _, builder in layered]
         self.batch: Batch = {
@@ -105,14 +102,6 @@ def compose_of(settings: dict[str, Any]) -> Compose:
         {"schema_version": 1, "input": {"paths": ["-"]}, "output": {"path": "-"}, "compose": settings}
     )
     return job.compose
-
-
-def fingerprint(case: Case) -> str:
-    """Of what was rendered, so that kept results of an older renderer are not taken for new ones."""
-    digest = blake2b(digest_size=8)
-    for picture in (case.rgb, case.depth, case.inserted, case.composite):
-        digest.update(np.ascontiguousarray(picture).tobytes())
-    return digest.hexdigest()
 
 
 class Results:
@@ -184,15 +173,19 @@ def main() -> None:
     parser.add_argument("--some", type=int, default=60)
     parser.add_argument("--few", type=int, default=12)
     parser.add_argument("--size", type=int, default=128)
+    parser.add_argument(
+        "--samples", type=int, default=24, help="paths a pixel that the cases are rendered with"
+    )
     parser.add_argument("--depth", default="truth")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--cache", type=Path, default=Path("runs/ground_truth"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    bench = Bench(arguments.cache, arguments.size, arguments.depth)
-    arguments.cache.mkdir(parents=True, exist_ok=True)
+    cache = cache_of(arguments.cache, arguments.samples)
+    cache.mkdir(parents=True, exist_ok=True)
+    bench = Bench(cache, arguments.size, arguments.depth, samples=arguments.samples)
     name = "ground_truth" if arguments.depth == "truth" else "ground_truth_estimated"
-    results = Results(arguments.cache / f"{name}_{arguments.size}.jsonl")
+    results = Results(cache / f"{name}_{arguments.size}.jsonl")
     counts = {"all": arguments.scenes, "some": arguments.some, "few": arguments.few}
     for group, methods in METHODS.items():
         measure(bench, list(range(min(counts[group], arguments.scenes))), methods, results)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from raydepth.edits.build import load_edit
 from raydepth.edits.clip import fix_edit
 from raydepth.edits.plan import EditBuilder, EditPlan
 from raydepth.evaluate.truth import occlusion_correctness
-from raydepth.job import Depth, Edit, Job, Layers, parse_job
+from raydepth.job import Depth, DepthKind, Edit, Job, Layers, parse_job
 from raydepth.synth.case import Case, make_case
 
 EDITS = ("recompose", "remove", "background", "insert")
@@ -30,7 +31,8 @@ EDITS = ("recompose", "remove", "background", "insert")
 class TrueDepth:
     """The renderer's depth, as an estimator: column ``true_depth`` of the batch."""
 
-    name, kind = "truth", "depth_m"
+    name = "truth"
+    kind: DepthKind = "depth_m"
 
     def __call__(self, batch: Batch) -> np.ndarray:
         return batch["true_depth"]
@@ -61,11 +63,24 @@ def target(case: Case, edit: str) -> Target:
     return Target(case.rgb, case.near, case.rgb)
 
 
-def load_case(cache: Path, seed: int, size: int) -> Case:
+def fingerprint(case: Case) -> str:
+    """Of what was rendered, so that what an older renderer made is not taken for new."""
+    digest = blake2b(digest_size=6)
+    for picture in (case.rgb, case.depth, case.inserted, case.composite):
+        digest.update(np.ascontiguousarray(picture).tobytes())
+    return digest.hexdigest()
+
+
+def cache_of(folder: Path, samples: int) -> Path:
+    """The part of a cache folder that belongs to this renderer and number of samples; found by a small case of its own."""
+    return folder / f"{fingerprint(make_case(0, (32, 32), samples=2))}-{samples}"
+
+
+def load_case(cache: Path, seed: int, size: int, samples: int) -> Case:
     """A case from the cache, rendered once."""
     file = cache / f"{size}" / f"{seed:06d}.npz"
     if not file.exists():
-        case = make_case(seed, (size, size))
+        case = make_case(seed, (size, size), samples=samples)
         file.parent.mkdir(parents=True, exist_ok=True)
         kept = {f.name: getattr(case, f.name) for f in fields(case) if getattr(case, f.name) is not None}
         temporary = file.with_suffix(f".{os.getpid()}.npz")
@@ -99,11 +114,16 @@ def make_batch(case: Case) -> Batch:
 class Bench:
     """Depth, layers and edits of cases; what compositors then get. ``depth``: ``truth`` or a model's name."""
 
-    def __init__(self, cache: Path, size: int, depth: str = "truth", **layers: Any) -> None:
-        self.cache, self.size = cache, size
+    def __init__(
+        self, cache: Path, size: int, depth: str = "truth", samples: int = 24, **layers: Any
+    ) -> None:
+        self.cache, self.size, self.samples = cache, size, samples
         self.estimator: DepthEstimator = TrueDepth() if depth == "truth" else load_depth(Depth(model=depth))
         # Exact depth has no smeared steps to sharpen.
         self.layers = Layers(**{"edge_filter": depth != "truth", **layers})
+
+    def case(self, seed: int) -> Case:
+        return load_case(self.cache, seed, self.size, self.samples)
 
     def edit_of(self, case: Case, edit: str) -> Edit:
         """The job's section; pictures that it names are written beside the cached case."""
