@@ -32,19 +32,19 @@ START: dict[str, Any] = {
 }  # fmt: skip
 """The settings of method.md, with the whole region redrawn and the layers' light as it is."""
 TRIALS: list[tuple[str, list[Any]]] = [
-    ("strength", [0.2, 0.3, 0.4]),
-    ("redraw", [0.008, 0.016, 0.03, 0.06]),
-    ("light.colour", [0.2, 0.4, 0.6, 0.8, 1.0]),
-    ("light.brightness", [0.2, 0.4, 0.6]),
-    ("inject.mode", ["concat", "replace"]),
+    ("strength", [0.2, 0.4]),
+    ("redraw", [0.008, 0.016, 0.03]),
+    ("light.colour", [0.5, 0.8, 1.0]),
+    ("light.brightness", [0.3]),
     ("inject.weight", [0.0, 0.5]),
-    ("inject.blocks", [["mid", "up"], ["down", "mid", "up"]]),
-    ("inject.window", [[0.0, 0.5], [0.5, 1.0]]),
+    ("inject.mode", ["concat", "replace"]),
+    ("inject.blocks", [["down", "mid", "up"]]),
+    ("inject.window", [[0.0, 0.5]]),
     ("blend", [False]),
+    ("strength", [0.4, 0.6]),
+    ("redraw", [0.016, 0.03]),
     ("steps", [5, 20]),
     ("sampler", ["dpm++"]),
-    ("strength", [0.4, 0.6]),
-    ("redraw", [0.03]),
 ]
 """In this order; strength first, since it says what all later trials cost."""
 

@@ -78,7 +78,7 @@ def test_an_object_from_elsewhere_takes_a_dark_scenes_light(source):
     plan = plan_of(dark, dark, {"near": "elsewhere"})
     plan.stack.layers[0].rgb[:] = 180
     lit = match_light(plan, dark, colour=1, brightness=0.5).stack.layers[0].rgb
-    share = np.sqrt(to_linear(np.uint8(60)) / NEUTRAL).clip(0.5)
+    share = ((to_linear(np.uint8(60)) / NEUTRAL) ** 0.25).clip(0.5)
     assert lit[0, 10, 12] == pytest.approx(to_srgb(to_linear(np.uint8(180)) * share), abs=1)
 
 
