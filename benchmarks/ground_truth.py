@@ -31,14 +31,14 @@ Row = dict[str, Any]
 DEFAULT = "featglac-kv"
 KV: dict[str, Any] = {"method": "featglac-kv"}
 PLAIN_LIGHT = {"colour": 0.0, "brightness": 0.0}
-BY_THE_BOOK: dict[str, Any] = KV | {"strength": 0.6, "redraw": None, "light": PLAIN_LIGHT}
+BY_THE_BOOK: dict[str, Any] = KV | {"strength": 0.6, "redraw": 1.0, "light": PLAIN_LIGHT}
 """The settings of method.md: strength 0.6, the whole region redrawn, layers' light as it is."""
 
 METHODS: dict[str, dict[str, dict[str, Any]]] = {
     "all": {
         "paste": {"method": "paste"},
         "poisson": {"method": "poisson"},
-        "paste, light matched": {"method": "paste", "light": Compose().light.model_dump()},
+        "paste, light matched": {"method": "paste", "light": Compose().matched.model_dump()},
         DEFAULT: KV,
         "featglac-kv, light as it is": KV | {"light": PLAIN_LIGHT},
     },
@@ -152,7 +152,7 @@ def measure(
                 if all(results.has(s, name, edit, k) for s, k in zip(part, keys, strict=True)):
                     continue
                 started = time.process_time()
-                edited = scenes.compose(edit, compositors[name], compose.light)
+                edited = scenes.compose(edit, compositors[name], compose.matched)
                 seconds = (time.process_time() - started) / len(part)
                 results.add(
                     [

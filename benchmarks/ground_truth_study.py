@@ -27,10 +27,12 @@ FIRST_SEED = 5000
 EDITS = ("background", "insert")
 JUDGED = ("rmse", "lab_gap", "seam")
 START: dict[str, Any] = {
-    "method": "featglac-kv", "sampler": "ddim", "steps": 10, "strength": 0.6, "redraw": None, "blend": True,
+    "method": "featglac-kv", "sampler": "ddim", "steps": 10, "strength": 0.6, "redraw": 1.0, "blend": True,
     "light": PLAIN_LIGHT, "inject": {"mode": "mosaic", "weight": 1.0, "blocks": ["up"], "window": [0.0, 1.0]},
 }  # fmt: skip
 """The settings of method.md, with the whole region redrawn and the layers' light as it is."""
+WORTH = 5e-4
+"""A change that gains less is none."""
 TRIALS: list[tuple[str, list[Any]]] = [
     ("strength", [0.2, 0.4]),
     ("redraw", [0.008, 0.016, 0.03]),
@@ -63,7 +65,7 @@ def means(groups: list[Scenes], settings: dict[str, Any]) -> dict[str, dict[str,
     for edit in EDITS:
         began, scores = time.process_time(), []
         for scenes in groups:
-            scores += scenes.scores(edit, scenes.compose(edit, compositor, compose.light))
+            scores += scenes.scores(edit, scenes.compose(edit, compositor, compose.matched))
         values = np.array(scores)
         columns = [column[~np.isnan(column)] for column in values.T]
         found[edit] = {
@@ -80,7 +82,7 @@ def judge(found: dict[str, dict[str, float]], paste: dict[str, dict[str, float]]
 
 
 def main() -> None:
-    """Searches and writes."""
+    """Searches and writes; trials are kept in the cache, so that an interrupted search goes on."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -97,8 +99,21 @@ def main() -> None:
     bench = Bench(cache, arguments.size, samples=arguments.samples)
     seeds = list(range(FIRST_SEED, FIRST_SEED + arguments.scenes))
     groups = [Scenes(bench, seeds[i : i + 8]) for i in range(0, len(seeds), 8)]
-    paste = means(groups, {"method": "paste"})
-    best, found = START, means(groups, START)
+    known = cache / f"study_{arguments.size}_{arguments.scenes}.jsonl"
+    measured = {}
+    if known.exists():
+        measured = {row["key"]: row["means"] for row in map(json.loads, known.read_text().splitlines())}
+
+    def try_out(settings: dict[str, Any]) -> dict[str, dict[str, float]]:
+        key = compose_of(settings).model_dump_json()
+        if key not in measured:
+            measured[key] = means(groups, settings)
+            with known.open("a") as file:
+                file.write(json.dumps({"key": key, "means": measured[key]}) + "\n")
+        return measured[key]
+
+    paste = try_out({"method": "paste"})
+    best, found = START, try_out(START)
     lowest = judge(found, paste)
     trials: list[dict[str, Any]] = [
         {"field": "start", "value": "", "score": lowest, "kept": True, "means": found}
@@ -109,9 +124,9 @@ def main() -> None:
             settings = changed(before, field, value)
             if settings == best:
                 continue
-            found = means(groups, settings)
+            found = try_out(settings)
             score = judge(found, paste)
-            if kept := score < lowest:
+            if kept := score < lowest - WORTH:
                 best, lowest = settings, score
             trials.append({"field": field, "value": value, "score": score, "kept": kept, "means": found})
             print(f"{field} = {value}: {score:.4f}{' *' if kept else ''}", flush=True)

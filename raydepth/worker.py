@@ -72,7 +72,7 @@ def load_steps(job: Job, clips: Mapping[str, ClipCalibration], *, device: str, d
             crops=Crops(compositor, keep_source=job.compose.paste_back)
             if job.compose.crop == "region"
             else None,
-            light=job.compose.light,
+            light=job.compose.matched,
         ),
         MetricStage(estimator, calibrations, compositor, again_every=job.evaluate.again_every, truth=truth),
     ]

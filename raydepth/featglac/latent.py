@@ -21,7 +21,7 @@ class LatentCompositor(Compositor):
 
     def __call__(self, plan: EditPlan, source: np.ndarray, seeds: np.ndarray) -> np.ndarray:
         """See Compositor. In float16, frames that overflow are repeated once in float32, and the note says so."""
-        if self.compose.redraw is not None:
+        if self.compose.redraw < 1:
             band = max(round(self.compose.redraw * min(source.shape[1:3])), 1)
             plan, source = only_edges(plan, source, band)
         picture = self.generate(plan, source, seeds)

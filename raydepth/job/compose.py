@@ -111,10 +111,11 @@ class Compose(Section):
     grad: Grad = Grad()
     ip_adapter: IPAdapter | None = None
     """Picture prompt for an inserted object, masked to where the object is seen; with method ``featglac-kv``."""
-    light: Light = Light()
-    redraw: Annotated[float, Field(gt=0, le=1)] | None = None
+    light: Light | None = None
+    """null: colour 1 with the latent methods, nothing with ``paste`` and ``poisson``, which are baselines."""
+    redraw: Annotated[float, Field(gt=0, le=1)] = 0.016
     """The latent methods redraw only what lies so near to the layers' edges, as a fraction of the picture's short side, and what
-    was invented (a removed thing's hole); elsewhere the layers themselves stand. null: the whole region of the edit."""
+    was invented (a removed thing's hole); elsewhere the layers themselves stand. 1: the whole region of the edit."""
     blend: bool = True
     """After each step, latents outside the edit's region are replaced by the noised original."""
     paste_back: bool = True
@@ -122,6 +123,11 @@ class Compose(Section):
     crop: Literal["none", "region"] = "none"
     """``region``: where the edit is small, the model works on a crop around it, enlarged to the working size (cut from the
     source-size frame with ``output.size: source``); all frames of a batch have one window."""
+
+    @property
+    def matched(self) -> Light:
+        """``light``, or what null stands for."""
+        return self.light or Light(colour=1.0 if self.method.startswith("featglac") else 0.0)
 
     @model_validator(mode="after")
     def _adapter_has_its_method(self) -> "Compose":
