@@ -186,16 +186,36 @@ def submit(
 def synth(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.")],
     frames: Annotated[int, typer.Option(min=1, help="Frames in the clip.")] = 48,
-    size: Annotated[int, typer.Option(min=32, max=4320, help="Short side in pixels; 16:9.")] = 256,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, another scene.")] = 0,
+    size: Annotated[int, typer.Option(help="Short side in pixels, even, 32 to 4320.")] = 256,
+    aspect: Annotated[float, typer.Option(min=1, max=4, help="Width over height.")] = 16 / 9,
+    fps: Annotated[float, typer.Option(min=1, max=240, help="Frames per second.")] = 24.0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another world.")] = 0,
+    layers: Annotated[bool, typer.Option("--layers", help="Also the near layer and the rest.")] = False,
+    truths: Annotated[
+        bool, typer.Option("--truths", help="Also the true results of remove, insert and background.")
+    ] = False,
+    samples: Annotated[
+        int, typer.Option(min=1, max=4096, help="Paths through a pixel: more are slower and less noisy.")
+    ] = 64,
 ) -> None:
-    """Make a synthetic clip with exact depth."""
+    """Make a synthetic clip with exact depth; needs raydepth[synth]."""
     from raydepth.synth.clip import write_clip
 
-    if out.is_file():
+    if out.exists() and not out.is_dir():
         raise JobError(f"{out} is a file; name a folder")
-    paths = write_clip(out, frames=frames, size=(size, round(size * 16 / 9 / 2) * 2), seed=seed)
-    print(f"{paths.video}\n{paths.depth}")
+    paths = write_clip(
+        out,
+        frames=frames,
+        size=(size, round(size * aspect / 2) * 2),
+        seed=seed,
+        fps=fps,
+        layers=layers,
+        truths=truths,
+        samples=samples,
+    )
+    for path in (paths.video, paths.depth, paths.camera, paths.frames, paths.layers, paths.truth):
+        if path is not None:
+            print(path)
 
 
 @app.command()

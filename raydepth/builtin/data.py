@@ -12,13 +12,17 @@ import torch
 from PIL import Image
 
 from raydepth.synth.draw import random_scene
-from raydepth.synth.render import render
+from raydepth.synth.render import World, render_threads
+from raydepth.synth.scene import PERIOD
 
 SIDE = 256
 """Height and width of the cached pictures in pixels."""
 
 SHARD = 250
 """Pictures in a shard."""
+
+_SAMPLES = 16
+"""Paths through a pixel: their noise is that of a camera in poor light, which the models are to see through anyway."""
 
 FIRST_SEED = 1_000_000
 """Training scenes have seeds from here on; evaluation uses seeds below."""
@@ -30,22 +34,16 @@ def scene_picture(seed: int) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         rgb uint8 [SIDE, SIDE, 3] (sRGB) and inverse depth float16 [SIDE, SIDE] in 1 / metres.
     """
-    calm = seed % 3 == 0
-    scene = random_scene(seed, style="calm" if calm else "wide")
-    picture = render(
-        scene,
-        [scene.camera_at((seed % 97) / 97)],
-        (SIDE, SIDE),
-        supersample=1,
-        shadow_samples=2 if calm else 1,
-    )
-    rgb = (picture.rgb[0] * 255).round().to(torch.uint8).numpy()
-    return rgb, (1 / picture.depth[0]).to(torch.float16).numpy()
+    scene = random_scene(seed, style="calm" if seed % 3 == 0 else "wide")
+    seconds = (seed % 97) / 97 * PERIOD
+    world, camera = World(scene.at(seconds)), scene.path.at(seconds)
+    rgb = world.colour(camera, (SIDE, SIDE), samples=_SAMPLES)
+    return rgb, (1 / world.depth(camera, (SIDE, SIDE))).astype(np.float16)
 
 
 def _write_shard(job: tuple[Path, int]) -> None:
     folder, index = job
-    torch.set_num_threads(1)
+    render_threads(1)
     pictures = [scene_picture(FIRST_SEED + index * SHARD + i) for i in range(SHARD)]
     np.save(folder / f"{index:04d}-inv.npy", np.stack([inv for _, inv in pictures]))
     # Written last and renamed, so that a shard with colours is a whole one.

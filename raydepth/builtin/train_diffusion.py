@@ -80,7 +80,8 @@ def _picture(cache: Cache, side: int, generator: torch.Generator) -> torch.Tenso
         rgb = torch.from_numpy(photograph(int(which * PHOTOGRAPHS)))
         smallest = max(0.3, side / min(rgb.shape[1:]))
     else:
-        rgb, smallest = texture("leaves", int(which * VARIANTS["leaves"]))[:, 0, 1:-1, 1:-1], 0.6
+        leaves = texture("leaves", int(which * VARIANTS["leaves"]))
+        rgb, smallest = torch.from_numpy(leaves.copy()).permute(2, 0, 1), 0.6
     rgb = crop(rgb, side, generator, smallest=min(smallest, 1.0)).clamp(0, 1)
     gain = 1 + 0.12 * (tint - 0.5) * torch.tensor([1.0, 0.0, -1.0])[:, None, None]
     return (rgb ** (0.75 + 0.6 * gamma) * gain).clamp(0, 1) * 2 - 1

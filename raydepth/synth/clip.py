@@ -1,24 +1,31 @@
-"""Writes a synthetic clip: a video, the exact depth of every frame, its layers and the camera."""
+"""Streams a synthetic clip to disk: video, exact depth, layers, camera, and on request the truth of every edit."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import json
+import math
+import shutil
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
-import torch
 from PIL import Image
 
-from raydepth.synth.cast import axes
-from raydepth.synth.draw import random_scene
-from raydepth.synth.render import render
-from raydepth.synth.scene import FIRST_SOLID
+from raydepth.job import JobError
+from raydepth.synth.case import Moment
+from raydepth.synth.render import SAMPLES
+from raydepth.synth.staging import Staging, random_staging
 
-_SWING_SECONDS = 5.0
-"""Seconds in which the camera goes once through its path and stands at the other end."""
+SMALLEST, LARGEST = 32, 4320
+"""Limits of a side in pixels; the largest is 8K's shorter."""
+
+_BYTES_PER_PIXEL = 2.0
+"""About what a pixel takes on disk in each picture of a frame: a PNG of a render is a third smaller than its pixels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,94 +35,173 @@ class ClipPaths:
     Attributes:
         video: `clip.mp4`, H.264, yuv420p.
         depth: Folder of `%06d.png`, 16-bit grey, depth along the optical axis in millimetres.
-        camera: `camera.json`: focal length and principal point in pixels, and each frame's position and axes in metres.
-        layers: Folder of `<layer>/%06d.png` (RGBA, opaque where that layer is what is seen) and `plate/%06d.png` (RGB, the
-            place without its solids: what lies behind them); None if it was not asked for.
+        camera: `camera.json`: focal length and principal point in pixels, and each frame's position and axes in metres,
+            time in seconds and `threshold_m`, a depth between the near objects and all behind them.
+        layers: Folder of `near/%06d.png` (RGBA, the near objects with soft edges) and `rest/%06d.png` (RGB); near over rest
+            is the rendered frame exactly (see `raydepth.synth.peel`). None if it was not asked for.
+        frames: Folder of `%06d.png`, the rendered frames before H.264; written with the layers or the truths.
+        truth: Folder of the truths (see `write_clip`). None if they were not asked for.
     """
 
     video: Path
     depth: Path
     camera: Path
+    frames: Path | None
     layers: Path | None
+    truth: Path | None
 
 
 def write_clip(
-    out: Path, *, frames: int, size: tuple[int, int], seed: int, fps: float = 24.0, layers: bool = False
+    out: Path,
+    *,
+    frames: int,
+    size: tuple[int, int],
+    seed: int,
+    fps: float = 24.0,
+    layers: bool = False,
+    truths: bool = False,
+    samples: int = SAMPLES,
 ) -> ClipPaths:
-    """Renders a calm scene with a smoothly moving camera; the same arguments give the same pictures and depths.
+    """Renders a moving scene frame by frame; the same arguments give the same bytes, and memory does not grow with length.
+
+    With `truths`, below `truth/`: `fill/%06d.png`, the scene without its near objects; `insert/%06d.png`, with another object,
+    whose picture is `object.png` (RGBA) and whose place is in `insert.json`, as the job's section `edit`;
+    `background/%06d.png`, the near objects in another place under its light, and `background.mp4`, that place;
+    `near/%06d.png`, 255 where the near objects are seen.
 
     Args:
         out: Folder to write to; made if absent, files of the same names are replaced.
         frames: Number of frames, at least 1.
         size: (height, width) in pixels, both even (H.264 with yuv420p).
-        seed: Chooses the scene.
+        seed: Chooses scene, near objects, inserted object and other place.
         fps: Frames per second.
-        layers: Also write the picture's layers and the plate behind the solids (costs about as much again).
+        layers: Also write the frames and their layers (costs once more the time).
+        truths: Also write the truths (costs five times the time).
+        samples: Paths through each pixel; fewer are faster and noisier.
 
     Returns:
         The paths written.
 
     Raises:
-        ValueError: An odd or too small size, or no frames.
+        JobError: A wrong number or size, no room on the disk, or Mitsuba is not installed.
     """
     height, width = size
-    if frames < 1 or fps <= 0:
-        raise ValueError(f"frames and fps must be positive, got {frames} and {fps}")
-    if height < 16 or width < 16 or height % 2 or width % 2:
-        raise ValueError(f"size (height, width) must be even and at least 16, got {size}")
-    scene = random_scene(seed, style="calm", aspect=width / height)
-    place = dataclasses.replace(scene, solids=())
+    if frames < 1 or fps <= 0 or samples < 1:
+        raise JobError(f"frames, fps and samples must be positive, got {frames}, {fps:g} and {samples}")
+    if not all(side >= SMALLEST and side % 2 == 0 for side in size) or min(size) > LARGEST:
+        raise JobError(
+            f"size must be even (H.264) and at least {SMALLEST} pixels, the shorter side at most {LARGEST};"
+            f" got {width}x{height}"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    needed = frames * height * width * _BYTES_PER_PIXEL * (1 + 3 * layers + 5 * truths)
+    free = shutil.disk_usage(out).free
+    if needed > free:
+        raise JobError(
+            f"{out}: this needs about {needed / 1e9:.1f} GB of disk, and {free / 1e9:.1f} GB are free"
+        )
     paths = ClipPaths(
-        out / "clip.mp4", out / "depth", out / "camera.json", out / "layers" if layers else None
+        out / "clip.mp4",
+        out / "depth",
+        out / "camera.json",
+        out / "frames" if layers or truths else None,
+        out / "layers" if layers else None,
+        out / "truth" if truths else None,
     )
-    paths.depth.mkdir(parents=True, exist_ok=True)
-    poses = []
-    with av.open(str(paths.video), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.options = {"crf": "15", "preset": "medium"}
-        for index in range(frames):
-            camera = scene.camera_at(index / fps / _SWING_SECONDS)
-            picture = render(scene, [camera], size)
-            rgb = _to_bytes(picture.rgb[0])
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
-            millimetres = (
-                (picture.depth[0] * 1000).round().clamp(0, 65535).to(torch.int32).numpy().astype(np.uint16)
-            )
-            Image.fromarray(millimetres).save(paths.depth / f"{index:06d}.png")
-            right, up, forward = axes(camera)
-            poses.append({"position": camera.position, "right": right, "up": up, "forward": forward})
-            if paths.layers is not None:
-                _write_layers(
-                    paths.layers, index, rgb, picture.layer[0].numpy(), FIRST_SOLID + len(scene.solids)
-                )
-                plate = _to_bytes(render(place, [camera], size).rgb[0])
-                _save(Image.fromarray(plate), paths.layers / "plate" / f"{index:06d}.png")
-        container.mux(stream.encode())
-    focal = scene.camera.focal * height
-    camera_json = {
-        "fx": focal,
-        "fy": focal,
-        "cx": width / 2,
-        "cy": height / 2,
-        "fps": fps,
-        "seed": seed,
-        "frames": poses,
-    }
-    paths.camera.write_text(json.dumps(camera_json, indent=1) + "\n")
+    staging = random_staging(seed, width / height)
+    try:
+        _write(paths, staging, size, frames, fps, samples, seed)
+    except (OSError, av.FFmpegError) as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise JobError(
+            f"{out}: no room left on the disk; what was written is incomplete, remove it"
+        ) from error
     return paths
 
 
-def _to_bytes(rgb: torch.Tensor) -> np.ndarray:
-    return (rgb * 255).round().to(torch.uint8).numpy()
+class _Video:
+    """An H.264 file that frames are added to; one thread, so that the bytes are the same on every machine."""
+
+    def __init__(self, path: Path, size: tuple[int, int], fps: float) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._container = av.open(str(path), "w")
+        self._stream: Any = self._container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        self._stream.height, self._stream.width, self._stream.pix_fmt = *size, "yuv420p"
+        self._stream.options = {"crf": "15", "preset": "medium", "threads": "1"}
+
+    def __enter__(self) -> _Video:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.mux(self._stream.encode())
+        self._container.close()
+
+    def add(self, rgb: np.ndarray) -> None:
+        self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
 
 
-def _save(picture: Image.Image, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path)
+def _write(
+    paths: ClipPaths,
+    staging: Staging,
+    size: tuple[int, int],
+    frames: int,
+    fps: float,
+    samples: int,
+    seed: int,
+) -> None:
+    focal = staging.scene.path.start.focal * size[0]
+    lens = {"fx": focal, "fy": focal, "cx": size[1] / 2, "cy": size[0] / 2, "fps": fps, "seed": seed}
+    with contextlib.ExitStack() as stack:
+        video = stack.enter_context(_Video(paths.video, size, fps))
+        if paths.truth:
+            elsewhere = stack.enter_context(_Video(paths.truth / "background.mp4", size, fps))
+        # One line a frame, so that nothing about earlier frames is kept in memory.
+        text = stack.enter_context(paths.camera.open("w"))
+        text.write(json.dumps(lens)[:-1] + ', "frames": [\n')
+        for index in range(frames):
+            moment = Moment(staging, index / fps, size, samples)
+            rgb = moment.rgb()
+            video.add(rgb)
+            right, up, forward = moment.camera.axes()
+            pose = {"time_s": index / fps, "position": moment.camera.position, "right": right, "up": up}
+            pose |= {"forward": forward, "threshold_m": moment.threshold_m}
+            text.write(json.dumps(pose) + (",\n" if index + 1 < frames else "\n]}\n"))
+            _save((moment.depth * 1000).round().astype(np.uint16), paths.depth, index)
+            if paths.frames:
+                _save(rgb, paths.frames, index)
+            if paths.layers:
+                near, rest = moment.layers(rgb)
+                _save(near, paths.layers / "near", index)
+                _save(rest, paths.layers / "rest", index)
+            if paths.truth:
+                if index == 0:
+                    _write_object(paths.truth, moment)
+                elsewhere.add(moment.other()[0])
+                _save(moment.near.astype(np.uint8) * 255, paths.truth / "near", index)
+                _save(moment.fill()[0], paths.truth / "fill", index)
+                _save(moment.insert()[0], paths.truth / "insert", index)
+                _save(moment.composite()[0], paths.truth / "background", index)
 
 
-def _write_layers(folder: Path, index: int, rgb: np.ndarray, layer: np.ndarray, count: int) -> None:
-    for number in range(count):
-        alpha = np.where(layer == number, 255, 0).astype(np.uint8)
-        _save(Image.fromarray(np.dstack([rgb, alpha])), folder / f"{number:02d}" / f"{index:06d}.png")
+def _save(picture: np.ndarray, folder: Path, index: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(folder / f"{index:06d}.png")
+
+
+def _write_object(truth: Path, moment: Moment) -> None:
+    """Writes the object's picture and the section `edit` of a job that puts it where the truth has it."""
+    picture, (x0, _, x1, y1) = moment.cut_out()
+    Image.fromarray(picture).save(truth / "object.png")
+    height, width = moment.near.shape
+    focal = moment.camera.focal * height
+    depth = moment.thing_depth_m
+    edit = {
+        "kind": "insert",
+        "object": str(truth / "object.png"),
+        "at": {"metres": round(depth, 4)},
+        "point": [round((x0 + x1) / 2 / width, 5), round(y1 / height, 5)],
+        "height_m": round(picture.shape[0] * depth / focal, 5),
+        "fov_deg": round(2 * math.degrees(math.atan(0.5 * max(height, width) / focal)), 4),
+    }
+    (truth / "insert.json").write_text(json.dumps(edit, indent=1) + "\n")

@@ -1,257 +1,277 @@
-"""Draws random scenes: a room or an open place, solids in it, lights and a camera path, all from one seed."""
+"""Draws random places and fills them: a room, a yard or open ground with lamps, a sky, solids and a camera path."""
 
 from __future__ import annotations
 
 import colorsys
+import dataclasses
 import math
 from typing import Literal
 
 import numpy as np
 
-from raydepth.synth.scene import FLOOR, WALL, Camera, Light, Material, Plane, Scene, Solid, Vector
-from raydepth.synth.textures import VARIANTS, Kind
+from raydepth.synth.looks import Style, random_colours, random_material
+from raydepth.synth.scene import Camera, CameraPath, Lamp, Material, Patch, Scene, Sky, Solid, Vector
+from raydepth.synth.textures import Kind
 
-Style = Literal["calm", "wide"]
-
-_PALETTES = (
-    ("#e8dccb", "#b08968", "#7f5539", "#52796f", "#d4a373"),
-    ("#f1ede4", "#8fa3ad", "#4a6670", "#c97b5a", "#e0b589"),
-    ("#ece5dd", "#a3b18a", "#588157", "#bc6c25", "#dda15e"),
-    ("#e9e4ee", "#9a8c98", "#4a4e69", "#c9ada7", "#8d6a9f"),
-    ("#f0efeb", "#457b9d", "#1d3557", "#d66853", "#e9c46a"),
-    ("#dfe3e6", "#6c757d", "#495057", "#b56576", "#e5989b"),
-    ("#efe6d5", "#84a59d", "#f28482", "#5f6f65", "#f6bd60"),
-    ("#e6e1d8", "#6b705c", "#a5a58d", "#cb997e", "#3d5a80"),
-)
+SolidKind = Literal["sphere", "box", "cylinder", "cone", "vase", "card"]
 
 
-def _linear(text: str) -> Vector:
-    red, green, blue = (int(text[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    return red**2.2, green**2.2, blue**2.2
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """An empty place and what is needed to furnish it.
 
+    Attributes:
+        scene: Patches, lamps, sky and camera path, without solids.
+        colours: Five linear RGB colours that go together; the first is the palest.
+        depth: Metres to the wall at the back, or to where open ground is still furnished.
+        style: How far its looks may go.
+        aspect: Width over height of the pictures.
+    """
 
-def _scaled(colour: Vector, factor: float) -> Vector:
-    return colour[0] * factor, colour[1] * factor, colour[2] * factor
-
-
-def _material(
-    rng: np.random.Generator,
-    style: Style,
-    colour: Vector,
-    kinds: tuple[Kind, ...],
-    tiles: float,
-    quiet: bool = False,
-) -> Material:
-    kind = kinds[int(rng.integers(len(kinds)))]
-    contrast = (
-        (rng.uniform(0.72, 0.92) if quiet else rng.uniform(0.45, 0.85))
-        if style == "calm"
-        else rng.uniform(0.15, 0.9)
-    )
-    dark, light = _scaled(colour, contrast), _scaled(colour, 1.08)
-    if kind in ("leaves", "photo"):
-        light = (1.0, 1.0, 1.0) if rng.uniform() < 0.6 else _scaled(colour, 1.0 / max(max(colour), 0.05))
-    if style == "wide":
-        tiles *= math.exp(rng.uniform(-0.8, 0.8))
-    return Material(
-        kind,
-        int(rng.integers(VARIANTS[kind])),
-        dark,
-        light,
-        tiles,
-        (float(rng.uniform()), float(rng.uniform())),
-        float(rng.choice([0.0, 0.05, 0.25])),
-    )
-
-
-def _colours(rng: np.random.Generator, style: Style) -> list[Vector]:
-    """Five colours that go together; the first is the palest."""
-    if style == "calm" or rng.uniform() < 0.4:
-        return [_linear(text) for text in _PALETTES[int(rng.integers(len(_PALETTES)))]]
-    return [
-        colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.0, 0.75) ** 1.3, rng.uniform(0.1, 0.9))
-        for _ in range(5)
-    ]
+    scene: Scene
+    colours: tuple[Vector, ...]
+    depth: float
+    style: Style
+    aspect: float
 
 
 def random_scene(seed: int, *, style: Style = "calm", aspect: float = 1.0) -> Scene:
-    """Draws a scene: floor before a wall, 3 to 8 solids at varied depths, one or two lights, a camera path.
+    """Draws a furnished place, everything from close up to far away.
 
     Args:
         seed: The same seed gives the same scene for ever.
-        style: `calm` for pleasant clips; `wide` for training: every range much wider, with dead leaves, photographs,
-            cards, open places and close-ups.
+        style: `calm` for pleasant clips; `wide` for training: every range much wider, with dead leaves, photographs
+            and close-ups.
         aspect: Width over height of the pictures, so that the solids land inside the view.
 
     Returns:
         The scene; x right, y up, z forwards, metres, floor at y = 0.
     """
     rng = np.random.default_rng(seed)
+    place = random_place(rng, style, aspect)
+    nearest = 2.5 if style == "calm" else 0.7
+    return dataclasses.replace(place.scene, solids=furniture(rng, place, nearest))
+
+
+def random_place(rng: np.random.Generator, style: Style, aspect: float) -> Place:
+    """Draws a place: a room (walls, perhaps a ceiling), a yard (a wall under the sky) or open ground."""
     calm = style == "calm"
-    colours = _colours(rng, style)
+    colours = random_colours(rng, style)
+    kind = rng.choice(["room", "yard", "open"], p=[0.5, 0.2, 0.3])
     height = rng.uniform(1.15, 1.7) if calm else math.exp(rng.uniform(math.log(0.35), math.log(3.0)))
     focal = rng.uniform(1.0, 1.35) if calm else rng.uniform(0.65, 2.2)
-    wall = rng.uniform(5.0, 8.0) if calm else math.exp(rng.uniform(math.log(2.2), math.log(40.0)))
-    pitch = rng.uniform(0.12, 0.22) if calm else rng.normal(0.12, 0.22)
-    pitch = float(np.clip(pitch, -0.45, 0.75))
+    if kind == "open":
+        depth = rng.uniform(9.0, 14.0) if calm else math.exp(rng.uniform(math.log(6.0), math.log(40.0)))
+    else:
+        depth = rng.uniform(5.0, 8.0) if calm else math.exp(rng.uniform(math.log(2.2), math.log(20.0)))
+    pitch = rng.uniform(0.12, 0.22) if calm else float(np.clip(rng.normal(0.12, 0.22), -0.45, 0.75))
     yaw = rng.uniform(-0.12, 0.12) if calm else rng.uniform(-0.6, 0.6)
-    camera = Camera(
-        (0.0, height, 0.0),
-        (
-            math.sin(yaw) * math.cos(pitch) * 4,
-            height - math.sin(pitch) * 4,
-            math.cos(yaw) * math.cos(pitch) * 4,
-        ),
-        focal,
+    away = 0.6 * depth
+    target = (
+        math.sin(yaw) * math.cos(pitch) * away,
+        height - math.sin(pitch) * away,
+        math.cos(yaw) * math.cos(pitch) * away,
     )
-    sway = (rng.uniform(0.25, 0.5), rng.uniform(0.02, 0.08), rng.uniform(0.05, 0.25))
+    path = CameraPath(
+        Camera((0.0, height, 0.0), target, focal),
+        ("swing", "dolly", "orbit", "hand-held")[int(rng.integers(4))],
+        rng.uniform(0.2, 0.4),
+        rng.uniform(0, 2 * math.pi),
+    )
     half_width = 0.5 * aspect / focal
-
     flat: tuple[Kind, ...] = ("noise", "wood", "tiles", "checker", "speckle", "wood")
-    upright: tuple[Kind, ...] = ("noise", "noise", "tiles", "stripes")
+    upright: tuple[Kind, ...] = ("noise", "noise", "tiles", "stripes", "wood")
+    if kind == "open":
+        flat = ("noise", "speckle", "noise", "tiles")
     if not calm:
         flat += ("leaves", "photo", "noise")
-        upright += ("leaves", "photo", "photo", "checker", "wood")
-    ground_colour = colours[int(rng.integers(1, 5))] if rng.uniform() < (0.6 if calm else 0.7) else colours[0]
+        upright += ("leaves", "photo", "photo", "checker")
+    floor_colour = colours[int(rng.integers(1, 5))] if rng.uniform() < 0.65 else colours[0]
     if calm:
-        grey = sum(ground_colour) / 3
-        ground_colour = (
-            0.55 * ground_colour[0] + 0.35 * grey,
-            0.55 * ground_colour[1] + 0.35 * grey,
-            0.55 * ground_colour[2] + 0.35 * grey,
+        grey = sum(floor_colour) / 3
+        floor_colour = (
+            0.55 * floor_colour[0] + 0.35 * grey,
+            0.55 * floor_colour[1] + 0.35 * grey,
+            0.55 * floor_colour[2] + 0.35 * grey,
         )
-    floor_tiles = rng.uniform(0.35, 0.6)
-    planes = [Plane((0.0, 1.0, 0.0), 0.0, FLOOR, _material(rng, style, ground_colour, flat, floor_tiles))]
-    wall_tiles = rng.uniform(0.25, 0.5) if wall < 12 else 4 / wall
-    planes.append(
-        Plane(
-            (0.0, 0.0, -1.0), -wall, WALL, _material(rng, style, colours[0], upright, wall_tiles, quiet=True)
+    patches = [
+        Patch(
+            (0.0, 0.0, 0.0),
+            "y",
+            120.0,
+            random_material(rng, style, floor_colour, flat, rng.uniform(0.35, 0.6)),
         )
-    )
-    for side in (-1.0, 1.0):
-        if rng.uniform() < (0.35 if wall < 12 else 0.1):
-            reach = -(half_width * wall * rng.uniform(0.55, 0.95) + 0.3)
-            planes.append(
-                Plane(
-                    (side, 0.0, 0.0),
-                    reach,
-                    WALL,
-                    _material(rng, style, colours[0], upright, wall_tiles, quiet=True),
-                )
-            )
-    if not calm and wall < 12 and rng.uniform() < 0.4:
-        planes.append(
-            Plane(
-                (0.0, -1.0, 0.0),
-                -max(2.3, height + 0.7),
-                WALL,
-                _material(rng, style, colours[0], ("noise",), 0.3),
+    ]
+    wall_tiles = rng.uniform(0.25, 0.5) if depth < 12 else 4 / depth
+    if kind != "open":
+        # A yard's wall is low enough for the sky to be seen above it; its middle is below the floor.
+        top = 30.0 if kind == "room" else height + depth * rng.uniform(0.05, 0.25)
+        patches.append(
+            Patch(
+                (0.0, top - 60.0, depth),
+                "z",
+                60.0,
+                random_material(rng, style, colours[0], upright, wall_tiles, quiet=True),
             )
         )
-
-    solids = _solids(rng, style, colours, planes, camera, half_width, wall, yaw)
-    lights = []
-    for index in range(int(rng.integers(1, 3))):
-        side = float(rng.choice([-1.0, 1.0])) * (1 - 2 * index)
-        distance = rng.uniform(4.0, 7.0) if wall < 12 else rng.uniform(15.0, 40.0)
-        warm = rng.uniform(-1, 1)
-        strength = (rng.uniform(0.85, 1.05), rng.uniform(0.15, 0.3))[index] * (
-            1.0 if calm else rng.uniform(0.5, 1.2)
-        )
-        colour = (strength * (1 + 0.10 * warm), strength, strength * (1 - 0.14 * warm))
-        position = (
-            side * distance * rng.uniform(0.25, 0.7),
-            distance * rng.uniform(0.7, 1.1),
-            wall * rng.uniform(-0.15, 0.45),
-        )
-        room = max((p.offset for p in planes if p.normal[1] < 0), default=None)
-        if room is not None:
-            position = (position[0] * 0.3, -room - 0.15, wall * rng.uniform(0.1, 0.6))
-        walls = [(-p.offset, p.normal[0]) for p in planes if p.normal[0] != 0]
-        x = position[0]
-        for reach, normal in walls:
-            x = max(x, -reach + 0.2) if normal > 0 else min(x, reach - 0.2)
-        lights.append(
-            Light((x, position[1], position[2]), colour, float(rng.choice([0.15, 0.4, 0.7])) * distance / 6)
-        )
-    ambient = rng.uniform(0.24, 0.34) if calm else rng.uniform(0.15, 0.7)
-    sky = (ambient * 0.95, ambient, ambient * 1.06)
-    bounce = rng.uniform(0.35, 0.6) * ambient
-    ground = (
-        bounce * (0.5 + ground_colour[0]),
-        bounce * (0.5 + ground_colour[1]),
-        bounce * (0.5 + ground_colour[2]),
-    )
-    return Scene(
-        tuple(planes),
-        tuple(solids),
-        tuple(lights),
-        sky,
-        ground,
-        camera,
-        sway,
-        float(rng.uniform(0, 2 * math.pi)),
+    walls: list[float] = []
+    if kind == "room":
+        for side in (-1.0, 1.0):
+            if rng.uniform() < 0.45:
+                x = side * (half_width * depth * rng.uniform(0.55, 0.95) + 0.3)
+                walls.append(x)
+                material = random_material(rng, style, colours[0], upright, wall_tiles, quiet=True)
+                patches.append(Patch((x, -20.0, 0.0), "x", 50.0, material))
+        if rng.uniform() < 0.35:
+            ceiling = max(2.4, height + 0.9)
+            material = random_material(rng, style, colours[0], ("noise",), 0.3, quiet=True)
+            # It ends above the camera, so that light comes in from behind.
+            patches.append(Patch((0.0, ceiling, depth / 2 + 40.0), "y", depth / 2 + 40.0, material))
+            walls.append(0.0)
+            return Place(
+                _lit(rng, kind, style, patches, path, depth, walls[:-1], ceiling),
+                tuple(colours),
+                depth,
+                style,
+                aspect,
+            )
+    return Place(
+        _lit(rng, kind, style, patches, path, depth, walls, None), tuple(colours), depth, style, aspect
     )
 
 
-def _solids(
+def _lit(
     rng: np.random.Generator,
+    kind: str,
     style: Style,
-    colours: list[Vector],
-    planes: list[Plane],
-    camera: Camera,
-    half_width: float,
-    wall: float,
-    yaw: float,
-) -> list[Solid]:
-    """Places the solids inside the view without letting their footprints overlap."""
+    patches: list[Patch],
+    path: CameraPath,
+    depth: float,
+    walls: list[float],
+    ceiling: float | None,
+) -> Scene:
+    """One to three lamps with colours of their own, and a sky; outdoors the first lamp is the sun."""
     calm = style == "calm"
-    height = camera.position[1]
-    kinds: list[Literal["sphere", "box", "cylinder", "card"]] = ["sphere", "box", "cylinder"]
-    surfaces: tuple[Kind, ...] = ("noise", "noise", "stripes", "checker", "speckle", "wood")
-    if not calm:
-        kinds += ["card", "card"]
-        surfaces += ("leaves", "leaves", "photo", "photo")
-    sides = [(-p.offset, p.normal[0]) for p in planes if p.normal[0] != 0]
-    nearest = 2.5 if calm else 0.7
+    middle = (0.0, 0.5, 0.45 * depth)
+    lamps: list[Lamp] = []
+    for number in range(int(rng.integers(1, 4))):
+        side = float(rng.choice([-1.0, 1.0])) if number == 0 else -math.copysign(1.0, lamps[-1].position[0])
+        away = rng.uniform(4.0, 7.0) if kind == "room" else rng.uniform(25.0, 40.0)
+        if ceiling is not None and number == 1:
+            position = (side * rng.uniform(0.3, 1.0), ceiling - 0.1, depth * rng.uniform(0.5, 0.7))
+        elif ceiling is not None:  # a window behind the camera
+            position = (
+                side * rng.uniform(0.8, 2.5),
+                ceiling * rng.uniform(0.65, 0.95),
+                -rng.uniform(1.5, 3.0),
+            )
+        else:
+            # From the side and rather from behind, so that shadows of near things fall into the picture.
+            position = (
+                side * away * rng.uniform(0.25, 0.75),
+                away * rng.uniform(0.4, 0.85),
+                away * rng.uniform(-0.8, 0.25),
+            )
+        x = position[0]
+        for wall in walls:
+            x = max(x, wall + 0.4) if wall < 0 else min(x, wall - 0.4)
+        strength = (
+            (1.0, 0.35, 0.2)[number] * rng.uniform(0.9, 1.25) * (1.0 if calm else rng.uniform(0.6, 1.2))
+        )
+        hue, tint = (
+            rng.choice([0.09, 0.11, 0.6, 0.58, 0.93]),
+            rng.uniform(0.05, 0.45 if number or not calm else 0.3),
+        )
+        tone = colorsys.hsv_to_rgb(hue, tint, 1.0)
+        gain = strength / (0.3 * tone[0] + 0.6 * tone[1] + 0.1 * tone[2])
+        radius = float(rng.choice([0.15, 0.35, 0.6])) * math.dist((x, *position[1:]), middle) / 6
+        lamps.append(
+            Lamp((x, *position[1:]), middle, (gain * tone[0], gain * tone[1], gain * tone[2]), radius)
+        )
+    ambient = rng.uniform(0.3, 0.5) if calm else rng.uniform(0.15, 0.8)
+    if kind == "room":
+        zenith = horizon = (ambient * rng.uniform(0.9, 1.05), ambient, ambient * rng.uniform(0.9, 1.15))
+    else:
+        zenith, horizon = (
+            (ambient * 0.5, ambient * 0.85, ambient * 1.6),
+            (ambient * rng.uniform(1.3, 1.9), ambient * 1.5, ambient * rng.uniform(1.3, 1.9)),
+        )
+    ground = (ambient * 0.5, ambient * 0.47, ambient * 0.43)
+    return Scene(tuple(patches), (), tuple(lamps), Sky(zenith, horizon, ground), path)
+
+
+def solid_looks(rng: np.random.Generator, place: Place, size: float, number: int) -> Material:
+    """Draws how a solid of about `size` metres looks; `number` walks through the place's colours."""
+    surfaces: tuple[Kind, ...] = ("noise", "noise", "stripes", "checker", "speckle", "wood", "photo")
+    if place.style == "wide":
+        surfaces += ("leaves", "leaves", "photo")
+    return random_material(
+        rng, place.style, place.colours[1 + number % 4], surfaces, rng.uniform(0.25, 0.6) / size
+    )
+
+
+def solid_shape(rng: np.random.Generator, size: float, calm: bool) -> tuple[SolidKind, Vector]:
+    """Draws a kind of solid and its half extents of about `size` metres."""
+    kinds: tuple[SolidKind, ...] = ("sphere", "box", "cylinder", "cone", "vase", "card")
+    kind = kinds[int(rng.integers(len(kinds)))]
+    half = (size * rng.uniform(0.7, 1.2), size * rng.uniform(0.7, 1.9), size * rng.uniform(0.7, 1.2))
+    if kind == "sphere":
+        half = (size, size, size) if calm or rng.uniform() < 0.5 else (half[0], half[1], half[0])
+    elif kind in ("cylinder", "cone", "vase"):
+        half = (half[0] * 0.75, half[1], half[0] * 0.75)
+    elif kind == "card":
+        half = (half[0], half[1] * 1.1, 0.0)
+    return kind, half
+
+
+def furniture(rng: np.random.Generator, place: Place, nearest: float) -> tuple[Solid, ...]:
+    """Places three to nine solids inside the view, deeper than `nearest` metres, without letting footprints overlap."""
+    calm = place.style == "calm"
+    camera = place.scene.path.start
+    yaw = math.atan2(camera.target[0], camera.target[2])
+    half_width = 0.5 * place.aspect / camera.focal
+    slope = (camera.target[1] - camera.position[1]) / math.hypot(camera.target[0], camera.target[2])
+    walls = [patch.centre[0] for patch in place.scene.patches if patch.facing == "x"]
     solids: list[Solid] = []
-    for _ in range(int(rng.integers(4, 9)) if calm else int(rng.integers(3, 9))):
+    for _ in range(int(rng.integers(4, 10)) if calm else int(rng.integers(3, 10))):
         for _ in range(25):
-            kind = kinds[int(rng.integers(len(kinds)))]
-            z = math.exp(rng.uniform(math.log(nearest), math.log(min(wall * 0.93, 18.0))))
+            z = math.exp(
+                rng.uniform(math.log(nearest), math.log(max(min(place.depth * 0.93, 18.0), nearest * 1.2)))
+            )
             x = z * (math.tan(yaw) + half_width * rng.uniform(-0.9, 0.9))
             size = (
-                rng.uniform(0.16, 0.3) * (1 + 0.12 * (z - 2.5))
+                rng.uniform(0.16, 0.32) * (1 + 0.12 * (z - 2.5))
                 if calm
                 else math.exp(rng.uniform(math.log(0.06), math.log(0.34))) * z**0.9
             )
-            half = (size * rng.uniform(0.7, 1.2), size * rng.uniform(0.7, 1.9), size * rng.uniform(0.7, 1.2))
-            if kind == "sphere":
-                half = (size, size, size) if calm or rng.uniform() < 0.5 else (half[0], half[1], half[0])
-            elif kind == "cylinder":
-                half = (half[0] * 0.75, half[1], half[0] * 0.75)
-            elif kind == "card":
-                half = (half[0], half[1] * 1.2, 0.01)
+            kind, half = solid_shape(rng, size, calm)
             reach = max(half[0], half[2]) * (1.35 if kind == "box" else 1.0)
             blocked = any(
                 math.hypot(x - s.centre[0], z - s.centre[2]) < 1.1 * (reach + max(s.half[0], s.half[2]))
                 for s in solids
             )
-            outside = z + reach > wall or any(
-                (x - reach < -d) if n > 0 else (x + reach > d) for d, n in sides
-            )
+            outside = z + reach > place.depth or any(x - reach < w if w < 0 else x + reach > w for w in walls)
             if blocked or outside or z - reach < 0.35:
                 continue
-            hangs = rng.uniform() < ((0.25 if kind == "sphere" else 0.0) if calm else 0.3)
             y = half[1]
-            if hangs:
-                view = height - z * math.tan(math.asin((height - camera.target[1]) / 4))
-                y = max(half[1] + 0.1, view + rng.uniform(-0.2, 0.35 if calm else 0.45) * z / camera.focal)
-            turn = (
-                rng.uniform(-0.9, 0.9) if kind != "card" else rng.uniform(-0.3, 0.3) + math.atan2(x, z) * 0.7
+            if rng.uniform() < ((0.25 if kind == "sphere" else 0.0) if calm else 0.25):
+                view = camera.position[1] + z * slope
+                y = max(half[1] + 0.1, view + rng.uniform(-0.2, 0.35) * z / camera.focal)
+            turn = rng.uniform(-0.9, 0.9)
+            if kind == "card":
+                turn = 0.35 * turn + 0.7 * math.atan2(x, z)
+            moves = rng.uniform() < 0.3
+            solids.append(
+                Solid(
+                    kind,
+                    (x, y, z),
+                    half,
+                    turn,
+                    solid_looks(rng, place, size, len(solids)),
+                    sway=(float(rng.uniform(0.3, 1.0) * size), 0.0, 0.0) if moves else (0.0, 0.0, 0.0),
+                    cycles=int(rng.integers(2, 6)),
+                    turns=int(rng.integers(-3, 4)) if moves and kind != "card" else 0,
+                )
             )
-            tiles = rng.uniform(0.25, 0.6) / size
-            material = _material(rng, style, colours[1 + len(solids) % 4], surfaces, tiles)
-            solids.append(Solid(kind, (x, y, z), half, turn, material))
             break
-    return solids
+    return tuple(solids)

@@ -1,4 +1,4 @@
-"""What a synthetic scene is made of: planes, solids, lights, a camera and its path."""
+"""What a synthetic world is made of: square patches, solids, lamps, a sky, a camera and its path."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from raydepth.synth.textures import Kind
 
 Vector = tuple[float, float, float]
 
-FLOOR, WALL = 0, 1
-"""Layer ids of the floor and of every wall; solids count on from FIRST_SOLID."""
-FIRST_SOLID = 2
+PERIOD = 20.0
+"""Seconds after which everything that moves is back where it was, so that a clip may be of any length."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Material:
         light: Linear RGB in 0..1 where it is 1; three-channel textures are multiplied with it.
         tiles_per_metre: Texture scale.
         shift: Texture offset (u, v) in tiles.
-        gloss: Strength of the highlight, 0 = matt.
+        gloss: 0 = matt, otherwise a varnish that the lamps shine in; larger is smoother, below 1.
     """
 
     kind: Kind
@@ -39,41 +38,78 @@ class Material:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plane:
-    """An endless plane: the points p with normal . p = offset (metres), seen from the side the normal points to."""
+class Patch:
+    """A square of a floor, wall or ceiling, seen from both sides.
 
-    normal: Vector
-    offset: float
-    layer: int
+    Attributes:
+        centre: Its middle in metres.
+        facing: The axis along which its normal points.
+        half: Half of its side in metres.
+        material: How it looks.
+    """
+
+    centre: Vector
+    facing: Literal["x", "y", "z"]
+    half: float
     material: Material
 
 
 @dataclasses.dataclass(frozen=True)
 class Solid:
-    """A solid: ellipsoid, box, upright cylinder, or an upright cut-out card with a rounded outline.
+    """An upright solid, or a flat card with a cut-out outline.
 
     Attributes:
-        kind: Its shape.
-        centre: World position in metres (x right, y up, z away from the first camera).
+        kind: Its shape; an ellipsoid where a sphere's half extents differ.
+        centre: World position in metres (x right, y up, z away from the first camera) at time 0.
         half: Half extents along its own axes in metres.
         yaw: Rotation about the vertical in radians.
         material: How it looks.
+        sway: It slides this far (metres) to either side of its centre and back, `cycles` times in PERIOD.
+        cycles: Whole number, so that the world repeats itself.
+        turns: Whole turns about the vertical in PERIOD.
     """
 
-    kind: Literal["sphere", "box", "cylinder", "card"]
+    kind: Literal["sphere", "box", "cylinder", "cone", "vase", "card"]
     centre: Vector
     half: Vector
     yaw: float
     material: Material
+    sway: Vector = (0.0, 0.0, 0.0)
+    cycles: int = 4
+    turns: int = 0
+
+    def at(self, seconds: float) -> Solid:
+        """Returns the solid where it is at a time."""
+        turn = 2 * math.pi * seconds / PERIOD
+        swing = math.sin(turn * self.cycles)
+        x, y, z = (c + s * swing for c, s in zip(self.centre, self.sway, strict=True))
+        return dataclasses.replace(self, centre=(x, y, z), yaw=self.yaw + turn * self.turns)
 
 
 @dataclasses.dataclass(frozen=True)
-class Light:
-    """A round lamp: position in metres, linear RGB strength, radius in metres (0 gives hard shadows)."""
+class Lamp:
+    """A round lamp that shines to one side.
+
+    Attributes:
+        position: Metres.
+        target: The point it faces; a white matt surface there that faces the lamp has the radiance `colour`.
+        colour: Linear RGB.
+        radius: Metres; the larger, the softer are the shadows.
+    """
 
     position: Vector
+    target: Vector
     colour: Vector
     radius: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Sky:
+    """Light from all around, and what is seen where there is no surface: linear RGB radiance by elevation."""
+
+    zenith: Vector
+    horizon: Vector
+    ground: Vector
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,27 +120,85 @@ class Camera:
     target: Vector
     focal: float
 
+    def axes(self) -> tuple[Vector, Vector, Vector]:
+        """Returns the camera's right, up and forward unit vectors in world coordinates."""
+        fx, fy, fz = (t - p for t, p in zip(self.target, self.position, strict=True))
+        norm = math.sqrt(fx * fx + fy * fy + fz * fz)
+        fx, fy, fz = fx / norm, fy / norm, fz / norm
+        flat = math.hypot(fx, fz)
+        return (fz / flat, 0.0, -fx / flat), (-fx * fy / flat, flat, -fz * fy / flat), (fx, fy, fz)
+
+
+@dataclasses.dataclass(frozen=True)
+class CameraPath:
+    """How the camera moves.
+
+    Attributes:
+        start: The camera that moves.
+        kind: `swing`: sideways on a bow; `dolly`: ahead and back along its axis; `orbit`: around the point `start.target`;
+            `hand-held`: small shakes of place and direction.
+        reach: Metres of travel to either side; a hand-held camera shakes by a twentieth of it.
+        phase: Radians, where in the movement time 0 is.
+    """
+
+    start: Camera
+    kind: Literal["swing", "dolly", "orbit", "hand-held"]
+    reach: float
+    phase: float = 0.0
+
+    def at(self, seconds: float) -> Camera:
+        """Returns the camera at a time; it is back after PERIOD."""
+        position, target = self.start.position, self.start.target
+        right, up, forward = self.start.axes()
+        turn = 2 * math.pi * seconds / PERIOD
+        swing = math.sin(2 * turn + self.phase) * self.reach
+        if self.kind == "swing":
+            lift = 0.15 * self.reach * math.cos(2 * turn + self.phase)
+            position = _moved(position, right, swing, up, lift)
+        elif self.kind == "dolly":
+            position = _moved(position, forward, swing, up, 0.0)
+            target = _moved(target, forward, swing, up, 0.0)
+        elif self.kind == "orbit":
+            x, z = position[0] - target[0], position[2] - target[2]
+            angle = swing / math.hypot(x, z)
+            cos, sin = math.cos(angle), math.sin(angle)
+            position = (target[0] + cos * x - sin * z, position[1], target[2] + sin * x + cos * z)
+        else:
+            # Two slow and two fast sines for each of place and aim, all of whole cycles in a period.
+            shakes = [
+                0.05
+                * self.reach
+                * sum(
+                    math.sin(turn * cycles + self.phase * (axis + cycles)) / weight
+                    for cycles, weight in (
+                        (5 + axis, 1.0),
+                        (9 + 2 * axis, 1.5),
+                        (23 + axis, 4.0),
+                        (37 - axis, 8.0),
+                    )
+                )
+                for axis in range(4)
+            ]
+            position = _moved(position, right, shakes[0], up, shakes[1])
+            target = _moved(target, right, shakes[2], up, shakes[3])
+        return Camera(position, target, self.start.focal)
+
+
+def _moved(point: Vector, along: Vector, far: float, across: Vector, wide: float) -> Vector:
+    x, y, z = (p + a * far + c * wide for p, a, c in zip(point, along, across, strict=True))
+    return x, y, z
+
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """Everything that a picture is made of; `sky` and `ground` are the linear RGB of the light from above and below."""
+    """Everything that a picture is made of."""
 
-    planes: tuple[Plane, ...]
+    patches: tuple[Patch, ...]
     solids: tuple[Solid, ...]
-    lights: tuple[Light, ...]
-    sky: Vector
-    ground: Vector
-    camera: Camera
-    sway: Vector
-    phase: float
+    lamps: tuple[Lamp, ...]
+    sky: Sky
+    path: CameraPath
 
-    def camera_at(self, progress: float) -> Camera:
-        """Returns the camera at a point of its smooth path, progress 0 (start of the clip) to 1 (end)."""
-        turn = 2 * math.pi * progress
-        swing = (
-            math.sin(turn * 0.5 + self.phase),
-            math.sin(turn * 0.5 + 2 * self.phase),
-            math.cos(turn * 0.5 + self.phase),
-        )
-        x, y, z = (p + s * w for p, s, w in zip(self.camera.position, self.sway, swing, strict=True))
-        return dataclasses.replace(self.camera, position=(x, y, z))
+    def at(self, seconds: float) -> Scene:
+        """Returns the scene with its solids where they are at a time."""
+        return dataclasses.replace(self, solids=tuple(solid.at(seconds) for solid in self.solids))

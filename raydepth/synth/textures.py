@@ -1,4 +1,4 @@
-"""Tileable surface textures for the procedural scenes, kept as stacks of ever softer copies so that far surfaces do not alias."""
+"""Tileable surface textures for the synthetic worlds: painted patterns and photographs."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import functools
 import math
 from typing import Literal
 
+import cv2
 import numpy as np
-import torch
 
 SIZE = 256
 """Texels along one side of a tile."""
-
-LEVELS = 6
-"""Softness levels kept for every tile; level l suits a footprint of 2**l texels."""
 
 Kind = Literal["noise", "stripes", "checker", "wood", "tiles", "speckle", "leaves", "photo"]
 
@@ -33,16 +30,16 @@ _PHOTOS = ("astronaut", "brick", "camera", "cat", "coffee", "grass", "gravel", "
 
 
 @functools.lru_cache(maxsize=96)
-def texture(kind: Kind, variant: int) -> torch.Tensor:
-    """Returns one tile as a stack of softness levels, the same for ever for the same arguments.
+def texture(kind: Kind, variant: int) -> np.ndarray:
+    """Returns one tile, the same for ever for the same arguments.
 
     Args:
         kind: The family of patterns. `photo` reads the photographs inside the scikit-image wheel.
         variant: Which tile of the family, 0 <= variant < VARIANTS[kind].
 
     Returns:
-        float32 [C, LEVELS, SIZE + 2, SIZE + 2] in 0..1 with one wrapped texel on every side; C is 1 for patterns
-        that a material colours with its two colours, and 3 for `leaves` and `photo`, which bring their own.
+        float32 [SIZE, SIZE, C] in 0..1 (sRGB where C is 3), read-only; C is 1 for patterns that a material colours with
+        its two colours, and 3 for `leaves` and `photo`, which bring their own.
 
     Raises:
         ValueError: The variant does not exist.
@@ -62,41 +59,10 @@ def texture(kind: Kind, variant: int) -> torch.Tensor:
         "photo": _photo,
     }
     tile = painters[kind](rng, variant)
-    planes = tile[None] if tile.ndim == 2 else tile
-    frequency = np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None])
-    spectrum = np.fft.rfft2(planes)
-    sigmas = [0.35 * 2.0**level for level in range(LEVELS)]
-    blurred = [
-        np.fft.irfft2(spectrum * np.exp(-2 * (math.pi * sigma * frequency) ** 2), s=(SIZE, SIZE))
-        for sigma in sigmas
-    ]
-    stack = np.pad(np.stack(blurred, 1), ((0, 0), (0, 0), (1, 1), (1, 1)), mode="wrap")
-    return torch.from_numpy(stack.clip(0, 1).astype(np.float32))
-
-
-def sample(stack: torch.Tensor, u: torch.Tensor, v: torch.Tensor, footprint: torch.Tensor) -> torch.Tensor:
-    """Looks a tile up, interpolating between texels and between softness levels (a mip map, Williams 1983).
-
-    Args:
-        stack: A tile from `texture`, float32 [C, LEVELS, SIZE + 2, SIZE + 2].
-        u: Horizontal coordinate in tiles (wraps), float32 [P].
-        v: Vertical coordinate in tiles (wraps), float32 [P].
-        footprint: Size of a pixel on the surface in tiles, float32 [P].
-
-    Returns:
-        float32 [C, P] in 0..1.
-    """
-    level = torch.log2((footprint * SIZE).clamp(1.0, 2.0 ** (LEVELS - 1)))
-    scale = 2 * SIZE / (SIZE + 1)
-    shift = 1 / (SIZE + 1) - 1
-    where = torch.stack(
-        [(u - u.floor()) * scale + shift, (v - v.floor()) * scale + shift, level * (2 / (LEVELS - 1)) - 1],
-        dim=-1,
-    )
-    looked_up = torch.nn.functional.grid_sample(
-        stack[None], where[None, None, None], mode="bilinear", padding_mode="border", align_corners=True
-    )
-    return looked_up[0, :, 0, 0]
+    picture = np.ascontiguousarray(tile[..., None] if tile.ndim == 2 else tile.transpose(1, 2, 0), np.float32)
+    picture = picture.clip(0, 1)
+    picture.flags.writeable = False
+    return picture
 
 
 def _grid() -> tuple[np.ndarray, np.ndarray]:
@@ -199,10 +165,8 @@ def _photo(rng: np.random.Generator, variant: int) -> np.ndarray:
     side = min(side, *picture.shape[1:])
     top = int(rng.integers(0, picture.shape[1] - side + 1))
     left = int(rng.integers(0, picture.shape[2] - side + 1))
-    crop = torch.from_numpy(picture[None, :, top : top + side, left : left + side])
-    half = torch.nn.functional.interpolate(
-        crop, size=(SIZE // 2, SIZE // 2), mode="bilinear", antialias=True
-    )[0].numpy()
+    crop = picture[:, top : top + side, left : left + side].transpose(1, 2, 0)
+    half = cv2.resize(crop, (SIZE // 2, SIZE // 2), interpolation=cv2.INTER_AREA).transpose(2, 0, 1)
     wide = np.concatenate([half, half[:, :, ::-1]], axis=2)
     return np.concatenate([wide, wide[:, ::-1]], axis=1)
 

@@ -14,19 +14,23 @@ from raydepth.builtin.loop import Budget, train
 from raydepth.builtin.redraw import Redraw
 
 
+@pytest.fixture(scope="module")
+def pictures():
+    return [scene_picture(training_data.FIRST_SEED + seed) for seed in (0, 1)]
+
+
 @pytest.fixture
-def shards(tmp_path, monkeypatch):
+def shards(tmp_path, monkeypatch, pictures):
     monkeypatch.setattr(training_data, "SHARD", 2)
-    pictures = [scene_picture(training_data.FIRST_SEED + seed) for seed in (0, 1)]
     np.save(tmp_path / "0000-rgb.npy", np.stack([rgb for rgb, _ in pictures]))
     np.save(tmp_path / "0000-inv.npy", np.stack([inverse for _, inverse in pictures]))
     return tmp_path
 
 
-def test_cache_gives_back_what_was_rendered(shards):
+def test_cache_gives_back_what_was_rendered(shards, pictures):
     cache = Cache(shards)
     rgb, inverse = cache[1]
-    expected, truth = scene_picture(training_data.FIRST_SEED + 1)
+    expected, truth = pictures[1]
     assert len(cache) == 2
     assert np.array_equal((rgb * 255).round().byte().permute(1, 2, 0).numpy(), expected)
     assert np.array_equal(inverse[0].numpy(), truth.astype(np.float32))

@@ -1,59 +1,143 @@
-"""The clip writer: what is on disk is what was rendered."""
+"""The clip writer: what is on disk is what was rendered, truths agree, memory does not grow, errors are clear."""
 
 import json
+import shutil
+from collections import namedtuple
+from pathlib import Path
 
 import av
 import numpy as np
+import psutil
 import pytest
-import torch
 from PIL import Image
 
+from raydepth.job import JobError, parse_job
+from raydepth.synth import clip as clip_module
 from raydepth.synth import write_clip
-from raydepth.synth.draw import random_scene
-from raydepth.synth.render import render
+from raydepth.synth.case import Moment
+from raydepth.synth.peel import over
+from raydepth.synth.staging import random_staging
+
+SIZE = (32, 48)
 
 
-def test_clip_depth_layers_and_camera(tmp_path):
-    paths = write_clip(tmp_path / "a", frames=3, size=(48, 64), seed=5, fps=24.0, layers=True)
-    with av.open(str(paths.video)) as container:
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-        assert float(container.streams.video[0].average_rate) == 24.0
-    depths = [np.asarray(Image.open(p)) for p in sorted(paths.depth.iterdir())]
-    assert len(frames) == len(depths) == 3
-    assert depths[0].dtype == np.uint16
-
-    scene = random_scene(5, aspect=64 / 48)
-    picture = render(scene, [scene.camera_at(2 / 24 / 5)], (48, 64))
-    assert np.abs(depths[2] / 1000 - picture.depth[0].numpy()).max() <= 0.00051
-    assert np.abs(frames[2] / 255 - picture.rgb[0].numpy()).mean() < 0.03
-    assert not np.array_equal(depths[0], depths[2])
-
-    folders = sorted(p for p in paths.layers.iterdir() if p.name != "plate")
-    layers = [np.asarray(Image.open(p / "000002.png")) for p in folders]
-    assert (sum((layer[..., 3] == 255).astype(int) for layer in layers) == 1).all()
-    plate = np.asarray(Image.open(paths.layers / "plate" / "000002.png"))
-    assert plate.shape == (48, 64, 3)
-    camera = json.loads(paths.camera.read_text())
-    assert camera["fx"] == pytest.approx(scene.camera.focal * 48)
-    assert len(camera["frames"]) == 3
+def _read(folder: Path, index: int) -> np.ndarray:
+    return np.asarray(Image.open(folder / f"{index:06d}.png"))
 
 
-def test_same_arguments_same_bytes(tmp_path):
-    one, two = (write_clip(tmp_path / name, frames=2, size=(32, 48), seed=9) for name in "ab")
-    assert one.layers is None
-    assert (one.depth / "000001.png").read_bytes() == (two.depth / "000001.png").read_bytes()
-    assert one.video.read_bytes() == two.video.read_bytes()
+def _frames(video: Path) -> list[np.ndarray]:
+    with av.open(str(video)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
-@pytest.mark.parametrize(("frames", "size"), [(0, (32, 32)), (2, (33, 32)), (2, (32, 8))])
-def test_impossible_clips_are_refused(tmp_path, frames, size):
-    with pytest.raises(ValueError, match="must be"):
-        write_clip(tmp_path, frames=frames, size=size, seed=0)
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> clip_module.ClipPaths:
+    out = tmp_path_factory.mktemp("clip")
+    return write_clip(out, frames=2, size=SIZE, seed=5, fps=2.0, layers=True, truths=True, samples=4)
 
 
-def test_pictures_do_not_depend_on_global_randomness():
-    scene = random_scene(21, style="wide")
-    torch.manual_seed(1)
-    first = render(scene, [scene.camera], (24, 24)).rgb
-    torch.manual_seed(2)
-    assert torch.equal(first, render(scene, [scene.camera], (24, 24)).rgb)
+def test_video_depth_and_camera(clip):
+    frames = _frames(clip.video)
+    assert len(frames) == 2
+    with av.open(str(clip.video)) as container:
+        assert float(container.streams.video[0].average_rate) == 2.0
+    moment = Moment(random_staging(5, 1.5), 0.5, SIZE, samples=4)
+    depth = _read(clip.depth, 1)
+    assert depth.dtype == np.uint16
+    assert np.abs(depth / 1000 - moment.depth).max() <= 0.00051
+    assert np.array_equal(_read(clip.frames, 1), moment.rgb())
+    assert np.abs(frames[1].astype(int) - moment.rgb()).mean() < 6
+    assert not np.array_equal(depth, _read(clip.depth, 0))
+    camera = json.loads(clip.camera.read_text())
+    assert camera["fx"] == pytest.approx(moment.camera.focal * 32)
+    assert len(camera["frames"]) == 2
+    assert camera["frames"][1]["threshold_m"] == moment.threshold_m
+    assert camera["frames"][1]["position"] == list(moment.camera.position)
+
+
+def test_layers_and_truths_agree_with_frames_and_depth(clip):
+    camera = json.loads(clip.camera.read_text())
+    for index in range(2):
+        rgb, near = _read(clip.frames, index), _read(clip.truth / "near", index) == 255
+        assert np.array_equal(
+            over(_read(clip.layers / "near", index), _read(clip.layers / "rest", index)), rgb
+        )
+        millimetres = 1000 * camera["frames"][index]["threshold_m"]
+        assert np.array_equal(near, _read(clip.depth, index) < millimetres)
+        moment = Moment(random_staging(5, 1.5), index / 2, SIZE, samples=4)
+        assert np.array_equal(_read(clip.truth / "fill", index), moment.fill()[0])
+        assert np.array_equal(_read(clip.truth / "insert", index), moment.insert()[0])
+        assert np.array_equal(_read(clip.truth / "background", index), moment.composite()[0])
+    assert len(_frames(clip.truth / "background.mp4")) == 2
+
+
+def test_insert_json_is_a_job_section_that_puts_the_object_where_it_is(clip):
+    edit = json.loads((clip.truth / "insert.json").read_text())
+    parse_job({"schema_version": 1, "input": {"paths": ["x.mp4"]}, "edit": edit, "output": {"path": "y"}})
+    picture = np.asarray(Image.open(edit["object"]))
+    focal = 48 / 2 / np.tan(np.radians(edit["fov_deg"]) / 2)
+    assert focal * edit["height_m"] / edit["at"]["metres"] == pytest.approx(picture.shape[0], rel=1e-3)
+    moment = Moment(random_staging(5, 1.5), 0.0, SIZE, samples=4)
+    _, (x0, _, x1, y1) = moment.cut_out()
+    assert edit["point"] == pytest.approx([(x0 + x1) / 2 / 48, y1 / 32], abs=1e-4)
+    assert edit["at"]["metres"] == pytest.approx(moment.thing_depth_m, abs=1e-3)
+
+
+def test_same_arguments_same_bytes(clip, tmp_path):
+    again = write_clip(tmp_path, frames=2, size=SIZE, seed=5, fps=2.0, layers=True, truths=True, samples=4)
+    files = sorted(path for path in clip.video.parent.rglob("*") if path.is_file())
+    assert len(files) == 5 + 2 * 8
+    for path in files:
+        other = tmp_path / path.relative_to(clip.video.parent)
+        if path.name == "insert.json":
+            assert {**json.loads(path.read_text()), "object": 0} == {
+                **json.loads(other.read_text()),
+                "object": 0,
+            }
+        else:
+            assert path.read_bytes() == other.read_bytes(), path
+    assert again.layers == tmp_path / "layers"
+
+
+def test_memory_does_not_grow_with_length(tmp_path, monkeypatch):
+    used = []
+
+    class Watched(Moment):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            used.append(psutil.Process().memory_info().rss)
+
+    monkeypatch.setattr(clip_module, "Moment", Watched)
+    write_clip(tmp_path, frames=60, size=SIZE, seed=5, samples=1)
+    assert max(used[40:]) - used[20] < 12e6
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"frames": 0}, "frames"),
+        ({"samples": 0}, "samples"),
+        ({"size": (33, 64)}, "even"),
+        ({"size": (32, 16)}, "at least 32"),
+        ({"size": (4322, 8000)}, "at most 4320"),
+    ],
+)
+def test_impossible_clips_are_refused_before_anything_is_written(tmp_path, changes, message):
+    with pytest.raises(JobError, match=message):
+        write_clip(tmp_path / "out", **{"frames": 1, "size": SIZE, "seed": 0, **changes})
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_room_on_the_disk(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 10**5))
+    with pytest.raises(JobError, match=r"needs about 3\.1 GB of disk, and 0\.0 GB are free"):
+        write_clip(tmp_path, frames=1000, size=(1080, 1440), seed=0, samples=1)
+    monkeypatch.undo()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(clip_module, "_save", full)
+    with pytest.raises(JobError, match="no room left"):
+        write_clip(tmp_path, frames=1, size=SIZE, seed=5, samples=1)
