@@ -31,7 +31,7 @@ Row = dict[str, Any]
 DEFAULT = "featglac-kv"
 KV: dict[str, Any] = {"method": "featglac-kv"}
 PLAIN_LIGHT = {"colour": 0.0, "brightness": 0.0}
-BY_THE_BOOK: dict[str, Any] = KV | {"strength": 0.6, "redraw": 1.0, "light": PLAIN_LIGHT}
+BY_THE_BOOK: dict[str, Any] = KV | {"steps": 10, "strength": 0.6, "redraw": 1.0, "light": PLAIN_LIGHT}
 """The settings of method.md: strength 0.6, the whole region redrawn, layers' light as it is."""
 
 METHODS: dict[str, dict[str, dict[str, Any]]] = {
@@ -170,8 +170,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--scenes", type=int, default=200)
-    parser.add_argument("--some", type=int, default=60)
-    parser.add_argument("--few", type=int, default=12)
+    parser.add_argument("--some", type=int, default=40)
+    parser.add_argument("--few", type=int, default=8)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument(
         "--samples", type=int, default=24, help="paths a pixel that the cases are rendered with"

@@ -101,9 +101,9 @@ class Compose(Section):
     prompt: str = ""
     negative_prompt: str = ""
     sampler: Literal["ddim", "dpm++", "lcm"] = "ddim"
-    steps: Annotated[int, Field(ge=1, le=1000)] = 10
+    steps: Annotated[int, Field(ge=1, le=1000)] = 5
     """Steps of the full schedule; ``strength`` says what part of them runs."""
-    strength: Annotated[float, Field(gt=0, le=1)] = 0.6
+    strength: Annotated[float, Field(gt=0, le=1)] = 0.2
     """Noise level that generation starts from: the last ``strength`` part of the steps runs."""
     guidance: Annotated[float, Field(ge=1)] = 1.0
     """Classifier-free guidance scale; 1 switches it off and saves its lane."""
@@ -113,7 +113,7 @@ class Compose(Section):
     """Picture prompt for an inserted object, masked to where the object is seen; with method ``featglac-kv``."""
     light: Light | None = None
     """null: colour 1 with the latent methods, nothing with ``paste`` and ``poisson``, which are baselines."""
-    redraw: Annotated[float, Field(gt=0, le=1)] = 0.016
+    redraw: Annotated[float, Field(gt=0, le=1)] = 0.03
     """The latent methods redraw only what lies so near to the layers' edges, as a fraction of the picture's short side, and what
     was invented (a removed thing's hole); elsewhere the layers themselves stand. 1: the whole region of the edit."""
     blend: bool = True
