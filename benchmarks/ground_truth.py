@@ -59,6 +59,16 @@ METHODS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
+DRAWN = [
+    "poisson",
+    "paste, light matched",
+    DEFAULT,
+    "featglac-kv, light as it is",
+    "featglac-kv by the book",
+    "featglac-grad lite",
+]
+"""Methods in the figure; the others hardly differ from ``featglac-kv``."""
+
 
 class Scenes:
     """Some cases after depth and layers, ready to be composed together."""
@@ -198,7 +208,7 @@ def main() -> None:
         "environment": environment(),
     }
     table = write_table(arguments.out / name, wanted, list(settings), EDITS, about)
-    write_figure(arguments.out / f"{name}.png", table)
+    write_figure(arguments.out / f"{name}.png", table, DRAWN)
     shown = ["paste", "poisson", DEFAULT]
     scenes = Scenes(bench, list(range(6)))
     pictures = {}

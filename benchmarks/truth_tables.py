@@ -110,7 +110,9 @@ def _cell(found: Mapping[str, float], digits: int) -> str:
     return cell
 
 
-def write_figure(file: Path, table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+def write_figure(
+    file: Path, table: Mapping[str, Mapping[str, Mapping[str, Any]]], methods: Sequence[str]
+) -> None:
     """Paired differences to ``paste`` with their intervals: a row for every edit, a column for every error."""
     import matplotlib
 
@@ -118,11 +120,10 @@ def write_figure(file: Path, table: Mapping[str, Mapping[str, Mapping[str, Any]]
     from matplotlib import pyplot as plt
 
     names = ["rmse", "lab_gap", "seam", "background_rmse"]
-    methods = list(dict.fromkeys(m for entries in table.values() for m in entries if m != "paste"))
     figure, axes = plt.subplots(
         len(table),
         len(names),
-        figsize=(13, 1.2 + 0.22 * len(methods) * len(table)),
+        figsize=(13, 1.2 + (0.6 + 0.2 * len(methods)) * len(table)),
         sharey=True,
         squeeze=False,
     )

@@ -11,7 +11,9 @@ from raydepth.edits.plan import EditPlan, grown
 NEUTRAL = 0.3
 """Light, as ``estimate_light`` gives it, of the place where an object cut out elsewhere is taken to have been."""
 _ASSUMED = 0.5
+"""What a difference to assumed surroundings counts, against one between two places that are seen."""
 _NORM = 3.0
+"""Minkowski norm; of 1, 3 and 6 the one that came closest to the true gains on the study's scenes."""
 _LIMIT = 2.0
 """A channel is made at most so many times brighter or darker."""
 _FEW = 64
