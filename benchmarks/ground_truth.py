@@ -217,7 +217,7 @@ def main() -> None:
         for method in shown:
             compose = compose_of(settings[method])
             made = scenes.compose(
-                edit, load_compositor(compose, device="cpu", dtype="float32"), compose.light
+                edit, load_compositor(compose, device="cpu", dtype="float32"), compose.matched
             )
             rows.append((method, list(made)))
         rows.append(("truth", [target(case, edit).truth for case in scenes.cases]))

@@ -126,7 +126,8 @@ def main() -> None:
                 continue
             found = try_out(settings)
             score = judge(found, paste)
-            if kept := score < lowest - WORTH:
+            kept = score < lowest - WORTH
+            if kept:
                 best, lowest = settings, score
             trials.append({"field": field, "value": value, "score": score, "kept": kept, "means": found})
             print(f"{field} = {value}: {score:.4f}{' *' if kept else ''}", flush=True)
@@ -141,7 +142,7 @@ def main() -> None:
         "|---" * (4 + len(EDITS) * len(JUDGED)) + "|",
     ]
     pasted: dict[str, Any] = {"field": "paste", "value": "", "score": 1.0, "kept": False, "means": paste}
-    for trial in (pasted, *trials):
+    for trial in [pasted, *trials]:
         numbers = [f"{trial['means'][e][n]:.2f}" for e in EDITS for n in JUDGED]
         seconds = np.mean([trial["means"][e]["seconds"] for e in EDITS])
         text.append(
