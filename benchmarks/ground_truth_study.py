@@ -153,8 +153,8 @@ def main() -> None:
     text += ["", f"Best: `{json.dumps(best)}`"]
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "ground_truth_study.md").write_text("\n".join(text) + "\n")
-    kept = {"best": best, "paste": paste, "trials": trials, "seeds": seeds, "environment": environment()}
-    (arguments.out / "ground_truth_study.json").write_text(json.dumps(kept, indent=1) + "\n")
+    record = {"best": best, "paste": paste, "trials": trials, "seeds": seeds, "environment": environment()}
+    (arguments.out / "ground_truth_study.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,23 +2,24 @@
 
 import os
 import pickle
-import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
 
 from raydepth.columns import Batch
-from raydepth.deglad.fill import find_hole
+from raydepth.deglad.fill import find_hole, load_filler
 from raydepth.deglad.plate import make_plate
 from raydepth.deglad.stage import cut
 from raydepth.deglad.threshold import resolve_planes
 from raydepth.depth.calibrate import calibrate
 from raydepth.depth.estimator import load_depth
+from raydepth.depth.stage import refined
+from raydepth.depth.steady import gather
 from raydepth.edits.clip import fix_edit
 from raydepth.edits.track import SIZE as TRACK_SIZE
 from raydepth.edits.track import View
@@ -29,7 +30,9 @@ from raydepth.store.folder import OutputFolder
 from raydepth.store.plan import Part
 from raydepth.store.plates import write_plate
 from raydepth.store.record import ClipCalibration, PlateRecord
+from raydepth.store.samples import write_samples
 from raydepth.tracker import Attempt, Failure, Progress
+from raydepth.watchdog import watched
 from raydepth.worker import PartEditor, Step, load_steps
 
 
@@ -46,34 +49,6 @@ def _reporting(progress: Progress) -> Iterator[None]:
         raise
 
 
-_Item = TypeVar("_Item")
-
-
-def watched(items: Iterable[_Item], seconds: float, unit: str, progress: Progress) -> Iterator[_Item]:
-    """Passes items on, and ends this process when the next one takes longer than ``seconds``.
-
-    A thread cannot interrupt what hangs inside FFmpeg or the kernel (a dead network mount, say), but Ray replaces a dead
-    process, and the tracker knows what it was at.
-    """
-    iterator = iter(items)
-    while True:
-        timer = threading.Timer(seconds, _give_up, (unit, progress))
-        timer.daemon = True
-        timer.start()
-        try:
-            item = next(iterator)
-        except StopIteration:
-            return
-        finally:
-            timer.cancel()
-        yield item
-
-
-def _give_up(unit: str, progress: Progress) -> None:
-    progress.hung(unit)
-    os._exit(1)
-
-
 class ClipCalibrator:
     """A worker of the calibration pass: holds the depth model, turns a clip's segments into its ClipCalibration."""
 
@@ -81,7 +56,13 @@ class ClipCalibrator:
         self._job = job
         self._progress = progress
         with _reporting(progress):
-            self._estimator = load_depth(job.depth, **device_and_dtype(job))
+            where = device_and_dtype(job)
+            self._estimator = load_depth(job.depth, **where)
+            self._filler = (
+                load_filler(job.layers.fill, device=where["device"])
+                if job.layers.fill.method == "plate"
+                else None
+            )
 
     def __call__(self, rows: dict[str, np.ndarray]) -> dict[str, list]:
         """One row ``segments`` (pickled list[Segment]) -> one row ``video``, ``clip`` (pickled ClipCalibration or None).
@@ -109,10 +90,18 @@ class ClipCalibrator:
         maps = [raw for raw, _ in samples]
         scale = calibrate(maps, estimator=self._estimator.name, kind=self._estimator.kind)
         sampled = [scale.normalise(raw) for raw in maps]
+        frames = [rgb for _, rgb in samples]
+        held = gather(frames, sampled) if self._job.depth.steady else None
+        sampled = [
+            refined(rgb, depth, held, self._job.depth.guided)
+            for rgb, depth in zip(frames, sampled, strict=True)
+        ]
+        if held is not None:
+            write_samples(OutputFolder.at(self._job.output.path), segments[0].video, held)
         planes = resolve_planes(self._job.layers.planes, sampled, sampled[0], scale)
-        edit = fix_edit(self._job.edit, sampled, scale, lambda: self._views(segments, unit))
-        plate = self._plate(segments[0].video, [rgb for _, rgb in samples], sampled, planes)
-        return ClipCalibration(scale, planes, edit, plate)
+        edit = fix_edit(self._job.edit, sampled, frames[0], scale, lambda: self._views(segments, unit))
+        plate = self._plate(segments[0].video, frames, sampled, planes)
+        return ClipCalibration(scale, planes, edit, plate, 0 if held is None else len(held.rgb))
 
     def _views(self, segments: list[Segment], unit: str) -> Iterator[View]:
         """The clip's wanted frames for tracking, small and grey; ends early when the run is stopping."""
@@ -132,11 +121,11 @@ class ClipCalibrator:
     ) -> PlateRecord | None:
         """Makes and keeps the clip's plate where the job wants one."""
         layers = self._job.layers
-        if layers.fill.method != "plate":
+        if self._filler is None:
             return None
         holes = [find_hole(1 - cut(layers, depth, planes)[1][-1], layers.fill.dilate) for depth in inv_depths]
         folder = OutputFolder.at(self._job.output.path)
-        return write_plate(folder, video, make_plate(frames, holes, layers.fill.radius))
+        return write_plate(folder, video, make_plate(frames, holes, self._filler))
 
     def _sampled(self, segments: list[Segment], unit: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Raw depth maps and pictures of the clip's sampled frames that can be decoded and have depth."""

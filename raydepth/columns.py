@@ -26,7 +26,7 @@ column             dtype, shape        meaning
 ``layer_alpha``    float32 [N,K,H,W]   their alphas, 0..1, straight
 ``layer_inv_depth`` float32 [N,K,H,W]  their inverse depths
 ``patch``          object [N]          where it was made on a crop: that, as a Patch (``compose.crop``), else None
-``origin``         object [N]          (segment, row) that a source-size frame can be decoded from; only for sharp crops
+``origin``         object [N]          gives, when called, the source-size frame as a Frame; only for sharp crops
 ``edited``         uint8 [N,H,W,3]     the result
 ``status``         str [N]             ``ok`` or ``error``
 ``error_type``     str [N]             empty where ok

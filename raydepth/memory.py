@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from raydepth import builtin
+from raydepth.featglac.features import block_weights, tapped, to_grid
 from raydepth.featglac.load import codec_class
 from raydepth.job import Job
 
@@ -66,7 +68,8 @@ def peak_bytes(
     lanes: int,
     pictures: int,
     frames: int,
-    backward: bool = False,
+    references: int = 0,
+    checkpointing: bool = False,
 ) -> dict[str, int]:
     """Bytes of the weights and of each step's activations at their peak, by running the models' own code on shapes.
 
@@ -83,7 +86,9 @@ def peak_bytes(
         lanes: rows of a U-Net call.
         pictures: encoded together.
         frames: decoded together.
-        backward: whether a gradient goes back through the U-Net.
+        references: rows of layers' pictures whose features a gradient is to match (``featglac-grad``), a multiple of
+            ``lanes``; 0: no gradient goes back through the U-Net.
+        checkpointing: whether the backward pass computes activations again, block by block, instead of having them kept.
 
     Returns:
         ``weights``, ``encode``, ``unet``, ``decode``.
@@ -93,6 +98,8 @@ def peak_bytes(
     try:
         with FakeTensorMode():
             unet = UNet2DConditionModel.from_config(unet_config).requires_grad_(False).eval()
+            if checkpointing:
+                unet.enable_gradient_checkpointing()
             vae = codec_class(vae_config).from_config(vae_config).requires_grad_(False).eval()
             weights = sum(tensor.nbytes for tensor in _tensors(unet, vae))
             picture = torch.empty(1, 3, height, width)
@@ -101,16 +108,31 @@ def peak_bytes(
             shape = latent.shape[2:]
             text = torch.empty(lanes, 77, unet.config.cross_attention_dim)
 
-            def denoise() -> None:
-                rows = torch.empty(lanes, unet.config.in_channels, *shape).requires_grad_(backward)
-                with torch.set_grad_enabled(backward):
-                    result = unet(rows, 1, encoder_hidden_states=text, return_dict=False)[0]
-                    if backward:
-                        torch.autograd.grad(result.sum(), rows)
+            def denoise(rows: int = lanes) -> torch.Tensor:
+                latents = torch.empty(rows, unet.config.in_channels, *shape).requires_grad_(True)
+                unet(latents, 1, encoder_hidden_states=text[:1].expand(rows, -1, -1), return_dict=False)
+                return latents
+
+            def guide() -> None:
+                weights = block_weights(unet)
+                with tapped(unet, list(weights)) as taps:
+                    denoise(references)
+                    theirs = taps.rows(0)
+                    with torch.enable_grad():
+                        latents = denoise()
+                        # As features.energy, which looks at its cells, and here nothing has values.
+                        loss = torch.zeros(lanes, *shape)
+                        for block, mine in taps.rows(0).items():
+                            mine, layers = (
+                                to_grid(stack, torch.empty(0, 0, *shape)) for stack in (mine, theirs[block])
+                            )
+                            for layer in layers.split(lanes):
+                                loss = loss + F.smooth_l1_loss(mine, layer.clone(), reduction="none").mean(1)
+                        torch.autograd.grad(loss.sum(), latents)
 
             steps: dict[str, Callable[[], Any]] = {
                 "encode": lambda: vae.encode(torch.empty(pictures, 3, height, width)),
-                "unet": denoise,
+                "unet": guide if references else denoise,
                 "decode": lambda: vae.decode(torch.empty(frames, *latent.shape[1:])),
             }
             peaks = {}
@@ -146,12 +168,14 @@ def job_memory(job: Job, height: int, width: int) -> dict[str, float] | None:
         grad = compose.method == "featglac-grad"
         lanes = batch if grad else batch * ((2 if compose.guidance > 1 else 1) + layers)
         pictures = batch * _PICTURES.get(job.edit.kind, 3)
-        found = _peaks(compose.model, dtype, size, lanes, pictures, batch, grad)
+        references = batch * layers if grad else 0
+        again = compose.grad.checkpointing
+        found = _peaks(compose.model, dtype, size, lanes, pictures, batch, references, again)
         weights[compose.model] = found.pop("weights")
         figures |= found
     if fill.method == "diffusion":
         name = fill.model or compose.model
-        found = _peaks(name, dtype, size, 2 if fill.guidance > 1 else 1, 1, 1, False)
+        found = _peaks(name, dtype, size, 2 if fill.guidance > 1 else 1, 1, 1)
         weights[name] = found.pop("weights")
         figures["fill"] = max(found.values())
     if not figures:
@@ -162,7 +186,14 @@ def job_memory(job: Job, height: int, width: int) -> dict[str, float] | None:
 
 
 def _peaks(
-    model: str, dtype: torch.dtype, size: list[int], lanes: int, pictures: int, frames: int, backward: bool
+    model: str,
+    dtype: torch.dtype,
+    size: list[int],
+    lanes: int,
+    pictures: int,
+    frames: int,
+    references: int = 0,
+    checkpointing: bool = False,
 ) -> dict[str, float]:
     where = str(builtin.path("diffusion")) if model == "builtin" else model
     return dict(
@@ -175,6 +206,7 @@ def _peaks(
             lanes=lanes,
             pictures=pictures,
             frames=frames,
-            backward=backward,
+            references=references,
+            checkpointing=checkpointing,
         )
     )

@@ -22,6 +22,7 @@ HUB_DEFAULTS = {
         ("stable-diffusion-v1-5/stable-diffusion-v1-5", "CreativeML OpenRAIL-M"),
         ("latent-consistency/lcm-lora-sdv1-5", "OpenRAIL++"),
     ],
+    "segmentation": [("facebook/sam-vit-base", "Apache-2.0")],
 }
 """Hub models that jobs and documentation name, with the licence that their page states (to be read there)."""
 
@@ -33,7 +34,7 @@ class NamedModel:
     field: str
     name: str
     form: Form
-    role: Literal["depth", "diffusion", "fill", "lora", "adapter"]
+    role: Literal["depth", "diffusion", "fill", "lora", "adapter", "segmentation"]
     file: str | None = None
     """The file of it that the job names, if any."""
 
@@ -54,7 +55,7 @@ def form_of(name: str) -> Form:
 def named_models(job: Job) -> Iterator[NamedModel]:
     """Every model that the job will load."""
     yield NamedModel("depth.model", job.depth.model, form_of(job.depth.model), "depth")
-    if job.layers.fill.method == "onnx" and job.layers.fill.model:
+    if job.layers.fill.method in ("onnx", "plate") and job.layers.fill.model:
         yield NamedModel("layers.fill.model", job.layers.fill.model, form_of(job.layers.fill.model), "fill")
     if job.layers.fill.method == "diffusion":
         name = job.layers.fill.model or job.compose.model
@@ -63,6 +64,8 @@ def named_models(job: Job) -> Iterator[NamedModel]:
         yield NamedModel("compose.model", job.compose.model, form_of(job.compose.model), "diffusion")
         if job.compose.lora:
             yield NamedModel("compose.lora", job.compose.lora, form_of(job.compose.lora), "lora")
+    if isinstance(job.edit, Insert) and (segment := job.edit.segment):
+        yield NamedModel("edit.segment.model", segment.model, form_of(segment.model), "segmentation")
     if adapter := job.compose.ip_adapter:
         file = f"{adapter.subfolder}/{adapter.weight_name}".lstrip("/")
         yield NamedModel("compose.ip_adapter.model", adapter.model, form_of(adapter.model), "adapter", file)

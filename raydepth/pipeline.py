@@ -13,6 +13,7 @@ from raydepth import cluster  # isort: skip (before ray, which reads when it is 
 
 import ray
 
+from raydepth import storage
 from raydepth.actors import ClipCalibrator, Decoder, Editor
 from raydepth.cluster import RemoteTracker
 from raydepth.cost import check_deadline
@@ -20,7 +21,7 @@ from raydepth.edits.build import check_edit
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import Segment, plan_segments
 from raydepth.frames.sources import SourceError, expand
-from raydepth.job import Job, JobError
+from raydepth.job import Insert, Job, JobError
 from raydepth.models import check_models, check_paths
 from raydepth.monitor import Limits, Stop, watch
 from raydepth.printable import printable
@@ -90,9 +91,11 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
         for name in ledger.damaged:
             say(printable(f"damaged shard, its frames are done again: {name}"))
         todo = ledger.todo(parts, job.run.attempts)
+        cut: bytes | None = None
         if todo:
             first = todo[0].segment
             check_deadline(job, sum(part.frames for part in todo), first.height * first.width)
+            cut = None if folder.exists(record.OBJECT) and not anew else cut_object(job, say)
             stack.callback(ray.shutdown)
             cluster.preflight(job.run, cluster.connect(job.run, address))
             if address is not None:
@@ -100,7 +103,11 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
         # Nothing has been changed so far; from here on the folder is this job's.
         if anew:
             folder.clear(record.OURS)
+        if cut is not None:
+            folder.write(record.OBJECT, cut)
         record.record_job(folder, job)
+        if isinstance(job.edit, Insert) and job.edit.segment:
+            job = job.with_object(storage.join(folder.location, record.OBJECT))
         folder.delete_temporaries()
         write_plan(folder, parts, unreadable)
         frames = sum(part.frames for part in todo)
@@ -136,6 +143,23 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
         report = summarise(folder, seconds=time.monotonic() - started, edited=edited, restarts=restarts)
         state = status(folder)
         return Outcome(state["frames"], state["errors"], stopped, report)
+
+
+def cut_object(job: Job, say: Callable[[str], None]) -> bytes | None:
+    """The inserted object cut out, as an RGBA PNG, where the job asks for that (``edit.segment``); else None.
+
+    On the driver and kept in the output folder: workers need no model for it, and a resumed run has the very same object.
+
+    Raises:
+        JobError: as ``cut_out``.
+    """
+    if not isinstance(job.edit, Insert) or job.edit.segment is None:
+        return None
+    # Here, because few jobs need torch on the driver.
+    from raydepth.edits.segment import cut_out
+
+    say(printable(f"cutting {job.edit.object} out with {job.edit.segment.model}"))
+    return cut_out(job.edit)
 
 
 def find_segments(job: Job) -> tuple[list[Segment], list[UnreadableSource]]:

@@ -19,6 +19,8 @@ class Attempt:
     """How often a process died while it was at what: a frame tried alone, or a part being decoded."""
     hung: frozenset[str] = frozenset()
     """What of it a process hung at before it was ended."""
+    hangs: int = 0
+    """How many of the earlier tries ended themselves because something did not come back."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Tracker:
         self._at: dict[str, str | None] = {}
         self._deaths: dict[str, Counter[str]] = {}
         self._hung: set[str] = set()
+        self._hangs: Counter[str] = Counter()
         self._partial: dict[str, int] = {}
         self._finished: dict[str, tuple[int, int]] = {}
         self._open: set[str] = set()
@@ -84,7 +87,8 @@ class Tracker:
         self._open.add(unit)
         self._attempts[unit] = self._attempts.get(unit, 0) + 1
         deaths = dict(self._deaths.get(unit, {}))
-        return Attempt(self._attempts[unit], False, deaths, frozenset(self._hung & deaths.keys()))
+        hung = frozenset(self._hung & deaths.keys())
+        return Attempt(self._attempts[unit], False, deaths, hung, self._hangs[unit])
 
     def at(self, unit: str, what: str | None) -> None:
         """Notes what a unit's process is about to touch, in case it dies of it (None: it survived)."""
@@ -93,6 +97,7 @@ class Tracker:
 
     def hung(self, unit: str) -> None:
         """Notes that a unit's process is about to end itself because what it is at does not come back."""
+        self._hangs[unit] += 1
         if (what := self._at.get(unit)) is not None:
             self._hung.add(what)
 

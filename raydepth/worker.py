@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -17,6 +18,7 @@ from raydepth.deglad.stage import LayerStage
 from raydepth.depth.estimator import load_depth
 from raydepth.depth.files import DepthFiles
 from raydepth.depth.stage import DepthStage
+from raydepth.depth.steady import Samples
 from raydepth.edits.build import load_edit
 from raydepth.evaluate.stage import MetricStage
 from raydepth.featglac.compositor import Compositor, load_compositor
@@ -31,10 +33,14 @@ from raydepth.store.layers import layers_name, write_layers
 from raydepth.store.plan import Part
 from raydepth.store.plates import cache_plates
 from raydepth.store.record import ClipCalibration
+from raydepth.store.samples import cache_samples
 from raydepth.store.shards import batch_table, encode_pictures, write_shard
 from raydepth.tracker import Attempt, Progress
+from raydepth.watchdog import watched
 
 Step = Callable[[Batch], Batch]
+
+_AGAIN = "decoding it again at source size (output.size: source)"
 
 
 def load_steps(job: Job, clips: Mapping[str, ClipCalibration], *, device: str, dtype: str) -> list[Step]:
@@ -62,7 +68,7 @@ def load_steps(job: Job, clips: Mapping[str, ClipCalibration], *, device: str, d
     edit = load_edit(job.edit, job.layers, fixed, estimator)
     truth = DepthFiles(job.depth.truth, kind="depth_m", scale=job.depth.scale) if job.depth.truth else None
     return [
-        DepthStage(estimator, calibrations),
+        DepthStage(estimator, calibrations, samples=_load_samples(job, clips), guided=job.depth.guided),
         LayerStage(job.layers, planes, _load_filler(job, clips, compositor, device=device, dtype=dtype)),
         ComposeStage(
             edit,
@@ -78,13 +84,19 @@ def load_steps(job: Job, clips: Mapping[str, ClipCalibration], *, device: str, d
     ]
 
 
+def _load_samples(job: Job, clips: Mapping[str, ClipCalibration]) -> Callable[[str], Samples | None]:
+    if not job.depth.steady:
+        return lambda video: None
+    return cache_samples(OutputFolder.at(job.output.path), {v: clip.samples for v, clip in clips.items()})
+
+
 def _load_filler(
     job: Job, clips: Mapping[str, ClipCalibration], compositor: Compositor, *, device: str, dtype: str
 ) -> Filler:
     fill = job.layers.fill
     if fill.method == "plate":
         plates = cache_plates(OutputFolder.at(job.output.path), {v: clip.plate for v, clip in clips.items()})
-        return PlateFiller(plates, fill.radius)
+        return PlateFiller(plates, load_filler(fill, device=device))
     if fill.method == "diffusion":
         # Here, because diffusers takes seconds to import and the other methods do without.
         from raydepth.deglad.fill_diffusion import load_diffusion_filler
@@ -158,7 +170,8 @@ class PartEditor:
         self._folder = folder
         self._progress = progress
         self._encoder = ThreadPoolExecutor(1)
-        self._source = SourceFrames()
+        # Two readers: one thread composes crops while another carries the batch before to the source's size.
+        self._crops, self._source = SourceFrames(), SourceFrames()
 
     def __call__(
         self, part: Part, batches: Iterable[Batch], tried: Mapping[str, int]
@@ -173,18 +186,21 @@ class PartEditor:
             tried: attempts that earlier runs made on frames that failed, by frame id.
 
         A part whose worker died is tried again as it is; when it dies ``run.attempts`` times, its frames are tried
-        alone, and those that kill the worker become error rows (``WorkerCrashed``) that no later run tries again.
+        alone, and those that kill the worker become error rows (``WorkerCrashed``) that no later run tries again. A part
+        whose frames hang ``run.attempts`` times when they are decoded again, at source size, becomes error rows
+        (``DecodeTimeout``).
         """
         attempt = self._progress.begin(part.name)
-        done = failed = 0
         if attempt.finished:
-            return {"part": part.name, "done": done, "failed": failed, "bytes": 0}
+            return {"part": part.name, "done": 0, "failed": 0, "bytes": 0}
         pending: list[Future[pa.Table]] = []
+        done = 0
         for batch in batches:
             if self._job.output.size == "source" and self._job.compose.crop == "region":
                 first = int(np.searchsorted(part.segment.pts, batch["pts"][0]))
                 batch["origin"] = np.fromiter(
-                    ((part.segment, first + i) for i in range(len(batch["pts"]))), object
+                    (partial(self._again, self._crops, part, first + i) for i in range(len(batch["pts"]))),
+                    object,
                 )
             self._set_aside(part, batch, attempt)
             batch = edit_batch(self._steps, batch)
@@ -193,21 +209,28 @@ class PartEditor:
             )
             # Encoding overlaps the next batch's models: cv2 releases the interpreter lock. One batch waits, not all.
             if pending:
-                pending[-1].result()
+                done += _count_done(pending[-1].result())
             pending.append(self._encoder.submit(self._encode, part, batch))
-            good = int((batch["status"] == "ok").sum())
-            done, failed = done + good, failed + len(batch["status"]) - good
             self._progress.tick(part.name, done)
-        written = write_shard(
-            self._folder, part.name, [table.result() for table in pending], self._job.output
-        )
+        tables = [table.result() for table in pending]
+        done = sum(map(_count_done, tables))  # encoding can fail too, as it decodes again for source size
+        failed = sum(table.num_rows for table in tables) - done
+        written = write_shard(self._folder, part.name, tables, self._job.output)
         self._progress.finish(part.name, done, failed)
         return {"part": part.name, "done": done, "failed": failed, "bytes": written}
 
     def _set_aside(self, part: Part, batch: Batch, attempt: Attempt) -> None:
         """Marks the frames that kill workers, after finding them one by one when a part has died too often."""
-        died = f"the worker process died {attempt.number - 1} times on"
-        hopeless = attempt.number > self._job.run.attempts + len(attempt.deaths) + 1
+        if attempt.hangs >= self._job.run.attempts:
+            limit = f"{self._job.run.decode_timeout_s:g} s (run.decode_timeout_s)"
+            for row in ok_rows(batch):
+                blank(
+                    batch, row, "DecodeTimeout", f"{_AGAIN} gave nothing for {limit}, {attempt.hangs} times"
+                )
+            return
+        number = attempt.number - attempt.hangs  # the other tries: what hung was not the frames' work
+        died = f"the worker process died {number - 1} times on"
+        hopeless = number > self._job.run.attempts + len(attempt.deaths) + 1
         for row in ok_rows(batch):
             if batch["frame_id"][row] in attempt.deaths:
                 blank(batch, row, "WorkerCrashed", f"{died} it; not tried again")
@@ -218,7 +241,7 @@ class PartEditor:
                     "WorkerCrashed",
                     f"{died} its part, but on no frame alone; a smaller run.batch may help",
                 )
-        if attempt.number > self._job.run.attempts:
+        if number > self._job.run.attempts:
             for row in ok_rows(batch):
                 self._progress.at(part.name, str(batch["frame_id"][row]))
                 edit_batch(
@@ -250,10 +273,10 @@ class PartEditor:
         full: Iterator[Frame | None] = repeat(None, count)
         if output.size == "source" and len(ok_rows(batch)):
             start = int(np.searchsorted(part.segment.pts, batch["pts"][0]))
-            full = self._source.take(part.segment, start, start + count)
+            full = (self._again(self._source, part, start + i) for i in range(count))
         for row, frame in enumerate(full):
             if frame is not None and frame.rgb is None and batch["status"][row] == "ok":
-                mark_error(batch, row, frame.error_type, frame.error_message)  # gone since it was edited
+                mark_error(batch, row, frame.error_type, f"{_AGAIN}: {frame.error_message}")
             if batch["status"][row] != "ok":
                 yield {}
                 continue
@@ -264,3 +287,13 @@ class PartEditor:
                 write_layers(self._folder, name, frame_layers(batch, row, picture), calibration)
             keep = output.keep if output.images != "none" else []
             yield frame_pictures(batch, row, keep, picture, keep_source=self._job.compose.paste_back)
+
+    def _again(self, source: SourceFrames, part: Part, row: int) -> Frame:
+        """A frame of a part's segment at source size, decoded a second time; what hangs is ended as the first time."""
+        taken = source.take(part.segment, row, row + 1)
+        (frame,) = watched(taken, self._job.run.decode_timeout_s, part.name, self._progress)
+        return frame
+
+
+def _count_done(table: pa.Table) -> int:
+    return table["status"].to_pylist().count("ok")

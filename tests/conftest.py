@@ -4,10 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = (
     "0"  # as raydepth.cluster sets it, but before a test module imports ray
 )
+
+
+# With more threads a CPU splits a matrix product over its rows, and equal rows may differ in their last bit.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

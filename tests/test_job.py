@@ -40,6 +40,8 @@ def test_defaults_survive_a_round_trip():
         ("layers.at", {"metres": -1}, ["layers.at.metres", "got -1"]),
         ("layers.at", [0.5, {"point": [0.5, 1.5]}], ["layers.at.1.point.1", "got 1.5"]),
         ("layers.fill", {"method": "onnx"}, ["layers.fill", "layers.fill.model"]),
+        ("layers.fill", {"method": "plate", "model": "builtin"}, ["layers.fill.model", ".onnx", "builtin"]),
+        ("layers.within", [0.5, 0.1, 0.5, 0.9], ["layers", "x0 < x1", "0.5"]),
         ("edit.kind", "teleport", ["edit", "teleport", "recompose", "remove"]),
         ("compose.method", "magic", ["compose.method", "'magic'", "featglac-kv", "paste", "poisson"]),
         ("compose.inject.window", [0.8, 0.2], ["compose.inject", "first <= last"]),

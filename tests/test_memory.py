@@ -1,9 +1,17 @@
 """The memory estimate: shapes alone give what real tensors give, and what PyTorch's allocator counts, within 15 percent."""
 
+import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
+from raydepth.deglad.layers import Layer, LayerStack
+from raydepth.edits.plan import EditPlan
+from raydepth.featglac.codec import Codec
+from raydepth.featglac.grad import FeatGLaCGrad
+from raydepth.featglac.load import Models
+from raydepth.featglac.sampler import Condition
+from raydepth.job import Compose
 from raydepth.memory import LiveBytes, job_memory, peak_bytes
 from tests.runs import small_job
 
@@ -16,14 +24,6 @@ VAE = {
     "_class_name": "AutoencoderKL", "block_out_channels": (16, 32), "norm_num_groups": 8,
     "down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2,
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def allocated(step):
@@ -63,16 +63,42 @@ def test_shapes_alone_give_what_real_tensors_take(batch):
 
 
 def test_float16_halves_and_gradients_keep_more():
-    def peaks(dtype, backward=False):
+    def peaks(dtype, references=0):
         return peak_bytes(
-            UNET, VAE, dtype=dtype, height=64, width=64, lanes=2, pictures=1, frames=1, backward=backward
+            UNET, VAE, dtype=dtype, height=64, width=64, lanes=2, pictures=1, frames=1, references=references
         )
 
     full, half = peaks(torch.float32), peaks(torch.float16)
     assert half["weights"] * 2 == full["weights"]
     assert abs(half["unet"] * 2 / full["unet"] - 1) < 0.1
-    assert peaks(torch.float32, backward=True)["unet"] > 2 * full["unet"]
+    assert peaks(torch.float32, references=4)["unet"] > 2 * full["unet"]
     assert torch.get_default_dtype() == torch.float32
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_gradient_form_takes_what_was_estimated(checkpointing):
+    """The compositor as it runs, reference features and loss included, with and without gradient checkpointing."""
+    frames, side = 2, 64
+    unet = UNet2DConditionModel.from_config(UNET).eval().requires_grad_(False)
+    vae = AutoencoderKL.from_config(VAE).eval().requires_grad_(False)
+    text = torch.zeros(1, 77, 16)
+    models = Models(unet, Codec(vae), dict(DDIMScheduler().config), Condition(text, text))
+    grad = {"recipe": "lite", "steps": 1, "checkpointing": checkpointing}
+    compose = Compose.model_validate({"method": "featglac-grad", "grad": grad})
+    source = np.random.default_rng(0).integers(0, 256, (frames, side, side, 3), np.uint8)
+    alpha = np.zeros((frames, side, side), np.float32)
+    alpha[:, 16:48, 16:48] = 1
+    layers = [
+        Layer("near", source, alpha, alpha),
+        Layer("far", source[:, ::-1], np.ones_like(alpha), 0 * alpha),
+    ]
+    with LiveBytes(unet, vae) as live:
+        FeatGLaCGrad(models, compose)(EditPlan(LayerStack(layers), alpha), source, np.arange(frames))
+    estimate = peak_bytes(
+        UNET, VAE, dtype=torch.float32, height=side, width=side, lanes=frames, pictures=2 * frames, frames=frames,
+        references=2 * frames, checkpointing=checkpointing,
+    )  # fmt: skip
+    assert max(estimate[step] for step in ("encode", "unet", "decode")) == pytest.approx(live.peak, rel=0.1)
 
 
 def test_a_jobs_memory(tmp_path):
@@ -83,6 +109,9 @@ def test_a_jobs_memory(tmp_path):
     kv = memory(compose__method="featglac-kv")
     assert kv["peak"] == pytest.approx(kv["weights"] + max(kv["encode"], kv["unet"], kv["decode"]), abs=2e-3)
     assert memory(compose__method="featglac-kv", run__batch=8)["peak"] > kv["peak"]
+    grad = {"method": "featglac-grad", "grad": {"recipe": "lite"}}
+    again = {"method": "featglac-grad", "grad": {"recipe": "lite", "checkpointing": True}}
+    assert memory(compose=again)["unet"] < 0.7 * memory(compose=grad)["unet"]
     both = memory(compose__method="featglac-kv", layers={"fill": {"method": "diffusion"}})
     assert both["weights"] == kv["weights"], "one model for both"
     assert set(memory(layers={"fill": {"method": "diffusion"}})) == {"weights", "fill", "peak"}

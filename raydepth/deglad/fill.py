@@ -28,6 +28,9 @@ class Filler(Protocol):
         """
         ...
 
+    name: str = ""
+    """For notes."""
+
     note: str = ""
     """What the last call has to say about its frame; empty where nothing."""
 
@@ -43,13 +46,14 @@ class Filler(Protocol):
 def load_filler(fill: Fill, *, device: str = "cpu") -> Filler:
     """The filler that ``layers.fill`` names, of those that need nothing but the frame: OpenCV's and ONNX.
 
+    For ``plate`` it is the one that fills what no frame of the clip shows.
+
     Raises:
         JobError: the ONNX model is missing, unreadable, or not of the form that ``OnnxFiller`` states.
     """
-    if fill.method == "onnx":
-        assert fill.model is not None  # the job's own check
+    if fill.method in ("onnx", "plate") and fill.model:
         return OnnxFiller(fill.model, device=device)
-    return OpenCVFiller(cv2.INPAINT_TELEA if fill.method == "telea" else cv2.INPAINT_NS, fill.radius)
+    return OpenCVFiller(cv2.INPAINT_NS if fill.method == "navier-stokes" else cv2.INPAINT_TELEA, fill.radius)
 
 
 class OpenCVFiller(Filler):
@@ -64,6 +68,7 @@ class OpenCVFiller(Filler):
     def __init__(self, flag: int, radius: float) -> None:
         """Takes ``cv2.INPAINT_TELEA`` or ``cv2.INPAINT_NS`` and the neighbourhood's radius in pixels."""
         self.flag, self.radius = flag, radius
+        self.name = "telea" if flag == cv2.INPAINT_TELEA else "navier-stokes"
 
     def __call__(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray:
         """As ``Filler``."""
@@ -107,7 +112,7 @@ class OnnxFiller(Filler):
         Raises:
             JobError: as ``open_session``, or the model is not of the form above.
         """
-        self.path = path
+        self.path, self.name = path, "the network"
         self.session = open_session(path, "layers.fill.model", device=device, threads=threads)
         inputs = self.session.get_inputs()
         pictures = [i for i in inputs if len(i.shape) == 4 and i.shape[1] == 3]

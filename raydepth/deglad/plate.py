@@ -4,14 +4,17 @@ A clean plate is made once per clip in the calibration pass and the same for all
 flicker. The camera may stand still, or move so that a homography takes one frame to another (it turns, or shakes slightly).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from raydepth.deglad.fill import Filler, OpenCVFiller
+from raydepth.deglad.fill import Filler
 
+_FEW = 0.1
+"""What fewer of the sampled frames than this part show is not believed: a passing hand, a mask's slip."""
 STILL_PX = 0.5
 """A camera whose far pixels stay within this is still: no pixel is resampled."""
 _FEATURES = 12
@@ -28,20 +31,20 @@ class Plate:
     """A clip without its near layers."""
 
     rgb: np.ndarray
-    """uint8 [H,W,3]; where no sampled frame shows anything, the ``telea`` fill of the rest."""
+    """uint8 [H,W,3]; where no sampled frame shows anything, another filler's work, the same for all frames."""
     seen: np.ndarray
-    """bool [H,W]: shown by at least one sampled frame."""
+    """bool [H,W]: shown by one sampled frame in ten at least."""
     still: bool
     """Whether the camera stands still: then the plate lies on every frame as it is."""
 
 
-def make_plate(frames: Sequence[np.ndarray], holes: Sequence[np.ndarray], radius: float) -> Plate | str:
+def make_plate(frames: Sequence[np.ndarray], holes: Sequence[np.ndarray], rest: Filler) -> Plate | str:
     """The per-pixel median of a clip's far pixels.
 
     Args:
         frames: uint8 [H,W,3], sampled over the clip.
         holes: bool [H,W] each, the near layers dilated: what of a frame is not far.
-        radius: of the ``telea`` fill where no frame shows anything.
+        rest: fills what no frame shows.
 
     Returns:
         The plate in the geometry of the frame that shows most of the far side, or why there is none.
@@ -66,14 +69,16 @@ def make_plate(frames: Sequence[np.ndarray], holes: Sequence[np.ndarray], radius
         return "no sampled frame shows anything behind the near layers"
     if 2 * len(placed) <= len(frames):
         return f"the camera moves: only {len(placed)} of {len(frames)} sampled frames lie on one plane"
-    rgb, seen = masked_median(placed)
+    rgb, seen = masked_median(placed, few=math.ceil(_FEW * len(placed)))
     if not seen.all():
-        rgb = np.where(seen[..., None], rgb, OpenCVFiller(cv2.INPAINT_TELEA, radius)(rgb, ~seen))
+        rgb = np.where(seen[..., None], rgb, rest(rgb, ~seen))
     return Plate(rgb, seen, still)
 
 
-def masked_median(placed: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Median of pictures uint8 [H,W,3] where their masks bool [H,W] are set: uint8 [H,W,3], and where any is.
+def masked_median(
+    placed: Sequence[tuple[np.ndarray, np.ndarray]], few: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Median of pictures uint8 [H,W,3] where their masks bool [H,W] are set: uint8 [H,W,3], and where ``few`` are at least.
 
     Per channel; of an even number of values the mean of the middle two.
     """
@@ -90,7 +95,7 @@ def masked_median(placed: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.n
             for k in (low, np.minimum(high, len(placed) - 1))
         ]
         rgb[rows] = np.where(count[rows][..., None] > 0, (pair[0] + pair[1] + 1) // 2, 0)
-    return rgb, count > 0
+    return rgb, count >= few
 
 
 def camera_motion(
@@ -161,38 +166,39 @@ class PlateFiller(Filler):
     """Shows the clip's plate in the hole, carried into frames of a moving camera."""
 
     def __init__(
-        self, plates: Callable[[str], Plate | str], radius: float, plate: Plate | str = "no clip"
+        self, plates: Callable[[str], Plate | str], rest: Filler, plate: Plate | str = "no clip"
     ) -> None:
-        """Args: plates: by video id, a clip's plate, or why it has none; radius: of ``telea``; plate: the clip's."""
-        self.plates, self.radius, self.plate = plates, radius, plate
-        self.telea = OpenCVFiller(cv2.INPAINT_TELEA, radius)
+        """Args: plates: by video id, a clip's plate, or why it has none; rest: where there is none; plate: the clip's."""
+        self.plates, self.rest, self.plate = plates, rest, plate
 
     def for_clip(self, video: str) -> "PlateFiller":
         """See Filler."""
-        return PlateFiller(self.plates, self.radius, self.plates(video))
+        return PlateFiller(self.plates, self.rest, self.plates(video))
 
     def __call__(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray:
         """See Filler; ``note`` says what part of the hole is not the plate's, and why."""
         plate, self.note = self.plate, ""
         if isinstance(plate, str):
-            self.note = f"no plate, hole filled by telea: {plate}"
-            return self.telea(rgb, hole)
+            self.note = f"no plate, hole filled by {self.rest.name}: {plate}"
+            return self.rest(rgb, hole)
         picture, seen = plate.rgb, plate.seen
         if not plate.still:
             motion = camera_motion(plate.rgb, plate.seen, rgb, ~hole)
             if motion is None:
-                self.note = "no plate, hole filled by telea: the camera's motion to this frame was not found"
-                return self.telea(rgb, hole)
+                self.note = f"no plate, hole filled by {self.rest.name}: the camera's motion to this frame was not found"
+                return self.rest(rgb, hole)
             size = hole.shape[::-1]
             picture = cv2.warpPerspective(picture, motion, size, flags=cv2.INTER_LINEAR)
             inside = cv2.warpPerspective(np.full(hole.shape, 255, np.uint8), motion, size) == 255
             seen = inside & (cv2.warpPerspective((seen * 255).astype(np.uint8), motion, size) == 255)
             picture = np.where((hole & inside)[..., None], picture, rgb)
             if (hole & ~inside).any():
-                picture = np.where(inside[..., None], picture, self.telea(picture, hole & ~inside))
+                picture = np.where(inside[..., None], picture, self.rest(picture, hole & ~inside))
         unseen = np.count_nonzero(hole & ~seen) / np.count_nonzero(hole)
         if unseen:
-            self.note = f"{unseen:.1%} of the hole is shown by no sampled frame: filled by telea"
+            self.note = (
+                f"{unseen:.1%} of the hole is shown by too few sampled frames: filled by {self.rest.name}"
+            )
         return picture
 
     def still_picture(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray | None:

@@ -17,7 +17,18 @@ FULL = "full near layer: nothing behind it is visible"
 def cut(layers: Layers, inv_depth: np.ndarray, planes: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """One frame's filtered depth float32 [H,W] and its alphas float32 [K+1,H,W], near first, from its ``inv_depth``."""
     depth = filter_edges(inv_depth) if layers.edge_filter else inv_depth
-    return depth, alpha_masks(depth, planes, feather=layers.feather, min_area=layers.min_area)
+    alphas = alpha_masks(depth, planes, feather=layers.feather, min_area=layers.min_area)
+    if layers.within is not None:
+        outside = outside_box(depth.shape, layers.within)
+        alphas[:, outside], alphas[-1, outside] = 0, 1
+    return depth, alphas
+
+
+def outside_box(shape: tuple[int, ...], box: Sequence[float]) -> np.ndarray:
+    """Bool [H,W], the pixels whose centres lie outside a box x0, y0, x1, y1 of fractions of width and height."""
+    y, x = ((np.arange(side) + 0.5) / side for side in shape)
+    rows, columns = (y >= box[1]) & (y < box[3]), (x >= box[0]) & (x < box[2])
+    return ~(rows[:, None] & columns)
 
 
 class LayerStage:
@@ -58,6 +69,9 @@ class LayerStage:
             layered = time.perf_counter()
             background[row], hole[row] = fill_hole(filler, rgb[row], near[row], self.layers.fill.dilate)
             far_inv_depth[row] = far_depth(depth, hole[row], planes[-1])
+            if self.layers.within is not None:
+                kept = outside_box(depth.shape, self.layers.within) & ~hole[row]
+                far_inv_depth[row][kept] = depth[kept]
             still = None
             if not hole[row].any() or hole[row].all():
                 remark = FULL if hole[row].any() else EMPTY

@@ -10,6 +10,11 @@ from raydepth.job import DepthKind
 NEAREST_M = 1e-3
 """Metres closer than this count as this, so that inverse depth stays finite."""
 
+_FITS = 0.12
+"""Median rest of the fit above which two maps have too little in common."""
+_SCALES = (0.5, 2.0)
+"""Scales beyond these are no drift."""
+
 
 def to_inverse(raw: np.ndarray, kind: DepthKind) -> np.ndarray:
     """Turns an estimator's numbers into unnormalised inverse depth, larger = nearer.
@@ -100,3 +105,27 @@ def calibrate(raw: Sequence[np.ndarray], *, estimator: str, kind: DepthKind) -> 
         middle, half = (lo + hi) / 2, 0.5 * max(abs(lo), abs(hi), 1e-6)
         lo, hi = middle - half, middle + half
     return Calibration(estimator=estimator, kind=kind, lo=lo, hi=hi)
+
+
+def fit_drift(reference: np.ndarray, inv_depth: np.ndarray) -> tuple[float, float] | None:
+    """Scale and offset that take inverse depths of one frame to another's: least squares, the worst left out.
+
+    Estimators drift from frame to frame. Most of a scene stands still, so what moved is among what is left out.
+
+    Args:
+        reference: float [n], n >= 2, of one frame.
+        inv_depth: float [n], at the same points of the scene in the other.
+
+    Returns:
+        None where the two have too little in common.
+    """
+    terms = np.column_stack([reference, np.ones_like(reference)]).astype(np.float64)
+    here = inv_depth.astype(np.float64)
+    used = np.ones(len(here), bool)
+    for _ in range(8):
+        (scale, offset), *_ = np.linalg.lstsq(terms[used], here[used], rcond=None)
+        rest = np.abs(terms @ (scale, offset) - here)
+        used = rest <= max(1.5 * float(np.median(rest)), 0.01)
+    if np.median(rest) > _FITS or not _SCALES[0] <= scale <= _SCALES[1]:
+        return None
+    return float(scale), float(offset)

@@ -1,27 +1,43 @@
 """Step 3 as a plain callable on a column batch: every frame gets ``inv_depth`` on its clip's scale."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from raydepth.columns import Batch, mark_error, ok_rows
 from raydepth.depth.calibrate import Calibration
 from raydepth.depth.estimator import DepthEstimator, Explains
+from raydepth.depth.guided import guided_filter
+from raydepth.depth.steady import Samples, steadied
 
 
 class DepthStage:
     """Estimates and normalises; a frame without a finite map becomes an error row, its neighbours go on."""
 
-    def __init__(self, estimator: DepthEstimator, calibrations: Mapping[str, Calibration]) -> None:
+    def __init__(
+        self,
+        estimator: DepthEstimator,
+        calibrations: Mapping[str, Calibration],
+        *,
+        samples: Callable[[str], Samples | None] = lambda video: None,
+        guided: bool = False,
+    ) -> None:
         """Keeps the estimator and each clip's scale.
 
         Args:
             estimator: the source of depth.
             calibrations: by video id; a clip that is missing here had no frame to fix a scale from, and its
                 frames become error rows of type ``NotCalibrated``.
+            samples: by video id, what holds its depth (``depth.steady``); None: nothing does.
+            guided: ``depth.guided``.
         """
-        self.estimator, self.calibrations = estimator, calibrations
+        self.estimator, self.calibrations, self.samples, self.guided = (
+            estimator,
+            calibrations,
+            samples,
+            guided,
+        )
 
     def __call__(self, batch: Batch) -> Batch:
         """Adds ``inv_depth`` float32 [N,H,W] (zeros in error rows), ``depth_lo``, ``depth_hi`` float64 [N]
@@ -49,7 +65,10 @@ class DepthStage:
                 continue
             lo[row], hi[row] = calibration.lo, calibration.hi
             if np.isfinite(raw[row]).all():
-                inv_depth[row] = calibration.normalise(raw[row])
+                held = self.samples(str(batch["video"][row]))
+                inv_depth[row] = refined(
+                    batch["rgb"][row], calibration.normalise(raw[row]), held, self.guided
+                )
             elif isinstance(self.estimator, Explains):
                 mark_error(out, row, *self.estimator.explain(batch, row))
             else:
@@ -64,3 +83,10 @@ class DepthStage:
             out["note"][row] = "; ".join(filter(None, (out["note"][row], "depth repeated in float32")))
         seconds = np.full(count, (time.perf_counter() - started) / count, np.float32)
         return out | {"inv_depth": inv_depth, "depth_lo": lo, "depth_hi": hi, "seconds_depth": seconds}
+
+
+def refined(rgb: np.ndarray, inv_depth: np.ndarray, samples: Samples | None, guided: bool) -> np.ndarray:
+    """A frame's normalised depth float32 [H,W] after ``depth.steady`` and ``depth.guided``; as it was without them."""
+    if samples is not None:
+        inv_depth = steadied(rgb, inv_depth, samples)
+    return guided_filter(rgb, inv_depth) if guided else inv_depth

@@ -7,7 +7,7 @@ from raydepth.deglad.layers import Layer, LayerStack, visible
 from raydepth.depth.calibrate import Calibration, calibrate
 from raydepth.depth.estimator import DepthEstimator
 from raydepth.edits.plan import EditPlan, grown
-from raydepth.edits.rim import decontaminate
+from raydepth.edits.rim import decontaminate, faded
 from raydepth.edits.scenery import Scenery
 from raydepth.job import Background
 
@@ -57,6 +57,8 @@ class BackgroundBuilder:
         for row in ok:
             if self.edit.decontaminate:
                 colour[row], alpha[row] = decontaminate(rgb[row], near[row])
+            if self.edit.soften:
+                alpha[row] = faded(alpha[row], self.edit.soften)
             if self.edit.depth == "aligned":
                 alpha[row] = visible(alpha[row], batch["inv_depth"][row], far_depth[row])
             changed = (alpha[row] < 1) | (colour[row] != rgb[row]).any(axis=-1)

@@ -12,7 +12,7 @@ from raydepth.edits import recompose, remove
 from raydepth.edits.background import BackgroundBuilder
 from raydepth.edits.clip import ClipEdit
 from raydepth.edits.insert import InsertBuilder
-from raydepth.edits.pictures import read_object
+from raydepth.edits.pictures import read_object, read_opaque
 from raydepth.edits.plan import EditBuilder
 from raydepth.edits.planes import PlanesBuilder
 from raydepth.job import Background, Edit, Insert, JobError, Layers, Planes, Remove
@@ -54,6 +54,6 @@ def load_edit(
 def check_edit(edit: Edit, layers: Layers) -> None:
     """Opens every file that an edit names, before anything starts; raises JobError as ``load_edit``."""
     if isinstance(edit, Insert):
-        read_object(edit.object)
+        (read_opaque if edit.segment else read_object)(edit.object)
     else:
         load_edit(edit, layers, {})

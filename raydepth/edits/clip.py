@@ -9,6 +9,7 @@ import numpy as np
 from raydepth.deglad.threshold import plane_before_point, plane_behind_point, resolve_planes
 from raydepth.depth.calibrate import Calibration
 from raydepth.edits.drift import drift, thumbnail
+from raydepth.edits.shadow import Floor, floor_at
 from raydepth.edits.track import Track, View, measure_track
 from raydepth.job import AtBehind, AtFront, Edit, Insert, JobError
 
@@ -23,6 +24,8 @@ class ClipEdit:
     """The first frame's depth, small (``thumbnail``): the scale on which the object's depth is meant."""
     track: Track | None
     """The camera's motion; None where the object is anchored in the picture."""
+    floor: Floor | None = None
+    """What the object stands on in the first frame; None: its colours are taken from each frame."""
 
     @staticmethod
     def from_tree(tree: dict[str, Any]) -> "ClipEdit":
@@ -33,7 +36,11 @@ class ClipEdit:
         first = tuple(tuple(float(value) for value in row) for row in tree["first"])
         if not np.isfinite(first).all() or np.ndim(first) != 2:
             raise ValueError("a first frame's depth is no map")
-        return ClipEdit(inv_depth, first, tree["track"] and Track.from_tree(tree["track"]))
+        track = tree["track"] and Track.from_tree(tree["track"])
+        floor = tree.get("floor") and Floor(
+            tuple(float(value) for value in tree["floor"]["colour"]), float(tree["floor"]["spread"])
+        )
+        return ClipEdit(inv_depth, first, track, floor)
 
     def in_frame(self, inv_depth: np.ndarray, motion: np.ndarray) -> float:
         """The object's inverse depth on a frame's own scale; see ``drift``."""
@@ -50,13 +57,18 @@ def foot_of(insert: Insert) -> tuple[float, float]:
 
 
 def fix_edit(
-    edit: Edit, sampled: list[np.ndarray], scale: Calibration, views: Callable[[], Iterable[View]]
+    edit: Edit,
+    sampled: list[np.ndarray],
+    picture: np.ndarray,
+    scale: Calibration,
+    views: Callable[[], Iterable[View]],
 ) -> ClipEdit | None:
     """Fixes what the edit needs for a clip; None for edits that need nothing.
 
     Args:
         edit: the job's section.
         sampled: ``inv_depth`` float32 [H,W] of the frames sampled over the clip, its first frame first.
+        picture: uint8 [H,W,3], the first frame.
         scale: the clip's.
         views: decodes the clip's wanted frames for tracking; called only for an object anchored in the scene.
 
@@ -75,7 +87,12 @@ def fix_edit(
         x, y = foot_of(edit)
         height, width = sampled[0].shape
         track = measure_track(views(), (x * width / height, y))
-    return ClipEdit(_object_depth(edit, sampled, scale), thumbnail(sampled[0]), track)
+    return ClipEdit(
+        _object_depth(edit, sampled, scale),
+        thumbnail(sampled[0]),
+        track,
+        floor_at(picture, foot_of(edit)) if edit.shadow else None,
+    )
 
 
 def _object_depth(edit: Insert, sampled: list[np.ndarray], scale: Calibration) -> float:

@@ -3,14 +3,12 @@
 import cv2
 import numpy as np
 
+from raydepth.depth.calibrate import fit_drift
+
 _GRID = 36
 """Short side of the grid on which the two are compared."""
 _SAME = 0.02
 """Median difference of inverse depth below which the scales are the same."""
-_FITS = 0.12
-"""Median rest of the fit above which the two frames have too little in common."""
-_SCALES = (0.5, 2.0)
-"""Scales beyond these are no drift."""
 
 
 def thumbnail(inv_depth: np.ndarray) -> tuple[tuple[float, ...], ...]:
@@ -25,9 +23,7 @@ def thumbnail(inv_depth: np.ndarray) -> tuple[tuple[float, ...], ...]:
 def drift(
     reference: tuple[tuple[float, ...], ...], inv_depth: np.ndarray, motion: np.ndarray
 ) -> tuple[float, float]:
-    """Scale and offset that take the first frame's inverse depth to this frame's: least squares, the worst left out.
-
-    Most of a scene stands still, so what moved is among what is left out. (1, 0) where the scales agree, or where
+    """Scale and offset that take the first frame's inverse depth to this frame's, by ``fit_drift``; (1, 0) where the scales agree, or where
     the frames have too little in common.
 
     Args:
@@ -48,12 +44,4 @@ def drift(
     there, here = first[inside].astype(np.float64), smooth[at[:, 1], at[:, 0]].astype(np.float64)
     if np.median(np.abs(here - there)) < _SAME:
         return 1.0, 0.0
-    terms = np.column_stack([there, np.ones_like(there)])
-    used = np.ones(len(there), bool)
-    for _ in range(8):
-        (scale, offset), *_ = np.linalg.lstsq(terms[used], here[used], rcond=None)
-        rest = np.abs(terms @ (scale, offset) - here)
-        used = rest <= max(1.5 * float(np.median(rest)), 0.01)
-    if np.median(rest) > _FITS or not _SCALES[0] <= scale <= _SCALES[1]:
-        return 1.0, 0.0
-    return float(scale), float(offset)
+    return fit_drift(there, here) or (1.0, 0.0)

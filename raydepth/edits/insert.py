@@ -73,7 +73,7 @@ class InsertBuilder:
             )
             seen = (alpha[row] * (1 - near[row])) >= 0.5 / 255
             if self.edit.shadow:
-                shadow = self.edit.shadow * contact_shadow(rgb[row], inv_depth[row], at, depth)
+                shadow = self.edit.shadow * contact_shadow(rgb[row], inv_depth[row], at, depth, clip.floor)
                 scene[row] = np.rint(rgb[row] * (1 - shadow[..., None]))
                 object_rgb[row] = scene[row]
                 shaded = (scene[row] != rgb[row]).any(axis=-1)

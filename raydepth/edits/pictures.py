@@ -18,24 +18,42 @@ def read_object(path: str) -> np.ndarray:
     Raises:
         JobError: the file cannot be read, has no alpha, or is transparent everywhere.
     """
-    try:
-        with Image.open(io.BytesIO(storage.read_bytes(path)), formats=IMAGE_FORMATS) as image:
-            if "A" not in image.getbands() and "transparency" not in image.info:
-                raise JobError(
-                    f"edit.object: {path} has no alpha ({image.mode}); expected an RGBA picture whose alpha says where the "
-                    "object is: cut it out in a paint program or with a segmentation model, and save it as PNG"
-                )
-            rgba = np.asarray(image.convert("RGBA"), np.float32)
-    except (OSError, ValueError) as error:
-        if isinstance(error, JobError):
-            raise
-        raise JobError(f"edit.object: {path} cannot be read as a picture: {error}") from error
-    alpha = rgba[..., 3:] / 255
+    rgba, has_alpha = _read_rgba(path)
+    if not has_alpha:
+        raise JobError(
+            f"edit.object: {path} has no alpha; expected an RGBA picture whose alpha says where the object is: set "
+            "edit.segment to have it cut out by a segmentation model, or cut it out in a paint program and save it as PNG"
+        )
+    alpha = rgba[..., 3:].astype(np.float32) / 255
     rows, columns = (np.flatnonzero(alpha[..., 0].any(axis=axis)) for axis in (1, 0))
     if not rows.size:
         raise JobError(f"edit.object: {path} is transparent everywhere; expected an object in it")
     cut = np.concatenate([rgba[..., :3] * alpha, alpha], axis=2)
     return np.ascontiguousarray(cut[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+
+
+def read_opaque(path: str) -> np.ndarray:
+    """The picture of an object that is yet to be cut out, uint8 [h,w,3].
+
+    Raises:
+        JobError: the file cannot be read, or is cut out already.
+    """
+    rgba, _ = _read_rgba(path)
+    if (rgba[..., 3] < 255).any():
+        raise JobError(
+            f"edit.segment: {path} (edit.object) has transparent pixels, so it is cut out; leave segment out"
+        )
+    return np.ascontiguousarray(rgba[..., :3])
+
+
+def _read_rgba(path: str) -> tuple[np.ndarray, bool]:
+    """An object's picture uint8 [h,w,4], and whether it has an alpha channel of its own."""
+    try:
+        with Image.open(io.BytesIO(storage.read_bytes(path)), formats=IMAGE_FORMATS) as image:
+            has_alpha = "A" in image.getbands() or "transparency" in image.info
+            return np.asarray(image.convert("RGBA")), has_alpha
+    except (OSError, ValueError) as error:
+        raise JobError(f"edit.object: {path} cannot be read as a picture: {error}") from error
 
 
 def cover_size(height: int, width: int, frame: tuple[int, int]) -> tuple[int, int]:

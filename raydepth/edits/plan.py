@@ -58,3 +58,12 @@ def grown(mask: np.ndarray, pixels: int = RIM) -> np.ndarray:
     """A mask bool [H,W] grown by so many pixels all round."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1, 2 * pixels + 1))
     return cv2.dilate(mask.astype(np.uint8), kernel).astype(bool)
+
+
+def made_up(batch: Batch) -> np.ndarray:
+    """Where something behind the near layers was made up, bool [N,H,W]: the hole.
+
+    Nowhere in frames that are hole all over: there was nothing to fill it from, so what lies behind is not known.
+    """
+    hole = batch["hole"]
+    return hole & ~hole.all(axis=(1, 2), keepdims=True)

@@ -5,7 +5,7 @@ import numpy as np
 from raydepth.columns import Batch, ok_rows
 from raydepth.deglad.layers import decompose
 from raydepth.edits.pictures import parse_colour, read_cover, to_linear, to_srgb
-from raydepth.edits.plan import EditPlan, grown
+from raydepth.edits.plan import EditPlan, grown, made_up
 from raydepth.job import Grade, GradeLayer, JobError, Planes, ReplaceLayer
 
 KEPT = "every layer is kept, so nothing changes"
@@ -42,7 +42,8 @@ class PlanesBuilder:
     def __call__(self, batch: Batch) -> EditPlan:
         """The frame's own stack with the entries carried out; the region is where a changed layer was seen, grown a little.
 
-        What a removed layer hid is shown by the layers behind it: the far one is the filled background there.
+        What a removed layer hid is shown by the layers behind it: the far one is the filled background there. In a frame
+        that the near layers fill nothing is known of it, so they stay.
         """
         stack = decompose(batch)
         if len(stack.layers) != len(self.edit.layers):
@@ -50,22 +51,28 @@ class PlanesBuilder:
                 f"this clip's planes {np.round(batch['threshold'][0], 3).tolist()} give {len(stack.layers)} layers, "
                 f"but edit.layers has {len(self.edit.layers)} entries; move planes of layers.at that fall together"
             )
-        rgb, shares, entries = batch["rgb"], stack.weights(), self.edit.layers
+        rgb, shares, entries, behind = batch["rgb"], stack.weights(), self.edit.layers, made_up(batch)
         changed = np.zeros(rgb.shape[:3], bool)
         removed = np.zeros_like(changed)
+        asked = np.zeros(len(rgb), bool)
         for layer, entry, share in zip(stack.layers, entries, shares, strict=True):
-            if entry != "keep":
-                changed |= share > 0
+            if entry == "keep":
+                continue
+            asked |= (share > 0).any(axis=(1, 2))
             if entry == "remove":
-                removed |= share > 0
-                layer.alpha = np.zeros_like(layer.alpha)
+                removed |= (share > 0) & behind
+                layer.alpha = np.where(behind, 0, layer.alpha)
+            else:
+                changed |= share > 0
+        changed |= removed
         region, invented = np.zeros(changed.shape, np.float32), np.zeros(changed.shape, np.float32)
         notes = {}
         far = stack.layers[-1]
         for row in ok_rows(batch):
             if not changed[row].any():
-                notes[row] = KEPT if all(entry == "keep" for entry in entries) else NOT_THERE
-                continue
+                if not asked[row]:
+                    notes[row] = KEPT if all(entry == "keep" for entry in entries) else NOT_THERE
+                continue  # asked for, but nothing is behind it: the layer stage has said so
             region[row] = grown(changed[row])
             if removed[row].any():
                 # The far layer's rim around what is removed is mixed with it, and was filled for that reason.

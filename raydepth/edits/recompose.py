@@ -4,9 +4,9 @@ import numpy as np
 
 from raydepth.columns import Batch
 from raydepth.deglad.layers import decompose
-from raydepth.edits.plan import EditPlan
+from raydepth.edits.plan import EditPlan, made_up
 
 
 def build(batch: Batch) -> EditPlan:
-    """Layers of the frame as they are; the region is the hole, that is the near layer dilated."""
-    return EditPlan(stack=decompose(batch), region=batch["hole"].astype(np.float32))
+    """Layers of the frame as they are; the region is the hole, that is the near layer dilated, where it could be filled."""
+    return EditPlan(stack=decompose(batch), region=made_up(batch).astype(np.float32))

@@ -4,13 +4,13 @@ import numpy as np
 
 from raydepth.columns import Batch
 from raydepth.deglad.layers import Layer, LayerStack
-from raydepth.edits.plan import EditPlan
+from raydepth.edits.plan import EditPlan, made_up
 
 
 def build(batch: Batch) -> EditPlan:
-    """One opaque layer, the filled background with its own depth; the region is the hole."""
+    """One opaque layer, the filled background with its own depth; the region is the hole, where it could be filled."""
     background = batch["background"]
     opaque = np.ones(background.shape[:3], np.float32)
     far = Layer("far", background, opaque, batch["far_inv_depth"], batch.get("still"))
-    hole = batch["hole"].astype(np.float32)
+    hole = made_up(batch).astype(np.float32)
     return EditPlan(stack=LayerStack([far]), region=hole, invented=hole)

@@ -46,6 +46,16 @@ def decontaminate(rgb: np.ndarray, alpha: np.ndarray, width: int = WIDTH) -> tup
     return clean, np.where(mixed, np.minimum(alpha, share), alpha).astype(np.float32)
 
 
+def faded(alpha: np.ndarray, width: float) -> np.ndarray:
+    """A layer's alpha float32 [H,W] that rises from 0 at its edges to what it was over about 2 x ``width`` pixels inside.
+
+    Nothing outside the layer is seen: 2 (a * G) - 1, with a Gaussian of this standard deviation, is 0 where a straight edge is.
+    """
+    inside = 2 * cv2.GaussianBlur(alpha, (0, 0), width, borderType=cv2.BORDER_REPLICATE) - 1
+    whole = np.rint(inside.clip(0, 1) * 2**16) / np.float32(2**16)  # 1 where the blur of ones is 1 but for its last bits
+    return np.minimum(alpha, whole).astype(np.float32)
+
+
 def _carried(colour: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The mean colour of the known pixels around each, float32 [H,W,3], nearer ones counting more; and where there are any."""
     weight = known.astype(np.float32)

@@ -1,11 +1,14 @@
 """A soft contact shadow: a blurred ellipse on the floor under an object's foot."""
 
 import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from raydepth.edits.place import Placement
+if TYPE_CHECKING:
+    from raydepth.edits.place import Placement
 
 _FLAT = 0.32
 """Depth of the ellipse as a part of its width: a floor seen from a little above."""
@@ -17,10 +20,40 @@ _UNLIKE = 40.0
 """Grey levels by which a pixel may differ from the floor's middle colour, or more where the floor itself varies more."""
 _OFF = 0.03
 """Inverse depth by which a pixel may miss the floor's plane, fading out until twice that."""
+_AROUND = 0.05
+"""Distance from the foot, as a part of the frame's short side, within which the floor's colours are taken."""
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The colours of what an object stands on: what comes to stand there later is told from it."""
+
+    colour: tuple[float, ...]
+    """Their median, 0..255."""
+    spread: float
+    """Grey levels by which a pixel of it may differ from that."""
+
+
+def floor_at(rgb: np.ndarray, foot: tuple[float, float]) -> Floor | None:
+    """The floor around a foot (fractions of width and height) in a frame uint8 [H,W,3]; None outside the frame."""
+    height, width = rgb.shape[:2]
+    reach = max(round(_AROUND * min(height, width)), 1)
+    x, y = int(foot[0] * width), int(foot[1] * height)
+    around = rgb[max(y - reach, 0) : max(y + reach + 1, 0), max(x - reach, 0) : max(x + reach + 1, 0)]
+    pixels = around.reshape(-1, 3).astype(np.float32)
+    if not len(pixels):
+        return None
+    colour = np.median(pixels, axis=0)
+    unlike = np.abs(pixels - colour).max(axis=1)
+    return Floor(tuple(colour.tolist()), max(3 * float(np.median(unlike)), _UNLIKE))
 
 
 def contact_shadow(
-    rgb: np.ndarray, inv_depth: np.ndarray, at: Placement, object_inv_depth: float
+    rgb: np.ndarray,
+    inv_depth: np.ndarray,
+    at: "Placement",
+    object_inv_depth: float,
+    known: Floor | None = None,
 ) -> np.ndarray:
     """How much of the light a shadow of strength 1 takes away: float32 [H,W], 0..1.
 
@@ -33,6 +66,7 @@ def contact_shadow(
         inv_depth: float32 [H,W] of the scene.
         at: where the object stands.
         object_inv_depth: its inverse depth.
+        known: the floor; None: its colour is that of the pixels around the foot.
     """
     shadow = np.zeros_like(inv_depth)
     height, width = inv_depth.shape
@@ -49,18 +83,23 @@ def contact_shadow(
     soft = inside * inside * (3 - 2 * inside)
     part = inv_depth[y0:y1, x0:x1]
     terms = np.stack([np.ones_like(x), x / reach, y / reach], axis=-1)
-    floor = (np.abs(part - object_inv_depth) < 0.25) & (soft > 0)
+    colour = rgb[y0:y1, x0:x1].astype(np.float32)
+    like = np.ones(part.shape, bool)
+    if known is not None:
+        unlike = np.abs(colour - np.array(known.colour, np.float32)).max(axis=-1)
+        like = unlike < 2 * known.spread
+    floor = (np.abs(part - object_inv_depth) < 0.25) & (soft > 0) & like
     miss = np.full(part.shape, np.inf, np.float32)
     for _ in range(5):
         if floor.sum() < 12:
             return shadow
         plane = np.linalg.lstsq(terms[floor], part[floor], rcond=None)[0]
         miss = np.abs(part - terms @ plane)
-        floor = (miss < max(2 * float(np.median(miss[floor])), _OFF / 3)) & (soft > 0)
-    colour = rgb[y0:y1, x0:x1].astype(np.float32)
-    unlike = np.abs(colour - np.median(colour[floor], axis=0)).max(axis=-1)
-    reach_of_colour = max(3 * float(np.median(unlike[floor])), _UNLIKE)
-    on_floor = np.clip(2 - miss / _OFF, 0, 1) * np.clip(2 - unlike / reach_of_colour, 0, 1)
+        floor = (miss < max(2 * float(np.median(miss[floor])), _OFF / 3)) & (soft > 0) & like
+    if known is None:
+        unlike = np.abs(colour - np.median(colour[floor], axis=0)).max(axis=-1)
+    spread = max(3 * float(np.median(unlike[floor])), _UNLIKE) if known is None else known.spread
+    on_floor = np.clip(2 - miss / _OFF, 0, 1) * np.clip(2 - unlike / spread, 0, 1)
     on_floor *= part <= object_inv_depth + _BEFORE
     shadow[y0:y1, x0:x1] = soft * cv2.blur(on_floor.astype(np.float32), (3, 3)) * (on_floor > 0)
     return shadow

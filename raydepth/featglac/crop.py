@@ -9,7 +9,6 @@ from raydepth.columns import Batch
 from raydepth.deglad.layers import Layer, LayerStack
 from raydepth.edits.plan import EditPlan
 from raydepth.featglac.compositor import Compositor
-from raydepth.fullsize.frames import SourceFrames
 from raydepth.fullsize.paste import Patch, enlarge_stack, paste
 
 PARTS = 8
@@ -53,7 +52,6 @@ class Crops:
     def __init__(self, compositor: Compositor, *, keep_source: bool) -> None:
         """Args: compositor: of the job; keep_source: ``compose.paste_back``."""
         self.compositor, self.keep_source = compositor, keep_source
-        self._source = SourceFrames()
 
     def paste(self, frame: np.ndarray, patch: Patch, region: np.ndarray) -> np.ndarray:
         """A frame uint8 [h,w,3] with its crop in it; region: float32 [h,w], of the edit."""
@@ -101,8 +99,7 @@ class Crops:
         """The frame at source size where it can be had, else at working size."""
         if "origin" not in batch:
             return batch["rgb"][row]
-        segment, number = batch["origin"][row]
-        (frame,) = self._source.take(segment, number, number + 1)
+        frame = batch["origin"][row]()
         return batch["rgb"][row] if frame.rgb is None else frame.rgb
 
 

@@ -109,7 +109,7 @@ def energy(
     gain = SCALE * ITERATION_WEIGHTS[min(iteration, len(ITERATION_WEIGHTS) - 1)]
     total = cells.new_zeros(cells.shape[1])
     for block, weight in weights.items():
-        mine, theirs = (_to_grid(stack[block], cells) for stack in (features, references))
+        mine, theirs = (to_grid(stack[block], cells) for stack in (features, references))
         for layer_rows, layer_cells in zip(rows, cells, strict=True):
             if layer_cells.any():
                 distance = F.smooth_l1_loss(mine, theirs[layer_rows], reduction="none", beta=ROUNDED).mean(1)
@@ -118,7 +118,7 @@ def energy(
     return total
 
 
-def _to_grid(features: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+def to_grid(features: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
     """Brought bilinearly to the size of the cells, in float32 at least."""
     features = features.to(torch.promote_types(features.dtype, cells.dtype))
     size = (cells.shape[2], cells.shape[3])

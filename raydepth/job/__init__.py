@@ -17,6 +17,7 @@ from raydepth.job.edit import (
     Recompose,
     Remove,
     ReplaceLayer,
+    Segmentation,
 )
 from raydepth.job.layers import AtBox, AtMetres, AtPoint, AtQuantile, Fill, Layers, Plane
 from raydepth.job.load import Job, load_job, parse_job
@@ -61,6 +62,7 @@ __all__ = [
     "ReplaceLayer",
     "Run",
     "Section",
+    "Segmentation",
     "load_job",
     "parse_job",
 ]

@@ -49,12 +49,37 @@ InsertPlane = Annotated[
 ]
 
 
+class Segmentation(Section):
+    """How the mask of an object's picture without alpha is made: ``edit.segment``. Once per job, before the workers start."""
+
+    model: Annotated[str, Field(min_length=1)]
+    """Hub id, for example ``facebook/sam-vit-base``, or local directory of a Segment Anything checkpoint of transformers."""
+    point: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)] | None = (
+        None
+    )
+    """A point on the object, x, y as fractions of the picture's width and height; null, without ``box``: its middle."""
+    box: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=4, max_length=4)] | None = None
+    """A box around the object, x0, y0, x1, y1 as fractions of the picture's width and height."""
+
+    @model_validator(mode="after")
+    def _prompted_once(self) -> "Segmentation":
+        if self.model == "builtin" or self.model.endswith(".onnx"):
+            raise ValueError("model must be the hub id or the directory of a Segment Anything checkpoint")
+        if self.point is not None and self.box is not None:
+            raise ValueError("point and box both say where the object is; give one of them")
+        if self.box is not None and (self.box[2] <= self.box[0] or self.box[3] <= self.box[1]):
+            raise ValueError(f"box must be [x0, y0, x1, y1] with x0 < x1 and y0 < y1, got {self.box}")
+        return self
+
+
 class Insert(Section):
     """A picture with alpha, stood into the scene: what is nearer covers it, it covers what is farther."""
 
     kind: Literal["insert"]
     object: Annotated[str, Field(min_length=1)]
-    """A picture file with alpha (RGBA PNG or WebP), local or in object storage."""
+    """A picture file, local or in object storage, with alpha (RGBA PNG or WebP) or to be cut out by ``segment``."""
+    segment: Segmentation | None = None
+    """Cuts the object out of a picture without alpha; null: the picture must have alpha."""
     at: InsertPlane | None = None
     """The object's depth: a form of ``layers.at``, {behind: [x, y]} or {front: [x, y]} the thing at a point of the clip's
     first frame; null: the scene's depth in that frame under the object's foot."""
@@ -105,6 +130,8 @@ class Background(Section):
     clip's scale (metres with a metric model, else both 2 %..98 % ranges are taken for equal); what is nearer covers."""
     decontaminate: bool = True
     """Takes the old background's colour out of the near layers' rim."""
+    soften: Annotated[float, Field(ge=0, le=16)] = 0.0
+    """Pixels over which the near layers fade out inside their edges, so that steps of the mask do not flicker; 0: as cut."""
 
     @model_validator(mode="after")
     def _has_one_source(self) -> "Background":

@@ -63,9 +63,10 @@ class Fill(Section):
     """How the hole behind the near layer is filled: ``layers.fill``."""
 
     method: Literal["telea", "navier-stokes", "onnx", "diffusion", "plate"] = "telea"
-    """``plate``: what other frames of the clip show there (camera still or nearly so), ``telea`` where none does."""
+    """``plate``: what other frames of the clip show there (camera still or nearly so); what none shows is filled once for the
+    whole clip, by ``model`` where one is given, else ``telea``."""
     model: str | None = None
-    """Path of the ``.onnx`` file (image and mask in, image out) for method ``onnx``; for ``diffusion`` a hub id or a local
+    """Path of the ``.onnx`` file (image and mask in, image out) for methods ``onnx`` and ``plate``; for ``diffusion`` a hub id or a local
     directory, inpainting (9-channel) or text-to-image (4-channel) checkpoint, ``builtin``, or null: that of ``compose``."""
     prompt: str = ""
     """What ``diffusion`` is to paint into the hole."""
@@ -86,6 +87,8 @@ class Fill(Section):
     def _method_and_model_fit(self) -> "Fill":
         if self.method == "onnx" and not self.model:
             raise ValueError("method onnx needs layers.fill.model, the path of an .onnx file")
+        if self.method == "plate" and self.model and not self.model.endswith(".onnx"):
+            raise ValueError(f"layers.fill.model of method plate must be an .onnx file, got {self.model!r}")
         if self.method == "diffusion" and self.model and self.model.endswith(".onnx"):
             raise ValueError(
                 "method diffusion needs a diffusers model; for an .onnx file set layers.fill.method: onnx"
@@ -108,7 +111,18 @@ class Layers(Section):
     """Islands and pin-holes of fewer pixels than this are removed."""
     edge_filter: bool = True
     """Median-filter depth at its discontinuities first, so that halos don't stay with the far layer."""
+    within: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=4, max_length=4)] | None = (
+        None
+    )
+    """Only what lies in this box of the picture is near: x0, y0, x1, y1 as fractions; all else is the far layer's. So a table
+    stays when what stands on it is lifted."""
     fill: Fill = Fill()
+
+    @model_validator(mode="after")
+    def _within_is_not_empty(self) -> "Layers":
+        if self.within is not None and (self.within[2] <= self.within[0] or self.within[3] <= self.within[1]):
+            raise ValueError(f"within must be [x0, y0, x1, y1] with x0 < x1 and y0 < y1, got {self.within}")
+        return self
 
     @property
     def planes(self) -> list[Any]:

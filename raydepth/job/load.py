@@ -52,6 +52,12 @@ class Job(Section):
         """The same job with another ``output.path``."""
         return self.model_copy(update={"output": self.output.model_copy(update={"path": path})})
 
+    def with_object(self, path: str) -> "Job":
+        """The same job with an inserted object that is cut out; for edit ``insert``."""
+        return self.model_copy(
+            update={"edit": self.edit.model_copy(update={"object": path, "segment": None})}
+        )
+
 
 def load_job(path: str | Path, overrides: list[str] | None = None) -> Job:
     """Reads a job file and applies ``--set a.b=value`` overrides (values are YAML).

@@ -50,5 +50,11 @@ class Depth(Section):
     """Short side in pixels that the model sees; null: what its preprocessor file or its fixed input shape says."""
     calibration_frames: Annotated[int, Field(ge=1)] = 16
     """Frames sampled over a clip to fix its normalisation and thresholds, once per clip."""
+    steady: bool = False
+    """With a camera that stands still: the sampled frames that show the same colours at a pixel vote on its depth, so that it
+    does not waver with the estimator; what moves keeps its own, on one scale. Where the camera moves nothing is changed. More
+    ``calibration_frames`` know more of what moves."""
+    guided: bool = False
+    """Brings the edges of depth to the picture's edges near by (guided filter, He et al. 2010): for estimators with soft edges."""
     truth: str | None = None
     """Pattern of ground-truth depth files in metres (as in ``files:``), or null."""

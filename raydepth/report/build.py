@@ -94,6 +94,7 @@ def _write_pictures(
             depth_offset=row.get("depth_offset"),
             depth_scale=row.get("depth_scale"),
             dilate=dilate,
+            work_side=job.get("input", {}).get("size"),
         )
         # Numbered, not named: nothing that comes from a file name reaches the disk or a link.
         files = {kind: f"pictures/{number:02d}_{kind}.jpg" for kind in made}

@@ -13,7 +13,12 @@ _INK = (32, 24, 16)
 
 
 def panels(
-    stored: Mapping[str, bytes], *, depth_offset: float | None, depth_scale: float | None, dilate: int
+    stored: Mapping[str, bytes],
+    *,
+    depth_offset: float | None,
+    depth_scale: float | None,
+    dilate: int,
+    work_side: int | None = None,
 ) -> dict[str, bytes]:
     """Makes the JPEG panels that the stored pictures allow.
 
@@ -23,21 +28,24 @@ def panels(
         depth_offset: inverse depth at PNG value 0; None where unknown, then the picture's own range is shown.
         depth_scale: inverse depth per PNG value.
         dilate: pixels by which the near mask was grown to become the hole.
+        work_side: short side of the pictures that those pixels are counted in, as stored ones can be larger; None: theirs.
 
     Returns:
         JPEG bytes by panel; a panel whose picture is missing or unreadable is left out.
     """
     decoded = {kind: _decode(data) for kind, data in stored.items()}
-    pictures = {kind: picture for kind, picture in decoded.items() if picture is not None}
+    pictures = {kind: _fit(picture) for kind, picture in decoded.items() if picture is not None}
     made = {kind: picture for kind, picture in pictures.items() if kind in ("rgb", "background", "edited")}
     if "depth" in pictures:
         made["depth"] = colour_depth(pictures["depth"].astype(np.float32), depth_offset, depth_scale)
     if "near" in pictures:
+        near_side = min(decoded["near"].shape)  # type: ignore[union-attr]  # it is there, as it could be fitted
         alpha = pictures["near"].astype(np.float32) / 255.0
         white = np.full((*alpha.shape, 3), 255, np.uint8)
         made["near"] = on_checkerboard(pictures.get("rgb", white), alpha)
         if "background" in made:
-            made["background"] = outline_hole(made["background"], alpha, dilate)
+            grown = round(dilate * min(alpha.shape) / (work_side or near_side))
+            made["background"] = outline_hole(made["background"], alpha, grown)
     return {kind: _jpeg(made[kind]) for kind in PANELS if kind in made}
 
 
@@ -84,12 +92,17 @@ def _decode(data: bytes) -> np.ndarray | None:
         return None
 
 
-def _jpeg(picture: np.ndarray) -> bytes:
+def _fit(picture: np.ndarray) -> np.ndarray:
+    """A picture of a panel's size; lines are drawn on that, so that they are as wide on pictures of any size."""
     height, width = picture.shape[:2]
     scale = LONG_SIDE / max(height, width)
-    if scale < 1:
-        size = (max(round(width * scale), 1), max(round(height * scale), 1))
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    if scale >= 1:
+        return picture
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
+def _jpeg(picture: np.ndarray) -> bytes:
     quality = [
         cv2.IMWRITE_JPEG_QUALITY,
         90,

@@ -75,6 +75,9 @@ class OutputFolder:
         """Gives a local path to write a large file to, which takes its name, or is uploaded, when the block ends well.
 
         A file that the block left empty, or did not make, is dropped.
+
+        Raises:
+            StorageError: the upload failed; there is no object then.
         """
         final = self.path(name)
         near = os.path.dirname(final) if self.is_local else tempfile.gettempdir()
@@ -90,8 +93,11 @@ class OutputFolder:
                 os.replace(temporary, final)
                 _sync_folder(near)
             else:
-                with open(temporary, "rb") as stream, self.filesystem.open_output_stream(final) as upload:
-                    shutil.copyfileobj(stream, upload, 1 << 20)
+                try:
+                    with open(temporary, "rb") as stream, self.filesystem.open_output_stream(final) as upload:
+                        shutil.copyfileobj(stream, upload, 1 << 20)
+                except OSError as error:
+                    raise StorageError(f"{storage.plain(self.uri)}/{name}: {reason(error)}") from error
         finally:
             if os.path.exists(temporary):
                 os.unlink(temporary)

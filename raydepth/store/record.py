@@ -21,6 +21,8 @@ JOB = "job.yaml"
 ENVIRONMENT = "environment.json"
 CALIBRATIONS = "calibrations.json"
 BENCHMARK = "benchmark.json"
+OBJECT = "object.png"
+"""The inserted object where the run has cut it out itself (``edit.segment``)."""
 
 OURS = [
     JOB,
@@ -28,6 +30,7 @@ OURS = [
     CALIBRATIONS,
     "segments.parquet",
     BENCHMARK,
+    OBJECT,
     "frames",
     "images",
     "layers",
@@ -70,6 +73,8 @@ class ClipCalibration:
     edit: ClipEdit | None = None
     plate: PlateRecord | None = None
     """With ``layers.fill.method: plate``."""
+    samples: int = 0
+    """How many sampled frames hold its depth, with ``depth.steady``; 0: none, its camera moves."""
 
 
 def resolve(job: Job) -> str:
@@ -207,6 +212,7 @@ def write_calibrations(folder: OutputFolder, clips: dict[str, ClipCalibration]) 
             "planes": list(clip.planes),
             "edit": asdict(clip.edit) if clip.edit else None,
             "plate": asdict(clip.plate) if clip.plate else None,
+            "samples": clip.samples,
         }
         for video, clip in sorted(clips.items())
     }
@@ -229,7 +235,7 @@ def read_calibrations(folder: OutputFolder) -> dict[str, ClipCalibration]:
                 raise ValueError(f"the scale of {video} is no scale")
             edit = ClipEdit.from_tree(clip["edit"]) if clip.get("edit") else None
             plate = PlateRecord(**clip["plate"]) if clip.get("plate") else None
-            clips[video] = ClipCalibration(scale, planes, edit, plate)
+            clips[video] = ClipCalibration(scale, planes, edit, plate, int(clip.get("samples", 0)))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise JobError(
             f"{folder.uri}/{CALIBRATIONS} is damaged ({' '.join(str(error).split())}); delete it to have the clips measured again, "

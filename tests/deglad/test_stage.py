@@ -81,3 +81,22 @@ def test_the_edge_filter_can_be_switched_off(columns):
     )
     assert np.array_equal(plain, (columns["inv_depth"] >= 0.5).astype(np.float32))
     assert not np.array_equal(plain, filtered)
+
+
+def test_within_a_box_only(columns):
+    """What is near outside it belongs to the far layer, in colour and in depth."""
+    free, boxed = (
+        stage(fill={"dilate": 0})(columns),
+        stage(fill={"dilate": 0}, within=[0.25, 0.2, 0.75, 0.9])(columns),
+    )
+    inside = np.zeros((40, 56), bool)
+    inside[8:36, 14:42] = True
+    assert np.array_equal(boxed["alphas"][..., inside], free["alphas"][..., inside])
+    assert (boxed["alphas"][:, -1, ~inside] == 1).all() and not boxed["hole"][:, ~inside].any()
+    assert np.array_equal(boxed["hole"], free["hole"] & inside) and boxed["hole"].any()
+    plain = stage(fill={"dilate": 0}, within=[0.25, 0.2, 0.75, 0.9], edge_filter=False)(columns)
+    assert np.array_equal(plain["far_inv_depth"][:, ~inside], columns["inv_depth"][:, ~inside])
+    assert np.array_equal(decompose(boxed).flatten(), columns["rgb"])
+    everything = stage(within=[0, 0, 1, 1])(columns)
+    for name in ("alphas", "hole", "background", "far_inv_depth"):
+        assert np.array_equal(everything[name], stage()(columns)[name]), name

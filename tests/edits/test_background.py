@@ -8,7 +8,7 @@ from PIL import Image
 from raydepth.deglad.layers import visible
 from raydepth.edits.background import NOTHING_SEEN, BackgroundBuilder
 from raydepth.edits.build import check_edit, load_edit
-from raydepth.edits.rim import decontaminate
+from raydepth.edits.rim import decontaminate, faded
 from raydepth.edits.scenery import Scenery
 from raydepth.featglac.baselines import Paste
 from raydepth.job import Background, JobError, Layers, parse_job
@@ -153,3 +153,21 @@ def test_a_prompt_needs_a_compositor_that_can_make_it_up():
     able = {"model": "owner/model", "prompt": "a beach", "inject": {"weight": 0.0}, "strength": 1.0}
     assert parse_job(tree | {"edit": edit, "compose": able}).edit.prompt == "a beach"
     assert BackgroundBuilder(background(None, prompt="a beach"), {}, None).scenery is None
+
+
+def test_a_softened_edge_lies_inside_the_layer_and_leaves_the_rest(scene, make_batch):
+    rgb, depth = scene()
+    batch = make_batch(rgb, depth)
+    hard, soft = (plan_of(background(decontaminate=False, soften=soften), batch) for soften in (0, 1.5))
+    before, after = hard.stack.layers[0].alpha, soft.stack.layers[0].alpha
+    assert (after <= before).all() and ((after > 0.1) & (after < 0.9)).any()
+    deep = cv2.erode(before[0], np.ones((15, 15))) == 1
+    assert deep.any() and (after[0][deep] == 1).all()
+    edge = faded(np.tile(np.float32([0] * 10 + [1] * 10), (20, 1)), 1.5)
+    assert (
+        (np.diff(edge[10]) >= 0).all()
+        and edge[10, 10] < 0.35
+        and edge[10, 16] > 0.99
+        and (edge[:, :10] == 0).all()
+    )
+    assert np.array_equal(faded(np.ones((9, 9), np.float32), 1.5), np.ones((9, 9)))

@@ -30,7 +30,7 @@ def plan_of(make_object, make_batch):
         edit = Insert.model_validate(
             {"kind": "insert", "object": make_object(), "anchor": "picture", "height": 0.5} | fields
         )
-        clip = fix_edit(edit, list(depth[:1]), scale, lambda: views)
+        clip = fix_edit(edit, list(depth[:1]), rgb[0], scale, lambda: views)
         batch = make_batch(rgb, depth)
         plan = InsertBuilder(edit, layers, {"v": (scale, clip)})(batch)
         edited = Paste(keep_source=True)(plan, rgb, np.zeros(len(rgb), np.int64))
@@ -114,6 +114,19 @@ def test_a_shadow_lies_on_the_floor_and_not_on_what_stands_on_it(scene, plan_of)
     assert np.array_equal(plain.stack.layers[2].rgb, rgb)
 
 
+def test_a_shadow_does_not_climb_what_comes_to_stand_there(scene, plan_of):
+    """A thing of the floor's own depth: an estimator may fail to tell them apart, colours do."""
+    rgb, depth = scene()
+    rgb, depth = np.concatenate([rgb[:1], rgb[:1]]), np.concatenate([depth[:1], depth[:1]])
+    height, width = depth.shape[1:]
+    there = np.zeros((height, width), bool)
+    there[int(0.7 * height) : int(0.95 * height), int(0.3 * width) : int(0.7 * width)] = True
+    rgb[1][there] = (255, 255, 0)
+    plan, _ = plan_of(rgb, depth, point=[0.52, 0.8], shadow=0.9)
+    darker = (plan.stack.layers[2].rgb != rgb).any(axis=-1)
+    assert darker[0].sum() > 20 and not darker[1][there].any()
+
+
 def test_depth_without_a_word_is_the_floor_under_the_foot(scene, plan_of):
     rgb, depth = scene()
     plan, _ = plan_of(rgb, depth, point=[0.3, 0.8])
@@ -134,15 +147,15 @@ def test_height_in_metres_follows_the_pinhole_camera(scene, make_object):
     inv_depth = float(METRES.normalise_inverse(1 / 2.0))
     assert height_px(edit, METRES, inv_depth, (300, 400)) == pytest.approx(200 * 0.9 / 2.0, rel=1e-5)
     assert height_px(edit, METRES, inv_depth, (400, 300)) == pytest.approx(200 * 0.9 / 2.0, rel=1e-5)
-    _, depth = scene()
+    rgb, depth = scene()
     with pytest.raises(JobError, match="height_m needs a metric depth model"):
-        fix_edit(edit, [depth[0]], SCALE, list)
+        fix_edit(edit, [depth[0]], rgb[0], SCALE, list)
     with pytest.raises(JobError, match=r"edit\.at: metres"):
         fix_edit(
             Insert.model_validate(
                 {"kind": "insert", "object": "x", "point": [0.5, 0.5], "at": {"metres": 2.0}}
             ),
-            [depth[0]], SCALE, list,
+            [depth[0]], rgb[0], SCALE, list,
         )  # fmt: skip
 
 

@@ -10,7 +10,6 @@ import av
 import cv2
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from raydepth.actors import ClipCalibrator, Editor
@@ -127,19 +126,15 @@ def test_strange_files_are_edited(outcome: tuple[Outcome, Path, list[str]]) -> N
 
 def edit_here(job: Job) -> None:
     """What a run does to one clip, by the same workers in this process instead of on Ray."""
-    threads = torch.get_num_threads()
-    try:
-        tracker, folder = Tracker(), OutputFolder.at(job.output.path)
-        segments, _ = find_segments(job)
-        parts = cut_parts(segments, batch=job.run.batch, shard_frames=job.output.shard_frames, limit=None)
-        clip = ClipCalibrator(job, tracker).calibrate(segments)
-        editor = Editor(job, folder, {segments[0].video: clip}, {}, tracker)
-        assert (
-            sum(row["done"][0] for row in editor({"parts": np.array([pickle.dumps(parts)], object)}))
-            == GOOD_FRAMES
-        )
-    finally:
-        torch.set_num_threads(threads)
+    tracker, folder = Tracker(), OutputFolder.at(job.output.path)
+    segments, _ = find_segments(job)
+    parts = cut_parts(segments, batch=job.run.batch, shard_frames=job.output.shard_frames, limit=None)
+    clip = ClipCalibrator(job, tracker).calibrate(segments)
+    editor = Editor(job, folder, {segments[0].video: clip}, {}, tracker)
+    assert (
+        sum(row["done"][0] for row in editor({"parts": np.array([pickle.dumps(parts)], object)}))
+        == GOOD_FRAMES
+    )
 
 
 def test_the_good_clip_is_as_if_it_were_alone(

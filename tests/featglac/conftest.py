@@ -15,15 +15,6 @@ from raydepth.featglac.sampler import Condition
 from raydepth.job import Compose
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """With more threads a CPU splits a matrix product over its rows, and equal rows may differ in their last bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def _unet(**changes):
     torch.manual_seed(0)
     settings = {

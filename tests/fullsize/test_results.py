@@ -1,14 +1,14 @@
 """A worker's full-size results without Ray: the source's own pixels outside the edit, the same figures, layers that read back."""
 
-from collections.abc import Iterator
+import threading
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from raydepth.actors import ClipCalibrator, Decoder
+from raydepth.columns import Batch
 from raydepth.deglad.layers import Layer, LayerStack
 from raydepth.frames.decode import decode
 from raydepth.frames.probe import probe
@@ -19,20 +19,13 @@ from raydepth.job import Job
 from raydepth.store.codecs import decode_rgb, encode_rgb
 from raydepth.store.folder import OutputFolder
 from raydepth.store.layers import layers_name, read_layers, write_layers
-from raydepth.store.plan import cut_parts
+from raydepth.store.plan import Part, cut_parts
+from raydepth.store.record import ClipCalibration
 from raydepth.store.shards import read_shard, shard_name
 from raydepth.tracker import Tracker
 from raydepth.worker import PartEditor, load_steps
 from tests.frames.barcodes import clip_of, make_clip
-from tests.runs import small_job
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+from tests.runs import edit_first_part, small_job
 
 
 def scene(number: int, height: int, width: int) -> np.ndarray:
@@ -69,18 +62,26 @@ def clip_called(name: str, folder: Path) -> Path:
 def edit(clip: Path, out: Path, **fields) -> tuple[Job, list[dict]]:
     """The rows of a job's first part, edited by a worker."""
     job = small_job(clip, out, **{"edit": {"kind": "remove"}, "layers__at": {"quantile": 0.6}} | fields)
-    segments = plan_segments(probe(str(clip)), size=job.input.size)
-    parts = cut_parts(
-        segments, batch=job.run.batch, shard_frames=8, limit=None, full_size=job.output.size == "source"
-    )
-    tracker, folder = Tracker(), OutputFolder.at(str(out))
-    clips = {segments[0].video: ClipCalibrator(job, tracker).calibrate(segments)}
-    editor = PartEditor(job, clips, load_steps(job, clips, device="cpu", dtype="float32"), folder, tracker)
-    part, decoded = next(Decoder(job, tracker).parts(parts[:1]))
-    editor(part, decoded, {})
-    rows = read_shard(folder, shard_name(part.name), pictures=True).to_pylist()
-    assert [row["status"] for row in rows] == ["ok"] * part.frames, rows[0]["error_message"]
+    rows = edit_first_part(job)
+    assert [row["status"] for row in rows] == ["ok"] * len(rows), rows[0]["error_message"]
     return job, rows
+
+
+def decoded_part(
+    clip: Path, out: Path, **fields
+) -> tuple[Job, Part, dict[str, ClipCalibration], list[Batch]]:
+    """A job that writes source-size results, with its first part decoded the first time."""
+    job = small_job(
+        clip,
+        out,
+        **{"output__size": "source", "edit": {"kind": "remove"}, "layers__at": {"quantile": 0.6}} | fields,
+    )
+    segments = plan_segments(probe(str(clip)), size=job.input.size)
+    (part,) = cut_parts(segments, batch=4, shard_frames=8, limit=None, full_size=True)
+    clip_of_it = ClipCalibrator(job, Tracker()).calibrate(segments)
+    assert clip_of_it is not None
+    ((_, decoded),) = Decoder(job, Tracker()).parts([part])
+    return job, part, {segments[0].video: clip_of_it}, decoded
 
 
 @pytest.mark.parametrize("name", ["landscape", "portrait", "wide", "odd", "turned", "images", "small"])
@@ -221,6 +222,60 @@ def test_a_source_that_is_gone_when_results_are_written_costs_its_frames(tmp_pat
     segment = plan_segments(probe(str(clip)), size=64)[0]
     clip.unlink()
     assert [frame.error_type for frame in SourceFrames().take(segment, 0, 3)] == ["Missing"] * 3
+
+
+def test_frames_that_cannot_be_decoded_again_are_told_and_not_counted_as_done(tmp_path: Path):
+    """The source disappears between its two decodes: error rows that name the second one, and honest counts."""
+    clip = clip_called("landscape", tmp_path)
+    job, part, clips, decoded = decoded_part(clip, tmp_path / "out")
+    clip.unlink()
+    tracker, folder = Tracker(), OutputFolder.at(str(tmp_path / "out"))
+    editor = PartEditor(job, clips, load_steps(job, clips, device="cpu", dtype="float32"), folder, tracker)
+    said = editor(part, decoded, {})
+    assert (said["done"], said["failed"]) == (0, 3)
+    assert (tracker.snapshot().done, tracker.snapshot().failed) == (0, 3)
+    for row in read_shard(folder, shard_name(part.name)).to_pylist():
+        assert (row["status"], row["error_type"]) == ("error", "Missing")
+        assert "decoding it again at source size" in row["error_message"]
+
+
+class _Died(BaseException):
+    """Stands for the end of the process, which the watchdog brings about: nothing catches it."""
+
+
+@pytest.mark.parametrize("crop", ["none", "region"])
+@pytest.mark.timeout(60)
+def test_a_second_decode_that_hangs_is_ended_and_at_last_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crop: str
+):
+    """While results are written, and already when a crop is cut: as often as ``run.attempts``, then error rows."""
+    clip = clip_called("landscape", tmp_path)
+    insert = {"kind": "insert", "object": str(tmp_path / "plate.png"), "at": 9.0, "point": [0.3, 0.6]}
+    cv2.imwrite(str(tmp_path / "plate.png"), np.full((9, 9, 4), 255, np.uint8))
+    job, part, clips, decoded = decoded_part(
+        clip, tmp_path / "out", edit=insert | {"height": 0.2}, compose__crop=crop, run__decode_timeout_s=0.3
+    )
+    ended = threading.Event()
+
+    def hang(segment):
+        assert ended.wait(30), "nobody ended what hangs"
+        raise _Died
+        yield
+
+    monkeypatch.setattr("raydepth.fullsize.frames.decode", hang)
+    monkeypatch.setattr("raydepth.watchdog.os._exit", lambda code: ended.set())
+    tracker, folder = Tracker(), OutputFolder.at(str(tmp_path / "out"))
+    steps = load_steps(job, clips, device="cpu", dtype="float32")
+    for _ in range(job.run.attempts):
+        ended.clear()
+        with pytest.raises(_Died):
+            PartEditor(job, clips, steps, folder, tracker)(part, [dict(batch) for batch in decoded], {})
+    said = PartEditor(job, clips, steps, folder, tracker)(part, decoded, {})
+    assert (said["done"], said["failed"]) == (0, 3)
+    rows = read_shard(folder, shard_name(part.name)).to_pylist()
+    assert {row["error_type"] for row in rows} == {"DecodeTimeout"}
+    assert "again at source size (output.size: source) gave nothing for 0.3 s" in rows[0]["error_message"]
+    assert tracker.snapshot().restarts == job.run.attempts
 
 
 def test_a_window_is_the_same_part_of_every_size():

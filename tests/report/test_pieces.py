@@ -53,6 +53,32 @@ def test_outline_runs_outside_the_hole_and_not_along_the_border() -> None:
     assert (outline_hole(background, np.ones_like(alpha), 4) == background).all()
 
 
+def test_the_outline_lies_at_the_hole_s_edge_on_pictures_of_any_size() -> None:
+    """The hole of 8 pixels at working size is 64 wide on a picture eight times as large; so is its outline."""
+    made = {}
+    for scale in (1, 8):
+        near = np.zeros((120 * scale, 160 * scale), np.uint8)
+        near[40 * scale : 80 * scale, 60 * scale : 100 * scale] = 255
+        grey = np.full((*near.shape, 3), 120, np.uint8)
+        stored = {
+            kind: cv2.imencode(".png", picture)[1].tobytes()
+            for kind, picture in (("near", near), ("background", grey))
+        }
+        made[scale] = panels(stored, depth_offset=None, depth_scale=None, dilate=8, work_side=120)
+    drawn = {
+        scale: cv2.imdecode(np.frombuffer(each["background"], np.uint8), 1) for scale, each in made.items()
+    }
+    for scale, picture in drawn.items():
+        panel = picture.shape[0] / 120
+        columns = (
+            np.flatnonzero(np.abs(picture[picture.shape[0] // 2].astype(int) - 120).max(-1) > 30) / panel
+        )
+        left, right = columns[columns < 80], columns[columns > 80]
+        assert left.max() < 60 - 7 and right.min() > 100 + 7, "inside its hole nothing is drawn"
+        assert left.max() > 60 - 10 and right.min() < 100 + 10, scale
+        assert 1 <= np.ptp(left) <= 4, "as wide a line"
+
+
 def test_panels_come_from_what_is_stored() -> None:
     stored = encoded(0)
     every = panels(stored, depth_offset=0.0, depth_scale=1 / 65535, dilate=2)

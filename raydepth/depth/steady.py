@@ -1,0 +1,139 @@
+"""Option ``steady`` of ``depth``: where the camera stands still, a frame's depth leans on what the clip's samples show (step 3).
+
+Networks give the same wall another depth in every frame. What is seen of a still scene at a pixel comes again in other
+frames in the same colours, so frames sampled over the whole clip in the calibration pass vote on its depth. A frame's
+result depends on that frame and on these samples alone, not on its neighbours, batch or part.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from raydepth.deglad.plate import camera_motion
+from raydepth.depth.calibrate import fit_drift
+
+SIDE = 256
+"""Short side in pixels of the samples; networks see about as much."""
+_ALIKE = 20.0
+"""Grey levels by which two views of one thing differ: noise, compression, a shadow's edge."""
+_PATCH = 5
+"""Side in pixels of the neighbourhood whose colours are compared."""
+_OWN = 0.1
+"""Weight of a frame's own depth; a sample of the same colours has up to 1."""
+_SURE = 0.5
+"""Sum of the samples' weights from which on their depth says how a frame's own is off."""
+_NEAR_BY = 0.12
+"""Standard deviation, as a part of the short side, over which that is carried into what no sample shows."""
+_EVERY = 13
+"""Of the pixels of which a scale is fitted, every 13th counts."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Frames of a clip seen by a still camera, small."""
+
+    rgb: np.ndarray
+    """uint8 [n,h,w,3]."""
+    inv_depth: np.ndarray
+    """float32 [n,h,w], on one scale."""
+
+
+def gather(frames: Sequence[np.ndarray], inv_depths: Sequence[np.ndarray]) -> Samples | None:
+    """Keeps a clip's sampled frames for ``steadied``, their depths brought to one scale; None where the camera moves.
+
+    Args:
+        frames: uint8 [H,W,3], the clip's first frame first.
+        inv_depths: float32 [H,W] each, normalised.
+    """
+    size = _small(frames[0].shape[:2])
+    first, everywhere = frames[0], np.ones(frames[0].shape[:2], bool)
+    still = [
+        (
+            cv2.resize(frame, size, interpolation=cv2.INTER_AREA),
+            cv2.resize(depth, size, interpolation=cv2.INTER_AREA),
+        )
+        for frame, depth in zip(frames, inv_depths, strict=True)
+        if frame.shape == first.shape and _stands(frame, first, everywhere)
+    ]
+    if 2 * len(still) <= len(frames):
+        return None
+    samples = Samples(np.stack([rgb for rgb, _ in still]), np.stack([depth for _, depth in still]))
+    for _ in range(2):
+        depths = []
+        for index, (rgb, depth) in enumerate(zip(samples.rgb, samples.inv_depth, strict=True)):
+            others = Samples(np.delete(samples.rgb, index, 0), np.delete(samples.inv_depth, index, 0))
+            expected, weight = _voted(rgb, others)
+            depths.append(_rescaled(depth, expected, weight >= _SURE))
+        samples = Samples(samples.rgb, np.stack(depths))
+    return samples
+
+
+def steadied(rgb: np.ndarray, inv_depth: np.ndarray, samples: Samples) -> np.ndarray:
+    """A frame's depth, held by the samples that show the same colours at the same place.
+
+    It is brought to the samples' scale first (least squares, the worst left out), then moved by what it is off around
+    a place, and weighed against the samples (a bilateral filter over the clip, after Tomasi and Manduchi 1998). What no
+    sample shows keeps its own depth, rescaled.
+
+    Args:
+        rgb: uint8 [H,W,3], the frame.
+        inv_depth: float32 [H,W], normalised.
+        samples: of its clip.
+
+    Returns:
+        float32 [H,W].
+    """
+    height, width = inv_depth.shape
+    size = samples.inv_depth.shape[2:0:-1]
+    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+    own = cv2.resize(inv_depth, size, interpolation=cv2.INTER_AREA)
+    expected, weight = _voted(small, samples)
+    sure = weight >= _SURE
+    own = _rescaled(own, expected, sure)
+    # Not next to what moves: its own depth is smeared over its rim there.
+    clear = cv2.erode(sure.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(np.float32)
+    sigma = _NEAR_BY * min(size)
+    mass = cv2.GaussianBlur(clear, (0, 0), sigma)
+    off = cv2.GaussianBlur((expected - own) * clear, (0, 0), sigma) / np.maximum(mass, 1e-3)
+    held = (weight * expected + _OWN * (own + off)) / (weight + _OWN)
+    if held.shape == inv_depth.shape:
+        return held
+    return cv2.resize(held, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _voted(rgb: np.ndarray, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
+    """Mean depth of the samples that look like a frame, pixel by pixel, and the sum of their weights; float32 [h,w] each."""
+    total, mass = np.zeros(rgb.shape[:2], np.float32), np.zeros(rgb.shape[:2], np.float32)
+    for other, depth in zip(samples.rgb, samples.inv_depth, strict=True):
+        red, green, blue = cv2.split(cv2.absdiff(rgb, other))
+        apart = cv2.blur(cv2.max(cv2.max(red, green), blue), (_PATCH, _PATCH))
+        weight = cv2.LUT(apart, _WEIGHT)
+        cv2.accumulateProduct(weight, depth, total)
+        cv2.accumulate(weight, mass)
+    return total / np.maximum(mass, 1e-6), mass
+
+
+_WEIGHT = np.exp(-((np.arange(256) / _ALIKE) ** 2)).astype(np.float32)
+
+
+def _rescaled(inv_depth: np.ndarray, expected: np.ndarray, sure: np.ndarray) -> np.ndarray:
+    """A map on the scale of another, as the pixels say at which the other is sure; as it is where they cannot say."""
+    there, here = expected[sure][::_EVERY], inv_depth[sure][::_EVERY]
+    fitted = fit_drift(there, here) if len(there) >= 12 else None
+    if fitted is None:
+        return inv_depth
+    scale, offset = fitted
+    return ((inv_depth - offset) / scale).astype(np.float32)
+
+
+def _stands(frame: np.ndarray, first: np.ndarray, everywhere: np.ndarray) -> bool:
+    motion = camera_motion(frame, everywhere, first, everywhere)
+    return motion is not None and np.array_equal(motion, np.eye(3))
+
+
+def _small(shape: tuple[int, int]) -> tuple[int, int]:
+    """Width and height of the samples of frames (height, width)."""
+    share = min(SIDE / min(shape), 1.0)
+    return max(round(shape[1] * share), 1), max(round(shape[0] * share), 1)

@@ -1,0 +1,178 @@
+"""Objects cut out of pictures without alpha: by a small random Segment Anything model of the real class, and by made-up scores."""
+
+import io
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import SamModel, SamProcessor
+
+from raydepth.edits.build import check_edit
+from raydepth.edits.pictures import read_object
+from raydepth.edits.segment import cut, cut_out, scores
+from raydepth.job import Insert, Job, JobError, Layers, Segmentation, parse_job
+from raydepth.models import check_models, named_models, worker_paths
+from raydepth.submission.packing import pack
+from tests.edits.sam import write_sam
+
+GREEN, RED = (20, 200, 40), (210, 40, 30)
+
+
+@pytest.fixture(scope="module")
+def sam(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_sam(tmp_path_factory.mktemp("sam"))
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> str:
+    """A red disc on green, without alpha."""
+    rgb = np.full((60, 90, 3), GREEN, np.uint8)
+    cv2.circle(rgb, (45, 30), 18, RED, -1)
+    Image.fromarray(rgb).save(tmp_path / "disc.png")
+    return str(tmp_path / "disc.png")
+
+
+def disc_scores() -> np.ndarray:
+    y, x = np.mgrid[:60, :90].astype(np.float32)
+    return (18.0 - np.hypot(x - 45, y - 30)).astype(np.float32)
+
+
+def job(picture: str, model: str, **edit: object) -> Job:
+    return parse_job(
+        {
+            "schema_version": 1, "input": {"paths": ["s3://b/a.mp4"]}, "output": {"path": "s3://b/out"},
+            "edit": {"kind": "insert", "object": picture, "point": [0.5, 0.9], "segment": {"model": model}} | edit,
+        }
+    )  # fmt: skip
+
+
+def test_the_scores_are_the_models_own_best_mask(sam: str, picture: str):
+    rgb = np.asarray(Image.open(picture))
+    for prompt, inputs in (
+        ({}, {"input_points": [[[[45.0, 30.0]]]]}),
+        ({"point": [0.2, 0.5]}, {"input_points": [[[[18.0, 30.0]]]]}),
+        ({"box": [0.2, 0.1, 0.8, 0.9]}, {"input_boxes": [[[18.0, 6.0, 72.0, 54.0]]]}),
+    ):
+        model, processor = SamModel.from_pretrained(sam), SamProcessor.from_pretrained(sam)
+        given = processor(images=rgb, return_tensors="pt", **inputs)
+        with torch.inference_mode():
+            found = model(**given, multimask_output=True)
+        masks = processor.post_process_masks(
+            found.pred_masks, given["original_sizes"], given["reshaped_input_sizes"]
+        )[0][0]
+        score = scores(rgb, Segmentation(model=sam, **prompt))
+        assert score.shape == (60, 90) and score.dtype == np.float32
+        assert 0.02 < (score > 0).mean() < 0.98, "an untrained model that says nothing tests nothing"
+        np.testing.assert_array_equal(score > 0, masks[found.iou_scores[0, 0].argmax()].numpy())
+
+
+def test_the_largest_part_is_kept_with_a_soft_edge_and_without_the_old_background():
+    rgb = np.full((60, 90, 3), GREEN, np.uint8)
+    score = disc_scores()
+    inside = score > 0
+    soft = cv2.GaussianBlur(inside.astype(np.float32), (3, 3), 0.8)[..., None]
+    rgb = np.rint(soft * RED + (1 - soft) * GREEN).astype(np.uint8)
+    score[5:12, 5:12] = 1  # an island
+    score[28:30, 44:46] = -1  # a pin-hole
+    colour, alpha = cut(rgb, score)
+    assert (alpha[:14, :14] == 0).all() and (alpha[26:32, 42:48] == 1).all()
+    assert ((alpha > 0) & (alpha < 1)).sum() > 50
+    assert abs(alpha.sum() - inside.sum()) < 0.1 * inside.sum()
+    seen = alpha > 0.1
+    assert np.abs(colour[seen].astype(int) - RED).max() < 8, "no green is left on the rim"
+    assert np.abs(rgb[seen].astype(int) - RED).max() > 80
+
+
+def test_an_object_is_cut_out_the_same_every_time(sam: str, picture: str):
+    edit = job(picture, sam).edit
+    assert isinstance(edit, Insert)
+    png = cut_out(edit)
+    assert png == cut_out(edit)
+    rgba = np.asarray(Image.open(io.BytesIO(png)))
+    assert rgba.shape == (60, 90, 4) and 0 < (rgba[..., 3] > 127).mean() < 1
+    count, *_ = cv2.connectedComponentsWithStats((rgba[..., 3] > 127).astype(np.uint8))
+    assert count == 2  # the object, and what is not
+
+
+@pytest.mark.parametrize("value, what", [(-1.0, "nothing"), (1.0, "the whole picture")])
+def test_a_prompt_that_finds_no_object_is_told(
+    picture: str, monkeypatch: pytest.MonkeyPatch, value: float, what: str
+):
+    monkeypatch.setattr(
+        "raydepth.edits.segment.scores", lambda rgb, how: np.full(rgb.shape[:2], value, np.float32)
+    )
+    edit = job(picture, "owner/model").edit
+    with pytest.raises(JobError, match=rf"edit\.segment: owner/model finds {what} in .*give point"):
+        cut_out(edit)
+
+
+def test_pictures_that_cannot_be_cut_out_or_need_not_be(picture: str, make_object):
+    def check(**fields):
+        check_edit(Insert.model_validate({"kind": "insert", "point": [0.5, 0.5]} | fields), Layers())
+
+    segment = {"model": "owner/model"}
+    check(object=picture, segment=segment)
+    with pytest.raises(JobError, match=r"no alpha.*set edit\.segment"):
+        check(object=picture)
+    with pytest.raises(JobError, match=r"edit\.segment.*leave segment out"):
+        check(object=make_object(), segment=segment)
+    with pytest.raises(JobError, match=r"edit\.object"):
+        check(object="/none.png", segment=segment)
+    opaque = Path(picture).with_name("opaque.png")
+    Image.open(picture).convert("RGBA").save(opaque)  # an alpha that says nothing
+    check(object=str(opaque), segment=segment)
+    assert read_object(str(opaque)).shape == (60, 90, 4)
+
+
+@pytest.mark.parametrize(
+    "segment, message",
+    [
+        ({"model": "builtin"}, "Segment Anything"),
+        ({"model": "u2net.onnx"}, "Segment Anything"),
+        ({"model": "a/b", "point": [0.5, 0.5], "box": [0, 0, 1, 1]}, "one of them"),
+        ({"model": "a/b", "box": [0.5, 0, 0.4, 1]}, "x0 < x1"),
+        ({"model": "a/b", "point": [12, 40]}, "less than or equal to 1"),
+        ({"model": "a/b", "mask": "x.png"}, "unknown key"),
+    ],
+)
+def test_wrong_segmentations_are_refused(segment: dict, message: str):
+    with pytest.raises(JobError, match=rf"edit\.segment.*{message}"):
+        job("a.png", "x/y", segment=segment)
+
+
+def test_the_model_is_checked_and_travels_like_all_others(sam: str, picture: str, tmp_path: Path):
+    ours = job(picture, sam)
+    check_models(ours)
+    assert ("edit.segment.model", sam) in list(worker_paths(ours))
+    assert ("edit.object", picture) in list(worker_paths(ours))
+    parcel = pack(ours, limit_mb=5)
+    assert isinstance(parcel.job.edit, Insert) and parcel.job.edit.segment
+    inside = parcel.job.edit.segment.model
+    assert {f"{inside}/model.safetensors", f"{inside}/config.json", f"{inside}/processor_config.json"} <= set(
+        parcel.files
+    )
+    assert [model.form for model in named_models(job(picture, "facebook/sam-vit-base"))][-1] == "hub"
+    with pytest.raises(JobError, match=r"edit\.segment\.model: no directory"):
+        check_models(job(picture, "/none"))
+    pickled = tmp_path / "pickled"
+    shutil.copytree(sam, pickled)
+    (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
+    with pytest.raises(JobError, match=r"edit\.segment\.model: .* no \.safetensors weights"):
+        check_models(job(picture, str(pickled)))
+    with pytest.raises(JobError, match=r"edit\.segment\.model: .* cannot be loaded"):
+        scores(np.zeros((8, 8, 3), np.uint8), Segmentation(model=str(pickled)))
+
+
+def test_a_checkpoint_without_all_of_its_weights_is_refused(sam: str, tmp_path: Path):
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(sam, tmp_path / "half")
+    weights = load_file(f"{sam}/model.safetensors")
+    kept = {name: value for name, value in weights.items() if "mask_decoder" not in name}
+    save_file(kept, tmp_path / "half" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(JobError, match=r"edit\.segment\.model: .* lacks \d+ of its weights"):
+        scores(np.zeros((8, 8, 3), np.uint8), Segmentation(model=str(tmp_path / "half")))
