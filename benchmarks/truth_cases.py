@@ -158,7 +158,7 @@ class Bench:
 
         def builder(edit: str) -> EditBuilder:
             section = self.edit_of(case, edit)
-            fixed = fix_edit(section, [inv_depth], scale, lambda: ())
+            fixed = fix_edit(section, [inv_depth], case.rgb, scale, lambda: ())
             return load_edit(section, layers, {video: (scale, fixed)}, self.estimator)
 
         return batch, builder
