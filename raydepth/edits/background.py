@@ -70,7 +70,13 @@ class BackgroundBuilder:
             Layer("near", colour, alpha, batch["inv_depth"]),
             Layer("far", far, np.ones_like(near), far_depth),
         ]
-        return EditPlan(LayerStack(layers), region, notes)
+        return EditPlan(
+            LayerStack(layers),
+            region,
+            notes,
+            moved={} if self.scenery is None else {"near": "frame"},
+            invented=region if self.scenery is None else None,
+        )
 
     def _aligned(self, batch: Batch, far: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """The new scene's inverse depth on the clip's scale, float32 [M,H,W]."""

@@ -92,7 +92,7 @@ class InsertBuilder:
             Layer("object", object_rgb, alpha, object_depth),
             Layer("far", scene, np.ones_like(near), inv_depth),
         ]
-        return EditPlan(LayerStack(layers), region, notes)
+        return EditPlan(LayerStack(layers), region, notes, moved={"object": "elsewhere"})
 
     def _cleaned(self, inv_depth: np.ndarray, there: np.ndarray, object_inv_depth: float) -> np.ndarray:
         """The scene's depth with sharp edges, and without specks nearer or farther than the object, where the object is."""

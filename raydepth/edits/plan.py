@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -23,6 +24,10 @@ class EditPlan:
     """float32 [N,H,W], 0..1: where pixels may change."""
     notes: Mapping[int, str] = field(default_factory=dict)
     """By row: why nothing, or less than was asked, could be done on a frame."""
+    moved: Mapping[str, Literal["frame", "elsewhere"]] = field(default_factory=dict)
+    """By layer's name: layers that come from under another light than the rest, and whether the frame shows where from."""
+    invented: np.ndarray | None = None
+    """float32 [N,H,W], 0..1: where the naive composite is only a guess that a model should replace; None: nowhere."""
 
     def take(self, rows: np.ndarray) -> "EditPlan":
         """The plan of these frames alone, without notes; rows are indices int64 [M]."""
@@ -36,7 +41,12 @@ class EditPlan:
             )
             for layer in self.stack.layers
         ]
-        return EditPlan(stack=LayerStack(layers), region=self.region[rows])
+        return EditPlan(
+            stack=LayerStack(layers),
+            region=self.region[rows],
+            moved=self.moved,
+            invented=None if self.invented is None else self.invented[rows],
+        )
 
 
 EditBuilder = Callable[[Batch], EditPlan]

@@ -65,7 +65,7 @@ class PlanesBuilder:
             else:
                 changed |= share > 0
         changed |= removed
-        region = np.zeros(changed.shape, np.float32)
+        region, invented = np.zeros(changed.shape, np.float32), np.zeros(changed.shape, np.float32)
         notes = {}
         far = stack.layers[-1]
         for row in ok_rows(batch):
@@ -78,6 +78,7 @@ class PlanesBuilder:
                 # The far layer's rim around what is removed is mixed with it, and was filled for that reason.
                 rim = (grown(removed[row], self.dilate) if self.dilate else removed[row]) & batch["hole"][row]
                 region[row] = np.maximum(region[row], rim)
+                invented[row] = rim
                 far.rgb[row] = np.where(rim[..., None], batch["background"][row], far.rgb[row])
                 far.inv_depth[row] = np.where(rim, batch["far_inv_depth"][row], far.inv_depth[row])
         for layer, entry in zip(stack.layers, entries, strict=True):
@@ -85,7 +86,7 @@ class PlanesBuilder:
                 layer.rgb = np.repeat(read_cover(entry.replace, rgb.shape[1:3])[None], len(rgb), axis=0)
             elif isinstance(entry, GradeLayer):
                 layer.rgb = graded(layer.rgb, entry.grade)
-        return EditPlan(stack, region, notes)
+        return EditPlan(stack, region, notes, invented=invented)
 
 
 def graded(rgb: np.ndarray, grade: Grade) -> np.ndarray:

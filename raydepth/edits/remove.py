@@ -12,4 +12,5 @@ def build(batch: Batch) -> EditPlan:
     background = batch["background"]
     opaque = np.ones(background.shape[:3], np.float32)
     far = Layer("far", background, opaque, batch["far_inv_depth"], batch.get("still"))
-    return EditPlan(stack=LayerStack([far]), region=made_up(batch).astype(np.float32))
+    hole = made_up(batch).astype(np.float32)
+    return EditPlan(stack=LayerStack([far]), region=hole, invented=hole)

@@ -85,7 +85,11 @@ class Crops:
                 np.concatenate([getattr(one, part) for one in made]) for part in ("rgb", "alpha", "inv_depth")
             )
             layers.append(Layer(layer.name, rgb, alpha, inv_depth, layer.still))
-        crops = EditPlan(LayerStack(layers), np.stack([patch.region for patch in patches]))
+        crops = EditPlan(
+            LayerStack(layers),
+            np.stack([patch.region for patch in patches]),
+            invented=None if plan.invented is None else _enlarged(plan.invented, window),
+        )
         edited = self.compositor(crops, np.stack([patch.rgb for patch in patches]), seeds)
         for patch, picture in zip(patches, edited, strict=True):
             patch.edited = picture
@@ -97,6 +101,13 @@ class Crops:
             return batch["rgb"][row]
         frame = batch["origin"][row]()
         return batch["rgb"][row] if frame.rgb is None else frame.rgb
+
+
+def _enlarged(masks: np.ndarray, window: tuple[int, int, int, int]) -> np.ndarray:
+    """A window of masks float32 [N,H,W], enlarged to their size."""
+    y0, x0, y1, x1 = window
+    size = masks.shape[:0:-1]
+    return np.stack([cv2.resize(mask[y0:y1, x0:x1], size, interpolation=cv2.INTER_LINEAR) for mask in masks])
 
 
 def make_patch(

@@ -9,7 +9,7 @@ from raydepth.edits.plan import EditPlan
 from raydepth.featglac.codec import pad_to_multiple, to_uint8
 from raydepth.featglac.compositor import Compositor
 from raydepth.featglac.load import Models
-from raydepth.featglac.preserve import paste_back
+from raydepth.featglac.preserve import only_edges, paste_back
 from raydepth.job import Compose
 
 
@@ -21,6 +21,9 @@ class LatentCompositor(Compositor):
 
     def __call__(self, plan: EditPlan, source: np.ndarray, seeds: np.ndarray) -> np.ndarray:
         """See Compositor. In float16, frames that overflow are repeated once in float32, and the note says so."""
+        if self.compose.redraw < 1:
+            band = max(round(self.compose.redraw * min(source.shape[1:3])), 1)
+            plan, source = only_edges(plan, source, band)
         picture = self.generate(plan, source, seeds)
         self.notes, self.failed = self.remarks(len(source)), _non_finite(picture)
         again = np.flatnonzero(self.failed)

@@ -1,15 +1,42 @@
 """Preservation: what must stay the source's, on the latent grid while sampling and exactly, in pixels, at the end."""
 
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from raydepth.edits.plan import EditPlan
 from raydepth.fullsize.paste import FEATHER, fade
 
 
 def latent_region(region: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Takes a region float32 [N,H,W] to latent cells, float32 [N,1,h,w]: a cell may change as far as any pixel of it may."""
     return F.adaptive_max_pool2d(region[:, None], size)
+
+
+def only_edges(plan: EditPlan, source: np.ndarray, band: int) -> tuple[EditPlan, np.ndarray]:
+    """Leaves to the model what the naive composite cannot know: the layers' edges, and what was invented.
+
+    Inside the layers the composite is what was asked for, pixel by pixel, and a model could only lose detail of it.
+
+    Args:
+        plan: of N frames.
+        source: uint8 [N,H,W,3], the frames.
+        band: pixels on either side of an edge.
+
+    Returns:
+        The plan with a smaller region, and the pictures uint8 [N,H,W,3] that stand outside of that: the composites in the
+        frames.
+    """
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * band + 1, 2 * band + 1))
+    redraw = np.zeros(plan.region.shape, bool) if plan.invented is None else plan.invented > 0
+    for layer in plan.stack.weights()[:-1] > 0:
+        for row, seen in enumerate(layer.astype(np.uint8)):
+            redraw[row] |= cv2.dilate(seen, kernel) > cv2.erode(seen, kernel)
+    ground = paste_back(source, plan.stack.flatten(), plan.region)
+    return replace(plan, region=plan.region * redraw), ground
 
 
 def paste_back(

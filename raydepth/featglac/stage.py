@@ -7,9 +7,11 @@ import numpy as np
 
 from raydepth.columns import Batch, mark_error, ok_rows
 from raydepth.deglad.layers import stack_columns
+from raydepth.edits.light import match_light
 from raydepth.edits.plan import EditBuilder
 from raydepth.featglac.compositor import Compositor
 from raydepth.featglac.crop import Crops
+from raydepth.job import Light
 
 
 def clip_seed(seed: int, video: str) -> int:
@@ -32,6 +34,7 @@ class ComposeStage:
         *,
         keep_stack: bool = False,
         crops: Crops | None = None,
+        light: Light | None = None,
     ) -> None:
         """Keeps what it is given.
 
@@ -41,9 +44,10 @@ class ComposeStage:
             seed: the job's.
             keep_stack: adds the asked layers to the batch, for full-size results and for export.
             crops: composes on crops around the edit, where that is worth while; None: always on whole frames.
+            light: how far moved layers are brought into the scene's light; None: not at all.
         """
         self.edit, self.compositor, self.seed, self.keep_stack = edit, compositor, seed, keep_stack
-        self.crops = crops
+        self.crops, self.light = crops, light or Light()
 
     def __call__(self, batch: Batch) -> Batch:
         """Composes one batch of columns, given with everything that the layer stage adds."""
@@ -52,6 +56,7 @@ class ComposeStage:
             name: batch[name].copy() for name in ("status", "error_type", "error_message", "note")
         }
         plan = self.edit(batch)
+        plan = match_light(plan, batch["rgb"], colour=self.light.colour, brightness=self.light.brightness)
         for row, note in plan.notes.items():
             batch["note"][row] = "; ".join(filter(None, [batch["note"][row], note]))
         ok = ok_rows(batch)

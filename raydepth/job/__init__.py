@@ -1,6 +1,6 @@
 """The job file: frozen models, one per section, that refuse what they do not know; the first thing that a run reads."""
 
-from raydepth.job.compose import Compose, Grad, Inject, IPAdapter
+from raydepth.job.compose import Compose, Grad, Inject, IPAdapter, Light
 from raydepth.job.edit import (
     AtBehind,
     AtFront,
@@ -52,6 +52,7 @@ __all__ = [
     "JobError",
     "LayerEntry",
     "Layers",
+    "Light",
     "Output",
     "Place",
     "Plane",

@@ -76,6 +76,18 @@ class IPAdapter(Section):
     """Weight of the picture prompt beside the text; 0: none."""
 
 
+class Light(Section):
+    """How far layers from another place are brought into the new scene's light before composing: ``compose.light``.
+
+    With edits ``background`` (the near layers) and ``insert`` (the object); see ``raydepth.edits.light``.
+    """
+
+    colour: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Part of the difference in mean colour between the two places; 0: none."""
+    brightness: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The same for mean brightness."""
+
+
 class Compose(Section):
     """How the layers become one picture again: ``compose``."""
 
@@ -89,9 +101,9 @@ class Compose(Section):
     prompt: str = ""
     negative_prompt: str = ""
     sampler: Literal["ddim", "dpm++", "lcm"] = "ddim"
-    steps: Annotated[int, Field(ge=1, le=1000)] = 10
+    steps: Annotated[int, Field(ge=1, le=1000)] = 5
     """Steps of the full schedule; ``strength`` says what part of them runs."""
-    strength: Annotated[float, Field(gt=0, le=1)] = 0.6
+    strength: Annotated[float, Field(gt=0, le=1)] = 0.2
     """Noise level that generation starts from: the last ``strength`` part of the steps runs."""
     guidance: Annotated[float, Field(ge=1)] = 1.0
     """Classifier-free guidance scale; 1 switches it off and saves its lane."""
@@ -99,6 +111,11 @@ class Compose(Section):
     grad: Grad = Grad()
     ip_adapter: IPAdapter | None = None
     """Picture prompt for an inserted object, masked to where the object is seen; with method ``featglac-kv``."""
+    light: Light | None = None
+    """null: colour 1 with the latent methods, nothing with ``paste`` and ``poisson``, which are baselines."""
+    redraw: Annotated[float, Field(gt=0, le=1)] = 0.03
+    """The latent methods redraw only what lies so near to the layers' edges, as a fraction of the picture's short side, and what
+    was invented (a removed thing's hole); elsewhere the layers themselves stand. 1: the whole region of the edit."""
     blend: bool = True
     """After each step, latents outside the edit's region are replaced by the noised original."""
     paste_back: bool = True
@@ -106,6 +123,11 @@ class Compose(Section):
     crop: Literal["none", "region"] = "none"
     """``region``: where the edit is small, the model works on a crop around it, enlarged to the working size (cut from the
     source-size frame with ``output.size: source``); all frames of a batch have one window."""
+
+    @property
+    def matched(self) -> Light:
+        """``light``, or what null stands for."""
+        return self.light or Light(colour=1.0 if self.method.startswith("featglac") else 0.0)
 
     @model_validator(mode="after")
     def _adapter_has_its_method(self) -> "Compose":
