@@ -55,6 +55,8 @@ METHODS: dict[str, dict[str, dict[str, Any]]] = {
         "featglac-grad lite": {
             "method": "featglac-grad",
             "grad": {"recipe": "lite", "strength": 0.5},
+            "light": Compose().matched.model_dump(),
+            "redraw": Compose().redraw,
         },
     },
 }

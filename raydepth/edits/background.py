@@ -70,11 +70,14 @@ class BackgroundBuilder:
             Layer("near", colour, alpha, batch["inv_depth"]),
             Layer("far", far, np.ones_like(near), far_depth),
         ]
+        lit = (
+            self.scenery is not None and self.scenery.colour is None
+        )  # a plain colour is no place with a light
         return EditPlan(
             LayerStack(layers),
             region,
             notes,
-            moved={} if self.scenery is None else {"near": "frame"},
+            moved={"near": "frame"} if lit else {},
             invented=region if self.scenery is None else None,
         )
 

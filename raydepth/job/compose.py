@@ -1,6 +1,6 @@
 """Section ``compose``: how the layers become one picture again."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -88,6 +88,11 @@ class Light(Section):
     """The same for mean brightness."""
 
 
+STUDIED = {"steps": 5, "strength": 0.2, "redraw": 0.03}
+"""Defaults of ``featglac-kv`` with the builtin model, as ``benchmarks/results/ground_truth_study.md`` found them. What is best with
+Stable Diffusion nobody has measured yet, so other models have the published method's: much noise, the whole region."""
+
+
 class Compose(Section):
     """How the layers become one picture again: ``compose``."""
 
@@ -101,10 +106,10 @@ class Compose(Section):
     prompt: str = ""
     negative_prompt: str = ""
     sampler: Literal["ddim", "dpm++", "lcm"] = "ddim"
-    steps: Annotated[int, Field(ge=1, le=1000)] = 5
-    """Steps of the full schedule; ``strength`` says what part of them runs."""
-    strength: Annotated[float, Field(gt=0, le=1)] = 0.2
-    """Noise level that generation starts from: the last ``strength`` part of the steps runs."""
+    steps: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Steps of the full schedule; ``strength`` says what part of them runs. See ``STUDIED`` for the builtin model."""
+    strength: Annotated[float, Field(gt=0, le=1)] = 0.6
+    """Noise level that generation starts from: the last ``strength`` part of the steps runs. See ``STUDIED``."""
     guidance: Annotated[float, Field(ge=1)] = 1.0
     """Classifier-free guidance scale; 1 switches it off and saves its lane."""
     inject: Inject = Inject()
@@ -112,10 +117,10 @@ class Compose(Section):
     ip_adapter: IPAdapter | None = None
     """Picture prompt for an inserted object, masked to where the object is seen; with method ``featglac-kv``."""
     light: Light | None = None
-    """null: colour 1 with the latent methods, nothing with ``paste`` and ``poisson``, which are baselines."""
-    redraw: Annotated[float, Field(gt=0, le=1)] = 0.03
+    """null: colour 1 with ``featglac-kv``; nothing with ``featglac-grad``, which is the paper's, and with the baselines."""
+    redraw: Annotated[float, Field(gt=0, le=1)] = 1.0
     """The latent methods redraw only what lies so near to the layers' edges, as a fraction of the picture's short side, and what
-    was invented (a removed thing's hole); elsewhere the layers themselves stand. 1: the whole region of the edit."""
+    was invented (a removed thing's hole); elsewhere the layers themselves stand. 1: the whole region of the edit. See ``STUDIED``."""
     blend: bool = True
     """After each step, latents outside the edit's region are replaced by the noised original."""
     paste_back: bool = True
@@ -127,7 +132,17 @@ class Compose(Section):
     @property
     def matched(self) -> Light:
         """``light``, or what null stands for."""
-        return self.light or Light(colour=1.0 if self.method.startswith("featglac") else 0.0)
+        return self.light or Light(colour=1.0 if self.method == "featglac-kv" else 0.0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _what_the_study_found(cls, tree: Any) -> Any:
+        if not isinstance(tree, dict):
+            return tree
+        studied = (
+            tree.get("method", "featglac-kv") == "featglac-kv" and tree.get("model", "builtin") == "builtin"
+        )
+        return STUDIED | tree if studied else tree
 
     @model_validator(mode="after")
     def _adapter_has_its_method(self) -> "Compose":

@@ -45,6 +45,11 @@ def test_a_picture_covers_the_frame_in_its_own_aspect(scene, make_batch, tmp_pat
     rgb, depth = scene(1, *size)
     plan = plan_of(background(str(tmp_path / "green.png")), make_batch(rgb, depth, [2.0]))
     assert (paste(plan, rgb) == (10, 200, 30)).all()
+    assert plan.moved == {"near": "frame"}
+
+
+def test_a_plain_colour_is_no_place_with_a_light(scene, make_batch):
+    assert plan_of(background("#2040c0"), make_batch(*scene(), [0.5])).moved == {}
 
 
 def test_an_empty_near_layer_gives_the_new_scene_and_a_full_one_the_frame(scene, make_batch):
