@@ -19,6 +19,7 @@ NEEDED = {
     "numpy": ("numpy", "2.0"),
     "opencv-python": ("cv2", "4.10"),
     "peft": ("peft", "0.17"),
+    "psutil": ("psutil", "6"),
     "pyarrow": ("pyarrow", "18"),
     "pydantic": ("pydantic", "2.9"),
     "pyyaml": ("yaml", "6"),

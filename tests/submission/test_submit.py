@@ -59,7 +59,20 @@ class Cluster:
 
     dashboard: str
     gcs: str
+    folder: Path
     token: dict[str, str] = field(default_factory=lambda: {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN})
+
+    def logs_of(self, words: str) -> str:
+        """The lines of Ray's own logs that hold these words, to see from a failed test why a job ended."""
+        lines = []
+        for path in sorted(self.folder.glob("session_latest/logs/**/*")):
+            if path.is_file():
+                lines += [
+                    f"{path.name}: {line}"
+                    for line in path.read_text(errors="replace").splitlines()
+                    if words in line
+                ]
+        return "\n".join(lines)
 
     def get(self, path: str) -> Any:
         request = urllib.request.Request(self.dashboard + path, headers={"Authorization": f"Bearer {TOKEN}"})
@@ -85,7 +98,7 @@ def cluster() -> Iterator[Cluster]:
         command, cwd=folder, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        cluster = Cluster(f"http://127.0.0.1:{port}", "")
+        cluster = Cluster(f"http://127.0.0.1:{port}", "", folder)
 
         def answers() -> bool:
             try:
@@ -181,7 +194,9 @@ def test_stopped_by_ctrl_c_and_submitted_again(cluster: Cluster, folder: Path):
     said = log.read_text()
     assert "stopping the job" in said
     assert "interrupted: finishing what is in flight" in said
-    assert "missing of 40 frames" in said, said  # the run there came to its own end
+    assert "missing of 40 frames" in said, said + cluster.logs_of(
+        "raydepth-stopped"
+    )  # the run there came to its own end
     assert "stopped; what is done is kept, submit the same job again to go on" in said
     name = said.split("submitting as ")[1].split()[0]
     assert cluster.get(f"/api/jobs/{name}")["status"] == "STOPPED"
