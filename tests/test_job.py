@@ -125,3 +125,19 @@ def test_any_value_anywhere_parses_or_is_a_job_error(value, field):
         parse_job(with_field(field, value))
     except JobError as error:
         assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("compose", "expected"),
+    [
+        ({}, (5, 0.2, 0.03)),
+        ({"strength": 0.5, "redraw": 1.0}, (5, 0.5, 1.0)),
+        ({"model": "stable-diffusion-v1-5/stable-diffusion-v1-5"}, (10, 0.6, 1.0)),
+        ({"method": "featglac-grad"}, (10, 0.6, 1.0)),
+    ],
+)
+def test_what_the_study_found_is_for_the_model_that_it_studied(compose: dict, expected: tuple):
+    found = parse_job(with_field("compose", compose)).compose
+    assert (found.steps, found.strength, found.redraw) == expected
+    again = parse_job(with_field("compose", found.model_dump(mode="json"))).compose
+    assert again == found

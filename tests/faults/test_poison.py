@@ -83,11 +83,11 @@ def test_a_frame_that_kills_its_worker_is_found_and_quarantined(
 def test_a_frame_that_takes_all_memory(
     job: JobMaker, undisturbed: Path, tmp_path: Path, stand_ins: pytest.MonkeyPatch
 ):
-    """Ray ends a process when the machine's memory runs out; here at 3 GB more than is taken now."""
+    """Ray ends a process when the machine's memory runs out; here at 5 GB more than is taken now, with room for other tests."""
     memory = psutil.virtual_memory()
-    if memory.available < 5e9:
-        pytest.skip("needs 5 GB of free memory")
-    threshold = (memory.total - memory.available + 3e9) / memory.total
+    if memory.available < 7e9:
+        pytest.skip("needs 7 GB of free memory")
+    threshold = (memory.total - memory.available + 5e9) / memory.total
     stand_ins.setenv("RAY_memory_usage_threshold", f"{threshold:.4f}")
     stand_ins.setenv("RAY_memory_monitor_refresh_ms", "50")
     out = tmp_path / "out"
