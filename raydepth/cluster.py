@@ -95,8 +95,12 @@ def connect(run: Run, address: str | None) -> Resources:
 def disconnect() -> None:
     """Leaves the cluster; of the embedded one no process stays.
 
-    On a busy machine a worker now and then hangs in Ray's own exit for ever, with its models in memory.
+    On a busy machine a worker now and then hangs in Ray's own exit for ever, with its models in memory. A submitted job's
+    connection ends with its process: on busy machines Ray's shutdown ended the process of a job that was being stopped, without
+    a word, and the report was lost.
     """
+    if is_submitted():
+        return
     workers = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
