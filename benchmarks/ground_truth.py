@@ -38,7 +38,7 @@ METHODS: dict[str, dict[str, dict[str, Any]]] = {
     "all": {
         "paste": {"method": "paste"},
         "poisson": {"method": "poisson"},
-        "paste, light matched": {"method": "paste", "light": Compose().matched.model_dump()},
+        "paste, light matched": {"method": "paste", "light": Compose().matched_light.model_dump()},
         DEFAULT: KV,
         "featglac-kv, light as it is": KV | {"light": PLAIN_LIGHT},
     },
@@ -55,7 +55,7 @@ METHODS: dict[str, dict[str, dict[str, Any]]] = {
         "featglac-grad lite": {
             "method": "featglac-grad",
             "grad": {"recipe": "lite", "strength": 0.5},
-            "light": Compose().matched.model_dump(),
+            "light": Compose().matched_light.model_dump(),
             "redraw": Compose().redraw,
         },
     },
@@ -164,7 +164,7 @@ def measure(
                 if all(results.has(s, name, edit, k) for s, k in zip(part, keys, strict=True)):
                     continue
                 started = time.process_time()
-                edited = scenes.compose(edit, compositors[name], compose.matched)
+                edited = scenes.compose(edit, compositors[name], compose.matched_light)
                 seconds = (time.process_time() - started) / len(part)
                 results.add(
                     [
@@ -219,7 +219,7 @@ def main() -> None:
         for method in shown:
             compose = compose_of(settings[method])
             made = scenes.compose(
-                edit, load_compositor(compose, device="cpu", dtype="float32"), compose.matched
+                edit, load_compositor(compose, device="cpu", dtype="float32"), compose.matched_light
             )
             rows.append((method, list(made)))
         rows.append(("truth", [target(case, edit).truth for case in scenes.cases]))

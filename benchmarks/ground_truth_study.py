@@ -65,7 +65,7 @@ def means(groups: list[Scenes], settings: dict[str, Any]) -> dict[str, dict[str,
     for edit in EDITS:
         began, scores = time.process_time(), []
         for scenes in groups:
-            scores += scenes.scores(edit, scenes.compose(edit, compositor, compose.matched))
+            scores += scenes.scores(edit, scenes.compose(edit, compositor, compose.matched_light))
         values = np.array(scores)
         columns = [column[~np.isnan(column)] for column in values.T]
         found[edit] = {

@@ -79,7 +79,7 @@ def load_steps(job: Job, clips: Mapping[str, ClipCalibration], *, device: str, d
             crops=Crops(compositor, keep_source=job.compose.paste_back)
             if job.compose.crop == "region"
             else None,
-            light=job.compose.matched,
+            light=job.compose.matched_light,
         ),
         MetricStage(
             estimator,

@@ -1,4 +1,4 @@
-"""Option ``refine: guided`` of ``depth``: edges of depth move to the picture's edges near by (step 3)."""
+"""Option ``guided`` of ``depth``: edges of depth move to the picture's edges near by (step 3)."""
 
 import cv2
 import numpy as np

@@ -130,7 +130,7 @@ class Compose(Section):
     source-size frame with ``output.size: source``); all frames of a batch have one window."""
 
     @property
-    def matched(self) -> Light:
+    def matched_light(self) -> Light:
         """``light``, or what null stands for."""
         return self.light or Light(colour=1.0 if self.method == "featglac-kv" else 0.0)
 
