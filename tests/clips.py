@@ -6,6 +6,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from raydepth.store.video import SAME_BYTES
+
 
 def write_clip(
     path: Path, *, frames: int, height: int = 96, width: int = 128, gop: int = 12, seed: int = 0
@@ -17,7 +19,7 @@ def write_clip(
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=24)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.options = {"g": str(gop), "crf": "18"}
+        stream.options = {"g": str(gop), "crf": "18"} | SAME_BYTES
         stream.time_base = Fraction(1, 24)
         for i in range(frames):
             picture = wall.copy()

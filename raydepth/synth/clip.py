@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from raydepth.job import JobError
+from raydepth.store.video import SAME_BYTES
 from raydepth.synth.case import Moment
 from raydepth.synth.render import SAMPLES
 from raydepth.synth.staging import Staging, random_staging
@@ -121,14 +122,14 @@ def write_clip(
 
 
 class _Video:
-    """An H.264 file that frames are added to; one thread, so that the bytes are the same on every machine."""
+    """An H.264 file that frames are added to; one thread, and no code of one processor, so that the bytes are the same on every machine."""
 
     def __init__(self, path: Path, size: tuple[int, int], fps: float) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._container = av.open(str(path), "w")
         self._stream: Any = self._container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         self._stream.height, self._stream.width, self._stream.pix_fmt = *size, "yuv420p"
-        self._stream.options = {"crf": "15", "preset": "medium", "threads": "1"}
+        self._stream.options = {"crf": "15", "preset": "medium", "threads": "1"} | SAME_BYTES
 
     def __enter__(self) -> _Video:
         return self

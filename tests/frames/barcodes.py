@@ -12,6 +12,8 @@ import av
 import numpy as np
 from av.video.frame import PictureType
 
+from raydepth.store.video import SAME_BYTES
+
 DARK, BRIGHT = 50, 205
 
 
@@ -74,11 +76,15 @@ def make_clip(
         first_p: no B-frames before this one.
         decoy: adds a second, smaller video stream before the main one.
     """
+    coding = dict(options or {})
+    if codec == "libx264":
+        own = coding.get("x264-params")
+        coding["x264-params"] = ":".join([*SAME_BYTES.values(), *([own] if own else [])])
     with av.open(str(path), "w", container_options=container_options or {}) as container:
         small = container.add_stream("mpeg4", rate=25) if decoy else None
         if small is not None:
             small.width, small.height, small.pix_fmt = 32, 32, "yuv420p"
-        stream = container.add_stream(codec, rate=rate, options=options or {})
+        stream = container.add_stream(codec, rate=rate, options=coding)
         stream.height, stream.width = size
         stream.pix_fmt = pix_fmt
         stream.codec_context.time_base = time_base
