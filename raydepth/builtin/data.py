@@ -15,8 +15,8 @@ from raydepth.synth.draw import random_scene
 from raydepth.synth.render import World, render_threads
 from raydepth.synth.scene import PERIOD
 
-SIDE = 256
-"""Height and width of the cached pictures in pixels."""
+SIDE = 192
+"""Height and width of the cached pictures in pixels: training crops are of 128 and 192, and rendering costs what pixels there are."""
 
 SHARD = 250
 """Pictures in a shard."""
@@ -28,17 +28,17 @@ FIRST_SEED = 1_000_000
 """Training scenes have seeds from here on; evaluation uses seeds below."""
 
 
-def scene_picture(seed: int) -> tuple[np.ndarray, np.ndarray]:
+def scene_picture(seed: int, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
     """Renders the training picture of a seed: every third scene is calm, the others vary widely.
 
     Returns:
-        rgb uint8 [SIDE, SIDE, 3] (sRGB) and inverse depth float16 [SIDE, SIDE] in 1 / metres.
+        rgb uint8 [side, side, 3] (sRGB) and inverse depth float16 [side, side] in 1 / metres.
     """
     scene = random_scene(seed, style="calm" if seed % 3 == 0 else "wide")
     seconds = (seed % 97) / 97 * PERIOD
     world, camera = World(scene.at(seconds)), scene.path.at(seconds)
-    rgb = world.colour(camera, (SIDE, SIDE), samples=_SAMPLES)
-    return rgb, (1 / world.depth(camera, (SIDE, SIDE))).astype(np.float16)
+    rgb = world.colour(camera, (side, side), samples=_SAMPLES)
+    return rgb, (1 / world.depth(camera, (side, side))).astype(np.float16)
 
 
 def _write_shard(job: tuple[Path, int]) -> None:
@@ -88,7 +88,8 @@ class Cache:
         return len(self._rgb) * SHARD
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns one picture: rgb float32 [3, SIDE, SIDE] in 0..1, inverse depth float32 [1, SIDE, SIDE] in 1 / metres."""
+        """Returns one picture: rgb float32 [3, H, W] in 0..1, inverse depth float32 [1, H, W] in 1 / metres; H = W = SIDE unless an earlier
+        version rendered the shard."""
         shard, row = divmod(index, SHARD)
         rgb = torch.from_numpy(self._rgb[shard][row].astype(np.float32)).permute(2, 0, 1) / 255
         return rgb, torch.from_numpy(self._inverse[shard][row].astype(np.float32))[None]
