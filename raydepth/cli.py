@@ -229,7 +229,7 @@ def models(
     from raydepth import models as known
 
     if action == "list":
-        print(f"{'builtin':50} Apache-2.0              in the package   depth, diffusion")
+        print(f"{'builtin':50} Apache-2.0              in the package   depth, diffusion, inpaint")
         for role, entries in known.HUB_DEFAULTS.items():
             for name, licence in entries:
                 print(f"{name:50} {licence:23} {'cached' if known.cached(name) else 'not cached':16} {role}")

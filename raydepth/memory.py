@@ -175,6 +175,8 @@ def job_memory(job: Job, height: int, width: int) -> dict[str, float] | None:
         figures |= found
     if fill.method == "diffusion":
         name = fill.model or compose.model
+        if name == "builtin":
+            name = str(builtin.path("inpaint"))
         found = _peaks(name, dtype, size, 2 if fill.guidance > 1 else 1, 1, 1)
         weights[name] = found.pop("weights")
         figures["fill"] = max(found.values())

@@ -36,7 +36,7 @@ class NamedModel:
     field: str
     name: str
     form: Form
-    role: Literal["depth", "diffusion", "fill", "lora", "adapter", "segmentation"]
+    role: Literal["depth", "diffusion", "inpaint", "fill", "lora", "adapter", "segmentation"]
     file: str | None = None
     """The file of it that the job names, if any."""
 
@@ -61,7 +61,7 @@ def named_models(job: Job) -> Iterator[NamedModel]:
         yield NamedModel("layers.fill.model", job.layers.fill.model, form_of(job.layers.fill.model), "fill")
     if job.layers.fill.method == "diffusion":
         name = job.layers.fill.model or job.compose.model
-        yield NamedModel("layers.fill.model", name, form_of(name), "diffusion")
+        yield NamedModel("layers.fill.model", name, form_of(name), "inpaint")
     if job.compose.method.startswith("featglac"):
         yield NamedModel("compose.model", job.compose.model, form_of(job.compose.model), "diffusion")
         if job.compose.lora:
@@ -92,9 +92,11 @@ def check_models(job: Job) -> None:
         elif model.form == "hub":
             _check_hub(model)
         elif model.form in ("builtin", "directory"):
-            role: Literal["depth", "diffusion"] = "depth" if model.role == "depth" else "diffusion"
+            own: Literal["depth", "diffusion", "inpaint"] = (
+                model.role if model.role in ("depth", "inpaint") else "diffusion"
+            )
             _check_directory(
-                model, builtin.path(role) if model.form == "builtin" else Path(model.name).expanduser()
+                model, builtin.path(own) if model.form == "builtin" else Path(model.name).expanduser()
             )
 
 
@@ -185,7 +187,7 @@ def _check_directory(model: NamedModel, path: Path) -> None:
         raise JobError(f"{model.field}: no directory {model.name} (a hub id has the form owner/name)")
     if model.file and path.is_dir() and not (path / model.file).is_file():
         raise JobError(f"{model.field}: {model.name} holds no {model.file}")
-    index = "model_index.json" if model.role == "diffusion" else "config.json"
+    index = "model_index.json" if model.role in ("diffusion", "inpaint") else "config.json"
     if model.role not in ("lora", "adapter"):
         try:
             config = json.loads((path / index).read_text(encoding="utf-8"))

@@ -113,5 +113,5 @@ def test_a_jobs_memory(tmp_path):
     again = {"method": "featglac-grad", "grad": {"recipe": "lite", "checkpointing": True}}
     assert memory(compose=again)["unet"] < 0.7 * memory(compose=grad)["unet"]
     both = memory(compose__method="featglac-kv", layers={"fill": {"method": "diffusion"}})
-    assert both["weights"] == kv["weights"], "one model for both"
+    assert both["weights"] > 1.9 * kv["weights"], "builtin has one for each"
     assert set(memory(layers={"fill": {"method": "diffusion"}})) == {"weights", "fill", "peak"}

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Literal
 
 
-def path(name: Literal["depth", "diffusion"]) -> Path:
+def path(name: Literal["depth", "diffusion", "inpaint"]) -> Path:
     """Returns the folder of a built-in model, to be given to `from_pretrained`.
 
     Args:
-        name: `depth` (transformers, relative disparity) or `diffusion` (diffusers: unet/, vae/, scheduler/).
+        name: `depth` (transformers, relative disparity), `diffusion` or `inpaint` (diffusers: unet/, vae/, scheduler/).
 
     Raises:
         ValueError: There is no such model.
     """
-    if name not in ("depth", "diffusion"):
-        raise ValueError(f"built-in models are 'depth' and 'diffusion', got {name!r}")
+    if name not in ("depth", "diffusion", "inpaint"):
+        raise ValueError(f"built-in models are 'depth', 'diffusion' and 'inpaint', got {name!r}")
     return Path(__file__).parent / name

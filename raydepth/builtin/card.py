@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
@@ -15,12 +16,20 @@ from PIL import Image
 from raydepth import builtin
 from raydepth.builtin.data import FIRST_SEED, scene_picture
 from raydepth.builtin.redraw import Redraw
+from raydepth.deglad.fill import Filler, fill_hole, load_filler
+from raydepth.deglad.fill_diffusion import load_diffusion_filler
 from raydepth.depth.hub import HubDepth
 from raydepth.evaluate.depth import abs_rel, align, delta, order_accuracy, readings, sample_pairs
-from raydepth.evaluate.image import psnr
+from raydepth.evaluate.image import psnr, rmse, ssim
+from raydepth.job import Compose, Fill
+from raydepth.synth.case import Moment
+from raydepth.synth.staging import random_staging
 
 SHORT_SIDE = 192
 """Short side in pixels at which the depth model is measured; it is also what its preprocessor file asks for."""
+
+NAMES: tuple[Literal["depth", "diffusion", "inpaint"], ...] = ("depth", "diffusion", "inpaint")
+"""The built-in models."""
 
 STRENGTHS = (0.3, 0.4, 0.5, 0.6)
 
@@ -130,6 +139,46 @@ def composites(count: int) -> list[np.ndarray]:
     return results
 
 
+Hole = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""A picture uint8 [S, S, 3], where its near things are float32 [S, S], and what is behind them uint8 [S, S, 3]."""
+
+
+def holes(count: int, side: int) -> list[Hole]:
+    """True fills of held-out stagings: seeds below FIRST_SEED."""
+    moments = [Moment(random_staging(seed, 1.0), 0.0, (side, side), 24) for seed in range(count)]
+    return [(moment.rgb(), moment.near.astype(np.float32), moment.fill_shadowed()) for moment in moments]
+
+
+def fill_rows(fillers: dict[str, Filler], sets: dict[str, list[Hole]]) -> list[str]:
+    """Markdown rows: each filler's mean RMSE in grey levels and SSIM in the holes."""
+    rows = []
+    for name, truths in sets.items():
+        for method, filler in fillers.items():
+            filled = [fill_hole(filler, rgb, near, Fill().dilate) for rgb, near, _ in truths]
+            pairs = [(made, truth, hole) for (made, hole), (_, _, truth) in zip(filled, truths, strict=True)]
+            error, likeness = (np.mean([measure(*pair) for pair in pairs]) for measure in (rmse, ssim))
+            rows.append(f"| {name} ({len(truths)}) | {method} | {error:.1f} | {likeness:.3f} |")
+    return rows
+
+
+def draw_curves(logs: dict[str, Path], path: Path) -> None:
+    """Saves the loss of every model over its training steps, as its log has it; loss spans differ, so each has its own axis."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, len(logs), figsize=(3.6 * len(logs), 2.8), squeeze=False)
+    for axis, (name, log) in zip(axes[0], logs.items(), strict=True):
+        entries = [json.loads(line) for line in log.read_text().splitlines()]
+        axis.plot([entry["step"] for entry in entries], [entry["loss"] for entry in entries], linewidth=1)
+        axis.set(title=f"{name}/", xlabel="step", ylabel="training loss", yscale="log")
+        axis.grid(alpha=0.3, which="both")
+    figure.tight_layout()
+    figure.savefig(path, dpi=80)
+    plt.close(figure)
+
+
 def _grey(values: np.ndarray) -> np.ndarray:
     low, high = np.quantile(values, [0.01, 0.99])
     return np.repeat(
@@ -186,16 +235,40 @@ def main() -> None:
         pictures / "diffusion.png",
     )
 
+    fillers = {
+        "`telea`": load_filler(Fill()),
+        "`inpaint`": load_diffusion_filler(
+            Fill(method="diffusion", model="builtin"),
+            Compose(),
+            seed=0,
+            device="cpu",
+            dtype="float32",
+            loaded=None,
+        ),
+    }
+    hidden = {
+        "Held-out, 128 x 128": holes(arguments.scenes, 128),
+        "Held-out, 256 x 256": holes(arguments.scenes // 4, 256),
+    }
+    columns = []
+    for rgb, near, truth in hidden["Held-out, 128 x 128"][:7]:
+        made = [fill_hole(filler, rgb, near, Fill().dilate) for filler in fillers.values()]
+        cut = np.where(made[0][1][..., None], np.uint8(128), rgb)
+        columns.append([rgb, cut, *(background for background, _ in made), truth])
+    _sheet(columns, 144, pictures / "inpaint.png")
+    draw_curves({name: builtin.path(name) / "training_log.jsonl" for name in NAMES}, pictures / "curves.png")
+
     text = (home / "card.template.md").read_text()
     fields: dict[str, object] = {
         "depth_rows": "\n".join(depth_rows(depth, sets)),
         "redraw_rows": "\n".join(redraw_rows(redraw, drawn)),
+        "fill_rows": "\n".join(fill_rows(fillers, hidden)),
         "strengths": " | ".join(f"strength {s}" for s in STRENGTHS),
         "rules": "|".join(["---"] * (1 + len(STRENGTHS))),
         "round_trip": round_trip_error(redraw, [rgb for group in drawn.values() for rgb in group]),
         "torch": torch.__version__,
     }
-    for name in ("depth", "diffusion"):
+    for name in NAMES:
         folder = builtin.path(name)
         effort = json.loads((folder / "training.json").read_text())
         fields |= {f"{name}_{key}": value for key, value in effort.items()}
@@ -203,6 +276,7 @@ def main() -> None:
             f"{sum(f.stat().st_size for f in folder.rglob('*.safetensors')) / 1e6:.1f}"
         )
     fields["depth_parameters"] = f"{sum(p.numel() for p in depth.model.parameters()) / 1e6:.1f}"
+    # Widened for the hole, the inpainting U-Net has 2 % more.
     fields["diffusion_parameters"] = f"{sum(p.numel() for p in redraw.unet.parameters()) / 1e6:.1f}"
     (home / "MODEL_CARD.md").write_text(text.format(**fields))
 

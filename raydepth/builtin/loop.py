@@ -1,4 +1,4 @@
-"""The training loop that both built-in models share: time budget, moving average of the weights, checkpoints, log."""
+"""The training loop that the built-in models share: time budget, moving average of the weights, checkpoints, log."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ class Budget:
     average: float = 0.999
 
 
+def thin(log: Path, lines: int = 200) -> str:
+    """The text of a log of JSON lines in at most so many lines, evenly spaced and with its last; empty without a log."""
+    entries = log.read_text().splitlines(keepends=True) if log.exists() else []
+    return "".join(entries[-1 :: -max(1, -(-len(entries) // lines))][::-1])
+
+
 def train(
     model: torch.nn.Module,
     loss_of: Callable[[torch.nn.Module, int, float], torch.Tensor],
@@ -40,6 +46,7 @@ def train(
     *,
     resume: bool,
     export: Callable[[torch.nn.Module, dict[str, float]], None],
+    exported: Path,
 ) -> None:
     """Runs AdamW until the budget is spent; writes a checkpoint and an export every five minutes and at the end.
 
@@ -51,6 +58,7 @@ def train(
         budget: How long and how fast.
         resume: Go on from `state.pt` where there is one.
         export: Called with the averaged model and with what it took: `steps` and `minutes`.
+        exported: The folder that `export` writes; it also gets `training_log.jsonl`, which is the log in at most 200 lines.
     """
     folder.mkdir(parents=True, exist_ok=True)
     averaged = copy.deepcopy(model).eval().requires_grad_(False)
@@ -79,6 +87,7 @@ def train(
         torch.save(state, folder / "state.tmp")
         (folder / "state.tmp").rename(folder / "state.pt")
         export(averaged, {"steps": step, "minutes": round(minutes, 1)})
+        (exported / "training_log.jsonl").write_text(thin(folder / "log.jsonl"))
 
     model.train()
     while True:

@@ -1,4 +1,4 @@
-"""Command that reproduces the built-in models: renders the training scenes, then trains depth and diffusion."""
+"""Command that reproduces the built-in models: renders the training pictures, then trains depth, diffusion and inpaint."""
 
 from __future__ import annotations
 
@@ -13,27 +13,32 @@ from raydepth.builtin.loop import Budget
 def main() -> None:
     """Parses the command line and trains.
 
-    `--out` collects everything: `data/` (rendered scenes), `depth/` and `diffusion/` (the models) and their checkpoints.
+    `--out` collects everything: `data/` and `fills/` (rendered scenes and true fills), `depth/`, `diffusion/` and `inpaint/` (the
+    models) and their checkpoints. `inpaint` starts from `diffusion/` there, or else from the one that is built in.
     """
     parser = argparse.ArgumentParser(prog="python -m raydepth.builtin.train", description=main.__doc__)
-    parser.add_argument("what", choices=["data", "depth", "diffusion", "all"], nargs="?", default="all")
+    parser.add_argument(
+        "what", choices=["data", "depth", "diffusion", "inpaint", "all"], nargs="?", default="all"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for data, checkpoints and models")
     parser.add_argument("--minutes", type=float, default=60.0, help="wall-clock minutes for each model")
     parser.add_argument(
         "--steps", type=int, help="stop at this step instead of after --minutes: repeatable on any machine"
     )
     parser.add_argument("--shards", type=int, default=48, help="rendered scenes, in shards of 250")
+    parser.add_argument("--fills", type=int, default=8, help="rendered true fills, in shards of 250")
     parser.add_argument("--threads", type=int, default=2, help="torch threads, and processes that render")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    data: Path = arguments.out / "data"
+    data, fills = arguments.out / "data", arguments.out / "fills"
 
     if arguments.what in ("data", "all"):
         from raydepth.builtin.data import build
 
         build(data, shards=arguments.shards, workers=arguments.threads)
+        build(fills, shards=arguments.fills, workers=arguments.threads, fills=True)
     if arguments.what in ("depth", "all"):
         from raydepth.builtin import train_depth
 
@@ -44,6 +49,16 @@ def main() -> None:
 
         budget = Budget(arguments.minutes, arguments.steps, rate=8e-4)
         train_diffusion.run(data, arguments.out, budget, resume=arguments.resume, seed=arguments.seed)
+    if arguments.what in ("inpaint", "all"):
+        from raydepth import builtin
+        from raydepth.builtin import train_inpaint
+
+        own = arguments.out / "diffusion"
+        start = own if own.exists() else builtin.path("diffusion")
+        budget = Budget(arguments.minutes, arguments.steps, rate=5e-4, average=0.998)
+        train_inpaint.run(
+            data, fills, start, arguments.out, budget, resume=arguments.resume, seed=arguments.seed
+        )
 
 
 if __name__ == "__main__":

@@ -131,4 +131,5 @@ def run(data: Path, out: Path, budget: Budget, *, resume: bool, seed: int = 0) -
         export=lambda averaged, effort: save(
             averaged, out / "depth", {**effort, "pictures": len(cache), "seed": seed}
         ),
+        exported=out / "depth",
     )

@@ -28,7 +28,7 @@ mostly on the blocks' means, where it is most visible and hardest to remove; wit
 def build_codec(cache: Cache) -> BlockDCT:
     """Returns the codec whitened by what it measures on 600 crops of scenes and 200 of photographs and textures."""
     generator = torch.Generator().manual_seed(1)
-    pictures = torch.stack([_picture(cache, 128, generator) for _ in range(800)])
+    pictures = torch.stack([draw_picture(cache, 128, generator)[0] for _ in range(800)])
     raw = BlockDCT().encode(pictures, return_dict=False)[0]
     scale = raw.std((0, 2, 3)).clamp(min=_FLOOR) ** _WHITENING
     mean = torch.where(raw.std((0, 2, 3)) > _FLOOR, raw.mean((0, 2, 3)), 0.0)
@@ -71,23 +71,43 @@ def build_scheduler() -> DDIMScheduler:
     )
 
 
-def _picture(cache: Cache, side: int, generator: torch.Generator) -> torch.Tensor:
-    """One training picture [3, side, side] in -1..1: three of four are scenes, the rest photographs and dead leaves."""
+def draw_picture(
+    cache: Cache, side: int, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Draws a training picture: three of four are scenes, the rest photographs and dead leaves.
+
+    Returns:
+        float32 [3, side, side] in -1..1, and of scenes what the cache keeps beside it, float32 [1, side, side].
+    """
     kind, which, gamma, tint = torch.rand(4, generator=generator).tolist()
+    beside = None
     if kind < 0.75:
-        rgb, smallest = cache[int(which * len(cache))][0], 0.6
+        rgb, beside = cache[int(which * len(cache))]
+        smallest = 0.6
     elif kind < 0.93:
         rgb = torch.from_numpy(photograph(int(which * PHOTOGRAPHS)))
         smallest = max(0.3, side / min(rgb.shape[1:]))
     else:
         leaves = texture("leaves", int(which * VARIANTS["leaves"]))
         rgb, smallest = torch.from_numpy(leaves.copy()).permute(2, 0, 1), 0.6
-    rgb = crop(rgb, side, generator, smallest=min(smallest, 1.0)).clamp(0, 1)
+    both = rgb if beside is None else torch.cat([rgb, beside])
+    both = crop(both, side, generator, smallest=min(smallest, 1.0))
+    return develop(both[:3], gamma, tint), both[3:] if beside is not None else None
+
+
+def develop(rgb: torch.Tensor, gamma: float, tint: float) -> torch.Tensor:
+    """A picture float32 [3, H, W] in 0..1 under another exposure and white balance (two chances in 0..1), as -1..1."""
     gain = 1 + 0.12 * (tint - 0.5) * torch.tensor([1.0, 0.0, -1.0])[:, None, None]
-    return (rgb ** (0.75 + 0.6 * gamma) * gain).clamp(0, 1) * 2 - 1
+    return (rgb.clamp(0, 1) ** (0.75 + 0.6 * gamma) * gain).clamp(0, 1) * 2 - 1
 
 
-def save(unet: UNet2DConditionModel, codec: BlockDCT, out: Path, effort: dict[str, float]) -> None:
+def save(
+    unet: UNet2DConditionModel,
+    codec: BlockDCT,
+    out: Path,
+    effort: dict[str, float],
+    pipeline: str = "StableDiffusionImg2ImgPipeline",
+) -> None:
     """Writes a diffusers folder (model_index.json, unet/ in half precision, vae/, scheduler/) and what it took."""
     half = UNet2DConditionModel.from_config(unet.config)
     half.load_state_dict(unet.state_dict())
@@ -96,7 +116,7 @@ def save(unet: UNet2DConditionModel, codec: BlockDCT, out: Path, effort: dict[st
     build_scheduler().save_pretrained(out / "scheduler")
     nothing = [None, None]
     index = {
-        "_class_name": "StableDiffusionImg2ImgPipeline",
+        "_class_name": pipeline,
         "_diffusers_version": diffusers.__version__,
         "feature_extractor": nothing,
         "image_encoder": nothing,
@@ -140,7 +160,7 @@ def run(data: Path, out: Path, budget: Budget, *, resume: bool, seed: int = 0) -
     def loss_of(network: torch.nn.Module, step: int, progress: float) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         side, batch = (128, 8) if step % 8 else (256, 2)
-        pictures = torch.stack([_picture(cache, side, generator) for _ in range(batch)])
+        pictures = torch.stack([draw_picture(cache, side, generator)[0] for _ in range(batch)])
         clean = codec.encode(pictures, return_dict=False)[0]
         noise = torch.randn(clean.shape, generator=generator)
         times = torch.randint(LAST_STEP, (batch,), generator=generator)
@@ -164,4 +184,5 @@ def run(data: Path, out: Path, budget: Budget, *, resume: bool, seed: int = 0) -
         export=lambda averaged, effort: save(
             averaged, codec, out / "diffusion", {**effort, "pictures": len(cache), "seed": seed}
         ),
+        exported=out / "diffusion",
     )

@@ -12,6 +12,9 @@ from raydepth.featglac.schedule import Schedule, make_schedule
 from raydepth.featglac.stage import clip_seed
 from raydepth.job import Compose, Fill
 
+BUILTIN_STEPS, BUILTIN_STRENGTH = 3, 0.34
+"""What fills true holes best with the builtin model."""
+
 
 def load_diffusion_filler(
     fill: Fill, compose: Compose, *, seed: int, device: str, dtype: str, loaded: Models | None
@@ -29,15 +32,16 @@ def load_diffusion_filler(
     Raises:
         JobError: as load_models, or the sampler cannot make the steps.
     """
-    same = fill.model in (None, compose.model)
-    model = compose.model if same else str(fill.model)
+    model = fill.model or compose.model
+    # The builtin models are two: one that cleans up composites, one that fills.
+    same = model == compose.model and model != "builtin"
     wanted = Compose(
         model=model,
         lora=compose.lora if same else None,
         sampler=compose.sampler,
         prompt=fill.prompt,
         negative_prompt=fill.negative_prompt,
-        steps=fill.steps,
+        steps=fill.steps or (BUILTIN_STEPS if model == "builtin" else 20),
         guidance=fill.guidance,
     )
     prompts = (compose.prompt, compose.negative_prompt) == (fill.prompt, fill.negative_prompt)
@@ -48,7 +52,7 @@ def load_diffusion_filler(
         models = with_prompts(loaded, wanted, section=section)
     else:
         models = load_models(wanted, device=device, dtype=dtype, section=section, inpainting=True)
-    strength = 0.3 if model == "builtin" else 1.0 if takes_mask(models) else 0.75
+    strength = BUILTIN_STRENGTH if model == "builtin" else 1.0 if takes_mask(models) else 0.75
     settings = wanted.model_copy(update={"strength": fill.strength or strength})
     return DiffusionFiller(models, settings, seed)
 

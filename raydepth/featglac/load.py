@@ -74,14 +74,17 @@ def load_models(
         device: ``cpu`` or ``cuda``.
         dtype: of U-Net and codec; a codec whose config says ``force_upcast`` stays in float32.
         section: of the job that names them, for messages.
-        inpainting: whether a U-Net that also takes a mask and the masked picture's latents (2 C + 1 channels) will do.
+        inpainting: whether a U-Net that also takes a mask and the masked picture's latents (2 C + 1 channels) will do; ``builtin``
+            then is one.
 
     Raises:
         JobError: something is missing or unreadable, the U-Net is not of the Stable Diffusion 1.x/2.x class, or there is a
             prompt but no text encoder.
     """
     kind = getattr(torch, dtype)
-    where = str(builtin.path("diffusion")) if compose.model == "builtin" else compose.model
+    where = compose.model
+    if where == "builtin":
+        where = str(builtin.path("inpaint" if inpainting else "diffusion"))
     parts = [f"{part}/{name}" for part, name in _CONFIGS.items()]
     missing = [part for part in parts if Path(where).is_dir() and not (Path(where) / part).is_file()]
     if missing:
@@ -107,13 +110,12 @@ def load_models(
 
 
 def with_prompts(models: Models, compose: Compose, *, section: str) -> Models:
-    """The same weights under other prompts: only the text encoder is loaded again; not for a model with a LoRA.
+    """The same weights under other prompts: only the text encoder is loaded again; for neither ``builtin`` nor a model with a LoRA.
 
     Raises:
         JobError: as load_models.
     """
-    where = str(builtin.path("diffusion")) if compose.model == "builtin" else compose.model
-    text = _load_text_encoder(where, models.unet.dtype)
+    text = _load_text_encoder(compose.model, models.unet.dtype)
     return replace(models, condition=_encode_prompts(compose, text, models.unet, section))
 
 

@@ -67,15 +67,17 @@ class Fill(Section):
     whole clip, by ``model`` where one is given, else ``telea``."""
     model: str | None = None
     """Path of the ``.onnx`` file (image and mask in, image out) for methods ``onnx`` and ``plate``; for ``diffusion`` a hub id or a local
-    directory, inpainting (9-channel) or text-to-image (4-channel) checkpoint, ``builtin``, or null: that of ``compose``."""
+    directory, inpainting (9-channel) or text-to-image (4-channel) checkpoint, ``builtin`` (raydepth's own inpainting model), or null:
+    that of ``compose``."""
     prompt: str = ""
     """What ``diffusion`` is to paint into the hole."""
     negative_prompt: str = ""
-    steps: Annotated[int, Field(ge=1, le=1000)] = 20
-    """Steps of ``diffusion``'s full schedule; ``strength`` says what part of them runs."""
+    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Steps of ``diffusion``'s full schedule; ``strength`` says what part of them runs. Null: 3 for ``builtin`` (with its strength
+    one step, the mean of what could be there; more steps give it more grain, not more truth), 20 for others."""
     strength: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Noise level at which ``diffusion`` starts from the ``telea`` fill; null: 0.3 for ``builtin`` (trained up to 0.7, but
-    grainy from 0.5 on), 1 for inpainting checkpoints, 0.75 for text-to-image ones."""
+    """Noise level at which ``diffusion`` starts from the ``telea`` fill; null: 0.34 for ``builtin`` (trained up to 0.7), 1 for
+    inpainting checkpoints, 0.75 for text-to-image ones."""
     guidance: Annotated[float, Field(ge=1)] = 1.0
     """Classifier-free guidance scale of ``diffusion``; 1 switches it off and saves its lane."""
     dilate: Annotated[int, Field(ge=0, le=256)] = 8

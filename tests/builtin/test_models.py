@@ -7,25 +7,36 @@ import sys
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline, UNet2DConditionModel
+from diffusers import (
+    DDIMScheduler,
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionInpaintPipeline,
+    UNet2DConditionModel,
+)
 from transformers import AutoModelForDepthEstimation
 
 from raydepth import builtin
-from raydepth.builtin.data import scene_picture
+from raydepth.builtin.data import MOMENTS, fill_picture, scene_picture
 from raydepth.builtin.redraw import Redraw
 from raydepth.builtin.train_depth import normalise
+from raydepth.deglad.fill import fill_hole, load_filler
+from raydepth.deglad.fill_diffusion import load_diffusion_filler
+from raydepth.evaluate.image import rmse, ssim
+from raydepth.job import Compose, Fill
+from tests.deglad.test_fill import disc
+from tests.depth.tiny import frames
 
 
 def test_importing_the_package_is_light():
     code = "import sys, raydepth.builtin as b; b.path('depth'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    with pytest.raises(ValueError, match="'depth' and 'diffusion'"):
+    with pytest.raises(ValueError, match="'depth', 'diffusion' and 'inpaint'"):
         builtin.path("fill")  # type: ignore[arg-type]
 
 
 def test_size_on_disk():
-    weights = [f for name in ("depth", "diffusion") for f in builtin.path(name).rglob("*") if f.is_file()]
-    assert sum(f.stat().st_size for f in weights) < 30e6
+    folders = [builtin.path(name) for name in ("depth", "diffusion", "inpaint")]
+    assert sum(f.stat().st_size for folder in folders for f in folder.rglob("*") if f.is_file()) < 40e6
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +135,40 @@ def test_whole_pipeline_loads_from_model_index(redraw):
     ).images
     assert out.shape == (1, 64, 96, 3)
     assert np.isfinite(out).all()
+
+
+@pytest.fixture(scope="module")
+def filler():
+    fill = Fill(method="diffusion", model="builtin")
+    return load_diffusion_filler(fill, Compose(), seed=0, device="cpu", dtype="float32", loaded=None)
+
+
+def test_inpaint_is_nearer_to_the_truth_than_telea(filler):
+    """Held-out scenes: seeds below the training's."""
+    telea, gains = load_filler(Fill()), []
+    for number in range(500 * MOMENTS, 502 * MOMENTS):
+        truth, near = fill_picture(number, 128)
+        made, rough = (fill_hole(fill, truth, near.astype(np.float32), 8) for fill in (filler, telea))
+        assert np.array_equal(made[0][~made[1]], truth[~made[1]])
+        gains.append(
+            [measure(made[0], truth, made[1]) / measure(rough[0], truth, made[1]) for measure in (rmse, ssim)]
+        )
+    error, likeness = np.mean(gains, axis=0)
+    assert error < 0.9 and likeness > 1.02
+
+
+@pytest.mark.parametrize("size", [(37, 90), (200, 131)])
+def test_inpaint_takes_any_size(filler, size):
+    (rgb,) = frames(1, *size, 0)
+    background, hole = fill_hole(filler, rgb, disc(*size, 12), 3)
+    assert np.array_equal(background[~hole], rgb[~hole])
+    assert np.array_equal(
+        fill_hole(filler, np.where(hole[..., None], 255 - rgb, rgb), disc(*size, 12), 3)[0], background
+    )
+
+
+def test_inpaint_loads_as_diffusers_pipeline():
+    pipeline = StableDiffusionInpaintPipeline.from_pretrained(
+        builtin.path("inpaint"), text_encoder=None, tokenizer=None
+    )
+    assert pipeline.unet.config.in_channels == 97 and pipeline.vae_scale_factor == 4

@@ -7,11 +7,16 @@ import pytest
 import torch
 from transformers import AutoModelForDepthEstimation
 
+from raydepth import builtin
 from raydepth.builtin import data as training_data
-from raydepth.builtin import train_depth, train_diffusion
+from raydepth.builtin import train_depth, train_diffusion, train_inpaint
 from raydepth.builtin.data import Cache, crop, degrade, scene_picture
-from raydepth.builtin.loop import Budget, train
+from raydepth.builtin.loop import Budget, thin, train
 from raydepth.builtin.redraw import Redraw
+from raydepth.deglad.fill_diffusion import load_diffusion_filler
+from raydepth.evaluate.image import ssim
+from raydepth.job import Compose, Fill
+from tests.deglad.test_fill import disc
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +84,7 @@ def test_a_resumed_run_equals_an_undisturbed_one(tmp_path):
             export=lambda averaged, effort: exports.update(
                 {folder: (averaged.weight.clone(), effort["steps"])}
             ),
+            exported=tmp_path / folder,
         )
 
     go("whole", 60, resume=False)
@@ -103,3 +109,65 @@ def test_one_step_of_diffusion_training_writes_a_model_that_loads(shards, monkey
     train_diffusion.run(shards, shards, Budget(minutes=9, steps=1), resume=False)
     redraw = Redraw(shards / "diffusion")
     assert redraw(np.zeros((32, 48, 3), np.uint8), strength=0.3).shape == (32, 48, 3)
+
+
+@pytest.fixture
+def fills(shards, pictures):
+    """Scenes that stand in for true fills, with their nearest fifth for a hole."""
+    folder = shards / "fills"
+    folder.mkdir()
+    np.save(folder / "0000-rgb.npy", np.stack([rgb for rgb, _ in pictures]))
+    near = [inverse > np.quantile(inverse.astype(np.float32), 0.8) for _, inverse in pictures]
+    np.save(folder / "0000-near.npy", np.stack(near))
+    return folder
+
+
+def test_inpaint_training_goes_on_and_writes_a_model_that_fills(shards, fills):
+    for steps in (1, 2):
+        budget = Budget(minutes=9, steps=steps)
+        train_inpaint.run(shards, fills, builtin.path("diffusion"), shards, budget, resume=steps > 1)
+    effort = json.loads((shards / "inpaint/training.json").read_text())
+    assert effort["steps"] == 2 and effort["fills"] == 2
+    fill = Fill(method="diffusion", model=str(shards / "inpaint"), steps=1)
+    filler = load_diffusion_filler(fill, Compose(), seed=0, device="cpu", dtype="float32", loaded=None)
+    assert filler(np.zeros((30, 45, 3), np.uint8), disc(30, 45, 8) > 0).shape == (30, 45, 3)
+
+
+@torch.inference_mode()
+def test_the_widened_unet_ignores_what_it_has_not_learnt():
+    unet = train_diffusion.build_unet().eval()
+    seen, token = torch.randn(1, 97, 8, 8, generator=torch.Generator().manual_seed(0)), torch.zeros(1, 1, 32)
+    wide, narrow = (
+        network(given, 100, encoder_hidden_states=token).sample
+        for network, given in ((train_inpaint.widen(unet).eval(), seen), (unet, seen[:, :48]))
+    )
+    assert torch.allclose(wide, narrow, atol=1e-5)
+
+
+def test_drawn_holes_and_rough_fills(shards, fills):
+    scenes, true_fills = Cache(shards), Cache(fills, "near")
+    for seed in range(12):
+        generator = torch.Generator().manual_seed(seed)
+        picture, hole = train_inpaint.draw_hole(scenes, true_fills, 64, generator)
+        rough = train_inpaint.fill_roughly(picture, hole, generator)
+        assert picture.shape == (3, 64, 64) and hole.shape == (64, 64) and 0.03 < hole.mean() < 0.65
+        assert torch.equal(rough[:, ~hole], picture[:, ~hole])
+        assert not torch.equal(rough, picture) and rough.abs().max() <= 1
+
+
+def test_similarity_is_the_ssim_that_is_reported():
+    one, two = np.random.default_rng(0).integers(0, 256, (2, 40, 56, 3), dtype=np.uint8)
+    two = (0.5 * one + 0.5 * two).astype(np.uint8)
+    tensors = (torch.from_numpy(x).permute(2, 0, 1)[None] / 127.5 - 1 for x in (one, two))
+    assert abs(train_inpaint.similarity(*tensors).mean().item() - ssim(one, two)) < 1e-4
+
+
+def test_a_shipped_log_is_short_and_has_the_end(tmp_path):
+    log = tmp_path / "log.jsonl"
+    assert thin(log) == ""
+    for count in (1, 200, 201, 1234):
+        log.write_text("".join(f"{i}\n" for i in range(count)))
+        kept = thin(log).splitlines()
+        assert (
+            1 <= len(kept) <= 200 and kept[-1] == str(count - 1) and len(set(np.diff([*map(int, kept)]))) <= 1
+        )

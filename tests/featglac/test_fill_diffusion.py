@@ -6,7 +6,13 @@ import torch
 from diffusers import StableDiffusionInpaintPipeline
 
 from raydepth.deglad.fill import fill_hole
-from raydepth.deglad.fill_diffusion import DiffusionFiller, NonFiniteFill, load_diffusion_filler
+from raydepth.deglad.fill_diffusion import (
+    BUILTIN_STEPS,
+    BUILTIN_STRENGTH,
+    DiffusionFiller,
+    NonFiniteFill,
+    load_diffusion_filler,
+)
 from raydepth.featglac.schedule import SAMPLERS, steps_run
 from raydepth.featglac.stage import clip_seed
 from raydepth.job import Compose, Fill, JobError
@@ -113,9 +119,11 @@ def test_inpainting_checkpoints_load_for_fill_alone(save_pipeline):
         load({"model": "./nowhere"}, {})
 
 
-def test_builtin_paints_something_finite():
-    rgb = frames(1, 40, 56, 2)[0]
-    filler = load({"model": "builtin", "steps": 4}, {})
-    background, hole = fill_hole(filler, rgb, disc(40, 56, 10), 2)
-    assert np.array_equal(background[~hole], rgb[~hole]) and filler.note == ""
-    assert filler.settings.strength == 0.3
+@pytest.mark.parametrize("name", ["builtin", None])
+def test_builtin_fills_with_a_model_of_its_own(name):
+    """Not with the compositor's, though both are named builtin; steps and strength are its own too."""
+    composing = load({"model": "builtin"}, {}).models
+    filler = load({"model": name}, {"model": "builtin"}, composing)
+    assert filler.models is not composing and filler.models.unet.config.in_channels == 97
+    assert (filler.settings.steps, filler.settings.strength) == (BUILTIN_STEPS, BUILTIN_STRENGTH)
+    assert load({"model": name, "steps": 7, "strength": 0.6}, {"model": "builtin"}).settings.steps == 7
