@@ -112,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--scenes", type=int, nargs="+", default=[200, 24], help="for each of --sizes")
+    parser.add_argument("--scenes", type=int, nargs="+", default=[200, 12], help="for each of --sizes")
     parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256])
     parser.add_argument("--samples", type=int, default=24)
     parser.add_argument("--cache", type=Path, default=Path("runs/ground_truth"))

@@ -247,8 +247,8 @@ def main() -> None:
         ),
     }
     hidden = {
-        "Held-out, 128 x 128": holes(arguments.scenes, 128),
-        "Held-out, 256 x 256": holes(arguments.scenes // 4, 256),
+        "Held-out, 128 x 128": holes(arguments.scenes // 2, 128),
+        "Held-out, 256 x 256": holes(arguments.scenes // 8, 256),
     }
     columns = []
     for rgb, near, truth in hidden["Held-out, 128 x 128"][:7]:
@@ -276,7 +276,6 @@ def main() -> None:
             f"{sum(f.stat().st_size for f in folder.rglob('*.safetensors')) / 1e6:.1f}"
         )
     fields["depth_parameters"] = f"{sum(p.numel() for p in depth.model.parameters()) / 1e6:.1f}"
-    # Widened for the hole, the inpainting U-Net has 2 % more.
     fields["diffusion_parameters"] = f"{sum(p.numel() for p in redraw.unet.parameters()) / 1e6:.1f}"
     (home / "MODEL_CARD.md").write_text(text.format(**fields))
 

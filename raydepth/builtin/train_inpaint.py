@@ -15,7 +15,7 @@ from raydepth.builtin.loop import Budget, train
 from raydepth.builtin.train_diffusion import LAST_STEP, build_scheduler, develop, draw_picture, save
 from raydepth.deglad.fill import OpenCVFiller, find_hole
 
-_USUAL = (100, 500)
+_USUAL = (50, 400)
 """Timesteps of six pictures in seven: filling starts from a rough fill, and a step or two lead to the end."""
 
 _LARGEST = 0.65

@@ -73,10 +73,10 @@ class Fill(Section):
     """What ``diffusion`` is to paint into the hole."""
     negative_prompt: str = ""
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """Steps of ``diffusion``'s full schedule; ``strength`` says what part of them runs. Null: 3 for ``builtin`` (with its strength
-    one step, the mean of what could be there; more steps give it more grain, not more truth), 20 for others."""
+    """Steps of ``diffusion``'s full schedule; ``strength`` says what part of them runs. Null: 10 for ``builtin`` (with its strength
+    that is two steps; more make its fills no truer), 20 for others."""
     strength: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Noise level at which ``diffusion`` starts from the ``telea`` fill; null: 0.34 for ``builtin`` (trained up to 0.7), 1 for
+    """Noise level at which ``diffusion`` starts from the ``telea`` fill; null: 0.2 for ``builtin`` (trained up to 0.7), 1 for
     inpainting checkpoints, 0.75 for text-to-image ones."""
     guidance: Annotated[float, Field(ge=1)] = 1.0
     """Classifier-free guidance scale of ``diffusion``; 1 switches it off and saves its lane."""
