@@ -26,7 +26,7 @@ def main() -> None:
         "--steps", type=int, help="stop at this step instead of after --minutes: repeatable on any machine"
     )
     parser.add_argument("--shards", type=int, default=48, help="rendered scenes, in shards of 250")
-    parser.add_argument("--fills", type=int, default=8, help="rendered true fills, in shards of 250")
+    parser.add_argument("--fills", type=int, default=4, help="rendered true fills, in shards of 250")
     parser.add_argument("--threads", type=int, default=2, help="torch threads, and processes that render")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
