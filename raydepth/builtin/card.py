@@ -172,8 +172,8 @@ def draw_curves(logs: dict[str, Path], path: Path) -> None:
     for axis, (name, log) in zip(axes[0], logs.items(), strict=True):
         entries = [json.loads(line) for line in log.read_text().splitlines()]
         axis.plot([entry["step"] for entry in entries], [entry["loss"] for entry in entries], linewidth=1)
-        axis.set(title=f"{name}/", xlabel="step", ylabel="training loss", yscale="log")
-        axis.grid(alpha=0.3, which="both")
+        axis.set(title=f"{name}/", xlabel="step", ylabel="training loss")
+        axis.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(path, dpi=80)
     plt.close(figure)

@@ -74,9 +74,9 @@ class Fill(Section):
     negative_prompt: str = ""
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Steps of ``diffusion``'s full schedule; ``strength`` says what part of them runs. Null: 10 for ``builtin`` (with its strength
-    that is two steps; more make its fills no truer), 20 for others."""
+    that is one step; more make its fills no truer), 20 for others."""
     strength: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Noise level at which ``diffusion`` starts from the ``telea`` fill; null: 0.2 for ``builtin`` (trained up to 0.7), 1 for
+    """Noise level at which ``diffusion`` starts from the ``telea`` fill; null: 0.1 for ``builtin`` (trained up to 0.7), 1 for
     inpainting checkpoints, 0.75 for text-to-image ones."""
     guidance: Annotated[float, Field(ge=1)] = 1.0
     """Classifier-free guidance scale of ``diffusion``; 1 switches it off and saves its lane."""
