@@ -53,7 +53,7 @@ def test_depth_order_on_held_out_scenes(depth_model):
             torch.nn.functional.interpolate(pixels, size=(192, 192), mode="bilinear", antialias=True)
         )
         disparity = torch.nn.functional.interpolate(
-            estimate.predicted_depth[None], size=(256, 256), mode="bilinear"
+            estimate.predicted_depth[None], size=inverse.shape, mode="bilinear"
         )
         guess, truth = disparity.flatten().numpy(), inverse.astype(np.float32).ravel()
         a, b = rng.integers(0, truth.size, (2, 4000))
