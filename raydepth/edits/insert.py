@@ -8,6 +8,7 @@ from raydepth.columns import Batch, ok_rows
 from raydepth.deglad.layers import Layer, LayerStack, alpha_masks, filter_edges, visible
 from raydepth.depth.calibrate import Calibration
 from raydepth.edits.clip import ClipEdit
+from raydepth.edits.ground import standing_ground
 from raydepth.edits.pictures import read_object
 from raydepth.edits.place import draw, height_px, place, shrunk
 from raydepth.edits.plan import EditPlan, grown
@@ -42,7 +43,7 @@ class InsertBuilder:
         self.picture = read_object(edit.object)
 
     def __call__(self, batch: Batch) -> EditPlan:
-        """Near things over the object over the frame; the region is what is seen of object and shadow, grown a little.
+        """Near things, but not the ground it stands on, over the object over the frame; the region is what is seen of object and shadow, grown a little.
 
         Near and far layer show the frame with the shadow on it. The object's layer shows the object on that
         frame, a whole picture, since every layer may be looked at by a diffusion model.
@@ -71,6 +72,7 @@ class InsertBuilder:
             near[row] = 1 - visible(
                 np.ones_like(inv_depth[row]), depth, self._cleaned(inv_depth[row], alpha[row] > 0, depth)
             )
+            near[row][standing_ground(inv_depth[row], at, depth)] = 0
             seen = (alpha[row] * (1 - near[row])) >= 0.5 / 255
             if self.edit.shadow:
                 shadow = self.edit.shadow * contact_shadow(rgb[row], inv_depth[row], at, depth, clip.floor)
