@@ -18,12 +18,12 @@ from raydepth.job import Background, Edit, Insert, Layers, Light
 NEUTRAL = 0.3
 """Light, as ``estimate_light`` gives it, of the place where an object cut out elsewhere is taken to have been."""
 _ASSUMED = 0.65
-"""What a difference to assumed surroundings counts, against one between two places that are seen. Fitted to 128 scenes of
-``benchmarks.ground_truth_study``, as are _TRUSTED and _NORM."""
+"""What a difference to assumed surroundings counts, against one between two places that are seen: least absolute errors of the
+true gains' colour on 128 scenes, seeds 5000 to 5127, of ``raydepth.synth.case``."""
 _TRUSTED = (0.8, 0.4)
-"""Parts of the difference in shading, from right to left and from above to below, that are believed."""
+"""Parts of the difference in shading, from right to left and from above to below, that are believed; on the same scenes."""
 _NORM = 3.0
-"""Minkowski norm."""
+"""Minkowski norm; of 1, 3 and 6 the one that came closest to the true gains there."""
 _LIMIT = 2.0
 """A channel is made at most so many times brighter or darker."""
 _FEW = 64

@@ -63,15 +63,17 @@ def split_rim(
     Args:
         rgb: uint8 [H,W,3], the frame.
         near: float32 [H,W], a hard mask; with soft edges everything stays as it is.
-        width: pixels on either side of the edge that may be mixed, since masks are not exact.
+        width: pixels inside the edge that may be mixed, as masks are not exact; outside it is one.
 
     Returns:
         What is near uint8 [H,W,3], its alpha float32 [H,W], and what is behind uint8 [H,W,3]: as they were given but for
         pixels that near the edge.
     """
     front, alpha, back = rgb.copy(), near.copy(), rgb.copy()
-    kernel = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
-    inside, outside = (cv2.erode(mask.astype(np.uint8), kernel) > 0 for mask in (near >= 1, near <= 0))
+    inside, outside = (
+        cv2.erode(mask.astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
+        for mask, reach in ((near >= 1, width), (near <= 0, 1))
+    )
     if ((near > 0) & (near < 1)).any():
         return front, alpha, back
     colour = rgb.astype(np.float32)

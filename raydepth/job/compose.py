@@ -90,9 +90,10 @@ class Light(Section):
     """With ``insert``: part of the difference between the side that the scene is lit from and that the object is lit from."""
 
 
-STUDIED = {"steps": 5, "strength": 0.2, "redraw": 0.03}
-"""Defaults of ``featglac-kv`` with the builtin model, as ``benchmarks/results/ground_truth_study.md`` found them. What is best with
-Stable Diffusion nobody has measured yet, so other models have the published method's: much noise, the whole region."""
+STUDIED = {"steps": 5, "strength": 0.2, "redraw": 0.008}
+"""Defaults of ``featglac-kv`` with the builtin model, as ``benchmarks/results/ground_truth_study.md`` found them; 5 steps, as it finds
+10 no better, at twice the cost. What is best with Stable Diffusion nobody has measured yet, so other models have the published
+method's: much noise, the whole region."""
 
 
 class Compose(Section):
