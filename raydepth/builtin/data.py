@@ -89,7 +89,8 @@ class Cache:
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns one picture: rgb float32 [3, H, W] in 0..1, inverse depth float32 [1, H, W] in 1 / metres; H = W = SIDE unless an earlier
-        version rendered the shard."""
+        version rendered the shard.
+        """
         shard, row = divmod(index, SHARD)
         rgb = torch.from_numpy(self._rgb[shard][row].astype(np.float32)).permute(2, 0, 1) / 255
         return rgb, torch.from_numpy(self._inverse[shard][row].astype(np.float32))[None]

@@ -26,6 +26,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="torch threads, and processes that render")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        help="folder with a trained depth/ to begin with, for example raydepth/builtin; without, from scratch",
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     data: Path = arguments.out / "data"
@@ -38,7 +43,14 @@ def main() -> None:
         from raydepth.builtin import train_depth
 
         budget = Budget(arguments.minutes, arguments.steps, rate=6e-4)
-        train_depth.run(data, arguments.out, budget, resume=arguments.resume, seed=arguments.seed)
+        train_depth.run(
+            data,
+            arguments.out,
+            budget,
+            resume=arguments.resume,
+            start=arguments.start and arguments.start / "depth",
+            seed=arguments.seed,
+        )
     if arguments.what in ("diffusion", "all"):
         from raydepth.builtin import train_diffusion
 

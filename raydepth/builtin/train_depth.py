@@ -64,7 +64,9 @@ def _centred(disparity: torch.Tensor) -> torch.Tensor:
 def disparity_loss(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """Scale-and-shift-invariant loss with the multi-scale gradient term of MiDaS (Ranftl et al. 2020, eq. 7 and 11).
 
-    A small term ties the output to the truth stretched to 0.05..0.95, so that the range does not wander between frames.
+    Disparity hardly tells 20 m from 40 m, of which AbsRel and delta make much: so the logarithm of the disparity, aligned as
+    `raydepth.evaluate.depth.align` does it, counts as well. A small term ties the output to the truth stretched to
+    0.05..0.95, so that the range does not wander between frames.
 
     Args:
         predicted: Disparity, any scale and shift, float32 [N, H, W].
@@ -83,7 +85,18 @@ def disparity_loss(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor
         loss = loss + 0.5 * (
             (part[:, 1:] - part[:, :-1]).abs().mean() + (part[:, :, 1:] - part[:, :, :-1]).abs().mean()
         )
-    return loss + (predicted - stretched).abs().mean()
+    return loss + (predicted - stretched).abs().mean() + _log_error(predicted, truth)
+
+
+def _log_error(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Mean |ln a - ln t| of truth t and prediction a, which least squares fit to t and which is clipped to t's range, [N, H, W]."""
+    source, target = predicted.flatten(1), truth.flatten(1)
+    centred = source - source.mean(1, keepdim=True)
+    covariance = (centred * (target - target.mean(1, keepdim=True))).mean(1, keepdim=True)
+    scale = covariance / (centred**2).mean(1, keepdim=True).clamp(min=1e-5)
+    aligned = target.mean(1, keepdim=True) + scale * centred
+    low, high = target.aminmax(dim=1, keepdim=True)
+    return (aligned.maximum(low).minimum(high).log() - target.log()).abs().mean()
 
 
 def save(model: GLPNForDepthEstimation, out: Path, effort: dict[str, float]) -> None:
@@ -95,7 +108,9 @@ def save(model: GLPNForDepthEstimation, out: Path, effort: dict[str, float]) -> 
     (out / "training.json").write_text(json.dumps(effort, indent=2) + "\n")
 
 
-def run(data: Path, out: Path, budget: Budget, *, resume: bool, seed: int = 0) -> None:
+def run(
+    data: Path, out: Path, budget: Budget, *, resume: bool, start: Path | None = None, seed: int = 0
+) -> None:
     """Trains on cached scenes and writes `out/depth` (the model) and `out/depth-training` (checkpoint and log).
 
     Args:
@@ -103,18 +118,25 @@ def run(data: Path, out: Path, budget: Budget, *, resume: bool, seed: int = 0) -
         out: Where to write.
         budget: How long and how fast.
         resume: Go on from the last checkpoint.
+        start: A folder of a trained model to begin with instead of random weights.
         seed: Of the weights and of every draw.
     """
     cache = Cache(data)
-    model = build_model(seed).to(memory_format=torch.channels_last)
+    model = (
+        build_model(seed)
+        if start is None
+        else GLPNForDepthEstimation.from_pretrained(start, dtype=torch.float32, use_safetensors=True)
+    )
+    model = model.to(memory_format=torch.channels_last)
 
     def loss_of(network: torch.nn.Module, step: int, progress: float) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        side = 192 if step % 8 == 7 else _SIDE
-        batch = _BATCH if side == _SIDE else _BATCH // 2
+        # Half of the steps see nearly whole pictures at the size that the model is made for.
+        whole = step % 2 == 1
+        side, batch = (192, _BATCH // 2) if whole else (_SIDE, _BATCH)
         rgb, inverse = [], []
         for index in torch.randint(len(cache), (batch,), generator=generator).tolist():
-            both = crop(torch.cat(cache[index]), side, generator, smallest=0.5)
+            both = crop(torch.cat(cache[index]), side, generator, smallest=0.8 if whole else 0.5)
             rgb.append(degrade(both[:3], generator))
             inverse.append(both[3])
         pictures = normalise(torch.stack(rgb)).contiguous(memory_format=torch.channels_last)
