@@ -18,30 +18,28 @@ _SEEN = 0.08
 _TRIES = 48
 
 
-def standing_ground(inv_depth: np.ndarray, at: "Placement", object_inv_depth: float) -> np.ndarray:
-    """The surface under an object's foot, bool [H,W]; empty where the object does not stand on one.
+def standing_ground(inv_depth: np.ndarray, at: "Placement", object_inv_depth: float) -> float | None:
+    """The inverse depth of the surface under the front of an object's foot; None where the object does not stand on one.
 
     An object has one inverse depth, that of its middle, but its foot reaches nearer; seen from above, the ground before that
     middle would cover the foot, which cannot be: what a thing stands on lies under it. A plane's inverse depth is affine in
     picture coordinates (the camera being a pinhole), so the ground is the affine map that most pixels around the foot lie on,
     among those that reach the object's depth not higher above the foot's lower edge than half the object's width: a table
     before the object rises to its depth elsewhere, a wall nowhere. Found by random sample consensus (Fischler and Bolles
-    1981) with one and the same draw, so that a frame always gives the same.
+    1981) with one and the same draw, so that a frame always gives the same. What covers the object must be nearer than this.
 
     Args:
         inv_depth: float32 [H,W] of the scene.
         at: where the object stands.
         object_inv_depth: its inverse depth.
     """
-    height, width = inv_depth.shape
-    ground = np.zeros((height, width), bool)
     x, y = at.foot
     low, high = int(y - 2 * _REACH * at.width), int(y + _REACH * at.width) + 1
     left, right = int(x - _SIDE * at.width), int(x + _SIDE * at.width) + 1
     window = slice(max(low, 0), max(high, 0)), slice(max(left, 0), max(right, 0))
     part = inv_depth[window]
     if part.size < 3:
-        return ground
+        return None
     rows, columns = np.mgrid[window][:, : part.shape[0], : part.shape[1]].reshape(2, -1) + 0.5
     terms = np.stack([np.ones(part.size), (columns - x) / at.width, (rows - y) / at.width], axis=-1)
     depths = part.ravel().astype(np.float64)
@@ -52,13 +50,13 @@ def standing_ground(inv_depth: np.ndarray, at: "Placement", object_inv_depth: fl
     # It comes up to the object's depth within the reach of its foot.
     planes = planes[(foot >= object_inv_depth) & (foot - _REACH * rise <= object_inv_depth)]
     if not len(planes):
-        return ground
+        return None
     on = np.abs(depths - planes @ terms.T) < _OFF
     best = on[on.sum(axis=1).argmax()]
     plane = np.linalg.lstsq(terms[best], depths[best], rcond=None)[0]
     best = np.abs(depths - terms @ plane) < _OFF
     # What all lies at the object's own depth is a thing that the object was put close behind.
     behind, before = depths <= object_inv_depth - _OFF, depths > object_inv_depth
-    if min((best & behind).mean(), (best & before).mean()) >= _SEEN:
-        ground[window] = best.reshape(part.shape)
-    return ground
+    if min((best & behind).mean(), (best & before).mean()) < _SEEN:
+        return None
+    return float(plane[0]) + _OFF

@@ -8,9 +8,8 @@ from raydepth.columns import Batch, ok_rows
 from raydepth.deglad.layers import Layer, LayerStack, alpha_masks, filter_edges, visible
 from raydepth.depth.calibrate import Calibration
 from raydepth.edits.clip import ClipEdit
-from raydepth.edits.ground import standing_ground
 from raydepth.edits.pictures import read_object
-from raydepth.edits.place import draw, height_px, place, shrunk
+from raydepth.edits.place import STILL, draw, height_px, place, shrunk
 from raydepth.edits.plan import EditPlan, grown
 from raydepth.edits.rim import split_rim
 from raydepth.edits.shading import guessed_normals
@@ -20,7 +19,6 @@ from raydepth.job import Insert, Layers
 OUTSIDE = "the object is outside the frame"
 HIDDEN = "the object is wholly hidden"
 LOST = "the camera's motion could not be measured here: the object stays as in the frame before"
-_STILL = np.eye(2, 3)
 _CUSHION = 128
 """Height in pixels at which the object's normals are guessed."""
 _MARGIN = 16
@@ -71,10 +69,10 @@ class InsertBuilder:
             scale, clip = self.clips[str(batch["video"][row])]
             assert clip is not None  # fixed with the scale, without which the row is an error
             pts, frame = int(batch["pts"][row]), inv_depth.shape[1:]
-            motion = clip.track.matrix(pts, frame[0]) if clip.track else _STILL
+            motion = clip.track.matrix(pts, frame[0]) if clip.track else STILL
             height = height_px(self.edit, scale, clip.inv_depth, frame)
             aspect = self.picture.shape[1] / self.picture.shape[0]
-            first, at = (place(self.edit, aspect, height, m, frame) for m in (_STILL, motion))
+            first, at = (place(self.edit, aspect, height, m, frame) for m in (STILL, motion))
             drawn = draw(shrunk(self.picture, first.height), at, frame)  # one grain for the whole clip
             alpha[row] = drawn[..., 3]
             if clip.track and pts in clip.track.lost:
@@ -82,11 +80,10 @@ class InsertBuilder:
             if not alpha[row].any():
                 notes[row] = OUTSIDE
                 continue
-            depth = clip.in_frame(inv_depth[row], motion)
+            depth, foot = clip.range_in_frame(inv_depth[row], motion)
             near[row] = 1 - visible(
-                np.ones_like(inv_depth[row]), depth, self._cleaned(inv_depth[row], alpha[row] > 0, depth)
+                np.ones_like(inv_depth[row]), foot, self._cleaned(inv_depth[row], alpha[row] > 0, foot)
             )
-            near[row][standing_ground(inv_depth[row], at, depth)] = 0
             seen = (alpha[row] * (1 - near[row])) >= 0.5 / 255
             if self.edit.shadow:
                 shadow = self.edit.shadow * contact_shadow(rgb[row], inv_depth[row], at, depth, clip.floor)
