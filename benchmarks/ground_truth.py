@@ -19,26 +19,35 @@ import torch
 from benchmarks.truth_cases import EDITS, Bench, EachItsOwn, cache_of, fingerprint, occlusion, target
 from benchmarks.truth_tables import write_figure, write_sheet, write_table
 from raydepth.columns import Batch
-from raydepth.edits.plan import EditBuilder, EditPlan
+from raydepth.edits.light import ClipLight
+from raydepth.edits.plan import EditPlan
 from raydepth.evaluate.truth import Scores, score
 from raydepth.featglac.compositor import Compositor, load_compositor
 from raydepth.featglac.stage import ComposeStage
-from raydepth.job import Compose, Job, Light, parse_job
+from raydepth.job import Compose, Job, parse_job
 from raydepth.store.record import environment
 
 Row = dict[str, Any]
 
 DEFAULT = "featglac-kv"
 KV: dict[str, Any] = {"method": "featglac-kv"}
-PLAIN_LIGHT = {"colour": 0.0, "brightness": 0.0}
-BY_THE_BOOK: dict[str, Any] = KV | {"steps": 10, "strength": 0.6, "redraw": 1.0, "light": PLAIN_LIGHT}
-"""The settings of method.md: strength 0.6, the whole region redrawn, layers' light as it is."""
+PLAIN_LIGHT = {"colour": 0.0, "brightness": 0.0, "shading": 0.0}
+MATCHED: dict[str, Any] = {"light": Compose().matched_light.model_dump()}
+BY_THE_BOOK: dict[str, Any] = KV | {
+    "steps": 10,
+    "strength": 0.6,
+    "redraw": 1.0,
+    "light": PLAIN_LIGHT,
+    "rim": False,
+}
+"""The settings of method.md: strength 0.6, the whole region redrawn, layers' light and edges as they are."""
 
 METHODS: dict[str, dict[str, dict[str, Any]]] = {
     "all": {
         "paste": {"method": "paste"},
         "poisson": {"method": "poisson"},
-        "paste, light matched": {"method": "paste", "light": Compose().matched_light.model_dump()},
+        "paste, light matched": {"method": "paste"} | MATCHED,
+        "paste, light matched, rim split": {"method": "paste", "rim": True} | MATCHED,
         DEFAULT: KV,
         "featglac-kv, light as it is": KV | {"light": PLAIN_LIGHT},
     },
@@ -55,15 +64,17 @@ METHODS: dict[str, dict[str, dict[str, Any]]] = {
         "featglac-grad lite": {
             "method": "featglac-grad",
             "grad": {"recipe": "lite", "strength": 0.5},
-            "light": Compose().matched_light.model_dump(),
             "redraw": Compose().redraw,
-        },
+            "rim": True,
+        }
+        | MATCHED,
     },
 }
 
 DRAWN = [
     "poisson",
     "paste, light matched",
+    "paste, light matched, rim split",
     DEFAULT,
     "featglac-kv, light as it is",
     "featglac-kv by the book",
@@ -82,17 +93,26 @@ class Scenes:
         self.batch: Batch = {
             name: np.concatenate([batch[name] for batch, _ in layered]) for name in layered[0][0]
         }
-        self._plans: dict[str, EditPlan] = {}
+        self._plans: dict[tuple[str, bool], EditPlan] = {}
+        self._lights: dict[str, dict[str, ClipLight | None]] = {}
 
-    def plan(self, edit: str) -> EditPlan:
-        if edit not in self._plans:
-            self._plans[edit] = EachItsOwn([build(edit) for build in self.builders])(self.batch)
-        return self._plans[edit]
+    def plan(self, edit: str, split: bool = False) -> EditPlan:
+        if (edit, split) not in self._plans:
+            built = [build(edit, split) for build in self.builders]
+            self._plans[edit, split] = EachItsOwn([builder for builder, _ in built])(self.batch)
+            self._lights[edit] = dict(zip(self.batch["video"], [light for _, light in built], strict=True))
+        return self._plans[edit, split]
 
-    def compose(self, edit: str, compositor: Compositor, light: Light) -> np.ndarray:
+    def compose(self, edit: str, compositor: Compositor, compose: Compose) -> np.ndarray:
         """Edited pictures uint8 [N,H,W,3]; a scene that fails is an error of the benchmark."""
-        builder: EditBuilder = lambda _: self.plan(edit)  # noqa: E731
-        done = ComposeStage(builder, compositor, 0, light=light)(self.batch)
+        plan = self.plan(edit, compose.split_rim)
+        done = ComposeStage(
+            lambda _: plan,
+            compositor,
+            0,
+            light=compose.matched_light,
+            lights=self._lights[edit],
+        )(self.batch)
         if (done["status"] != "ok").any():
             raise RuntimeError(f"{edit}: {done['error_type']} {done['error_message']}")
         return done["edited"]
@@ -164,7 +184,7 @@ def measure(
                 if all(results.has(s, name, edit, k) for s, k in zip(part, keys, strict=True)):
                     continue
                 started = time.process_time()
-                edited = scenes.compose(edit, compositors[name], compose.matched_light)
+                edited = scenes.compose(edit, compositors[name], compose)
                 seconds = (time.process_time() - started) / len(part)
                 results.add(
                     [
@@ -218,9 +238,7 @@ def main() -> None:
         rows = [("input", [case.rgb for case in scenes.cases])]
         for method in shown:
             compose = compose_of(settings[method])
-            made = scenes.compose(
-                edit, load_compositor(compose, device="cpu", dtype="float32"), compose.matched_light
-            )
+            made = scenes.compose(edit, load_compositor(compose, device="cpu", dtype="float32"), compose)
             rows.append((method, list(made)))
         rows.append(("truth", [target(case, edit).truth for case in scenes.cases]))
         pictures[edit] = rows

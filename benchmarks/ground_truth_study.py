@@ -28,9 +28,9 @@ EDITS = ("background", "insert")
 JUDGED = ("rmse", "lab_gap", "seam")
 START: dict[str, Any] = {
     "method": "featglac-kv", "sampler": "ddim", "steps": 10, "strength": 0.6, "redraw": 1.0, "blend": True,
-    "light": PLAIN_LIGHT, "inject": {"mode": "mosaic", "weight": 1.0, "blocks": ["up"], "window": [0.0, 1.0]},
+    "light": PLAIN_LIGHT, "rim": False, "inject": {"mode": "mosaic", "weight": 1.0, "blocks": ["up"], "window": [0.0, 1.0]},
 }  # fmt: skip
-"""The settings of method.md, with the whole region redrawn and the layers' light as it is."""
+"""The settings of method.md, with the whole region redrawn and the layers' light and edges as they are."""
 WORTH = 5e-4
 """A change that gains less is none."""
 TRIALS: list[tuple[str, list[Any]]] = [
@@ -38,6 +38,9 @@ TRIALS: list[tuple[str, list[Any]]] = [
     ("redraw", [0.008, 0.016, 0.03]),
     ("light.colour", [0.5, 0.8, 1.0]),
     ("light.brightness", [0.3]),
+    ("light.shading", [0.5, 1.0]),
+    ("rim", [True]),
+    ("redraw", [0.008, 0.016]),
     ("inject.weight", [0.0, 0.5]),
     ("inject.mode", ["concat", "replace"]),
     ("inject.blocks", [["down", "mid", "up"]]),
@@ -45,6 +48,7 @@ TRIALS: list[tuple[str, list[Any]]] = [
     ("blend", [False]),
     ("strength", [0.4, 0.6]),
     ("redraw", [0.016, 0.03]),
+    ("strength", [0.3]),
     ("steps", [5, 20]),
     ("sampler", ["dpm++"]),
 ]
@@ -65,7 +69,7 @@ def means(groups: list[Scenes], settings: dict[str, Any]) -> dict[str, dict[str,
     for edit in EDITS:
         began, scores = time.process_time(), []
         for scenes in groups:
-            scores += scenes.scores(edit, scenes.compose(edit, compositor, compose.matched_light))
+            scores += scenes.scores(edit, scenes.compose(edit, compositor, compose))
         values = np.array(scores)
         columns = [column[~np.isnan(column)] for column in values.T]
         found[edit] = {

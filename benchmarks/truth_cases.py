@@ -20,6 +20,7 @@ from raydepth.depth.estimator import DepthEstimator, load_depth
 from raydepth.depth.stage import DepthStage
 from raydepth.edits.build import load_edit
 from raydepth.edits.clip import fix_edit
+from raydepth.edits.light import ClipLight, measure_light
 from raydepth.edits.plan import EditBuilder, EditPlan
 from raydepth.evaluate.truth import occlusion_correctness
 from raydepth.job import Depth, DepthKind, Edit, Job, Layers, parse_job
@@ -141,8 +142,8 @@ class Bench:
                 section |= {"at": {"metres": float(case.object_depth_m)}}
         return job_of(edit=section).edit
 
-    def layered(self, case: Case) -> tuple[Batch, Callable[[str], EditBuilder]]:
-        """The case after depth and layers, and its own builder of each edit."""
+    def layered(self, case: Case) -> tuple[Batch, Callable[..., tuple[EditBuilder, ClipLight | None]]]:
+        """The case after depth and layers, and its own builder and light of each edit."""
         batch = make_batch(case)
         video, raw = str(batch["video"][0]), self.estimator(batch)
         scale = calibrate([raw[0]], estimator=self.estimator.name, kind=self.estimator.kind)
@@ -156,10 +157,11 @@ class Bench:
         batch = DepthStage(self.estimator, {video: scale})(batch)
         batch = LayerStage(layers, planes, load_filler(layers.fill))(batch)
 
-        def builder(edit: str) -> EditBuilder:
+        def builder(edit: str, split: bool = False) -> tuple[EditBuilder, ClipLight | None]:
             section = self.edit_of(case, edit)
             fixed = fix_edit(section, [inv_depth], case.rgb, scale, lambda: ())
-            return load_edit(section, layers, {video: (scale, fixed)}, self.estimator)
+            light = measure_light(section, layers, [case.rgb], [inv_depth], planes[video], fixed)
+            return load_edit(section, layers, {video: (scale, fixed)}, self.estimator, split=split), light
 
         return batch, builder
 
@@ -199,6 +201,9 @@ class EachItsOwn:
             np.concatenate([plan.region for plan in plans]),
             notes,
             moved=plans[0].moved,
+            normals={
+                name: np.concatenate([plan.normals[name] for plan in plans]) for name in plans[0].normals
+            },
             invented=np.concatenate(guesses) if guesses else None,
         )
 

@@ -21,6 +21,7 @@ from raydepth.depth.estimator import load_depth
 from raydepth.depth.stage import refined
 from raydepth.depth.steady import gather
 from raydepth.edits.clip import fix_edit
+from raydepth.edits.light import measure_light
 from raydepth.edits.track import SIZE as TRACK_SIZE
 from raydepth.edits.track import View
 from raydepth.frames.decode import batches
@@ -101,7 +102,8 @@ class ClipCalibrator:
         planes = resolve_planes(self._job.layers.planes, sampled, sampled[0], scale)
         edit = fix_edit(self._job.edit, sampled, frames[0], scale, lambda: self._views(segments, unit))
         plate = self._plate(segments[0].video, frames, sampled, planes)
-        return ClipCalibration(scale, planes, edit, plate, 0 if held is None else len(held.rgb))
+        light = measure_light(self._job.edit, self._job.layers, frames, sampled, planes, edit)
+        return ClipCalibration(scale, planes, edit, plate, light, 0 if held is None else len(held.rgb))
 
     def _views(self, segments: list[Segment], unit: str) -> Iterator[View]:
         """The clip's wanted frames for tracking, small and grey; ends early when the run is stopping."""

@@ -66,7 +66,7 @@ def load_steps(job: Job, clips: Mapping[str, ClipCalibration], *, device: str, d
     calibrations = {video: clip.depth for video, clip in clips.items()}
     planes = {video: clip.planes for video, clip in clips.items()}
     fixed = {video: (clip.depth, clip.edit) for video, clip in clips.items()}
-    edit = load_edit(job.edit, job.layers, fixed, estimator)
+    edit = load_edit(job.edit, job.layers, fixed, estimator, split=job.compose.split_rim)
     truth = DepthFiles(job.depth.truth, kind="depth_m", scale=job.depth.scale) if job.depth.truth else None
     return [
         DepthStage(estimator, calibrations, samples=_load_samples(job, clips), guided=job.depth.guided),
@@ -80,6 +80,7 @@ def load_steps(job: Job, clips: Mapping[str, ClipCalibration], *, device: str, d
             if job.compose.crop == "region"
             else None,
             light=job.compose.matched_light,
+            lights={video: clip.light for video, clip in clips.items()},
         ),
         MetricStage(
             estimator,

@@ -130,7 +130,7 @@ def test_any_value_anywhere_parses_or_is_a_job_error(value, field):
 @pytest.mark.parametrize(
     ("compose", "expected"),
     [
-        ({}, (5, 0.2, 0.03)),
+        ({}, (5, 0.2, 0.008)),
         ({"strength": 0.5, "redraw": 1.0}, (5, 0.5, 1.0)),
         ({"model": "stable-diffusion-v1-5/stable-diffusion-v1-5"}, (10, 0.6, 1.0)),
         ({"method": "featglac-grad"}, (10, 0.6, 1.0)),
@@ -141,3 +141,15 @@ def test_what_the_study_found_is_for_the_model_that_it_studied(compose: dict, ex
     assert (found.steps, found.strength, found.redraw) == expected
     again = parse_job(with_field("compose", found.model_dump(mode="json"))).compose
     assert again == found
+
+
+@pytest.mark.parametrize("method", ["featglac-kv", "featglac-grad", "paste", "poisson"])
+def test_light_and_rims_are_matched_for_featglac_kv_alone_unless_it_is_asked_for(method: str):
+    found, asked = (
+        parse_job(with_field("compose", {"method": method} | more)).compose
+        for more in ({}, {"rim": True, "light": {"shading": 0.5}})
+    )
+    matched = float(method == "featglac-kv")
+    assert (found.matched_light.colour, found.matched_light.shading, found.split_rim) == (matched,) * 3
+    assert found.matched_light.brightness == asked.matched_light.colour == 0
+    assert asked.split_rim and asked.matched_light.shading == 0.5

@@ -7,7 +7,7 @@ from raydepth.deglad.layers import Layer, LayerStack, visible
 from raydepth.depth.calibrate import Calibration, calibrate
 from raydepth.depth.estimator import DepthEstimator
 from raydepth.edits.plan import EditPlan, grown
-from raydepth.edits.rim import decontaminate, faded
+from raydepth.edits.rim import decontaminate, faded, split_rim
 from raydepth.edits.scenery import Scenery
 from raydepth.job import Background
 
@@ -22,7 +22,12 @@ class BackgroundBuilder:
     """Holds the new scene; see ``EditBuilder``."""
 
     def __init__(
-        self, edit: Background, scales: dict[str, Calibration], estimator: DepthEstimator | None
+        self,
+        edit: Background,
+        scales: dict[str, Calibration],
+        estimator: DepthEstimator | None,
+        *,
+        split: bool = False,
     ) -> None:
         """Opens the new scene.
 
@@ -30,11 +35,12 @@ class BackgroundBuilder:
             edit: the job's section.
             scales: the clips' depth scales, by video id.
             estimator: for ``depth: aligned``; one that reads depth from files has none for the new scene.
+            split: the rim is split on both sides of its edge, where ``edit.decontaminate`` asks for it at all.
 
         Raises:
             JobError: as ``Scenery``.
         """
-        self.edit, self.scales, self.estimator = edit, scales, estimator
+        self.edit, self.scales, self.estimator, self.split = edit, scales, estimator, split
         self.scenery = None if edit.source is None else Scenery(edit.source, edit.play)
         self._scale: Calibration | None = None
 
@@ -56,7 +62,8 @@ class BackgroundBuilder:
         notes = {}
         for row in ok:
             if self.edit.decontaminate:
-                colour[row], alpha[row] = decontaminate(rgb[row], near[row])
+                clean = split_rim if self.split else decontaminate
+                colour[row], alpha[row] = clean(rgb[row], near[row])[:2]
             if self.edit.soften:
                 alpha[row] = faded(alpha[row], self.edit.soften)
             if self.edit.depth == "aligned":
@@ -77,7 +84,7 @@ class BackgroundBuilder:
             LayerStack(layers),
             region,
             notes,
-            moved={"near": "frame"} if lit else {},
+            moved=frozenset({"near"} if lit else ()),
             invented=region if self.scenery is None else None,
         )
 

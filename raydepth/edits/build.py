@@ -23,6 +23,8 @@ def load_edit(
     layers: Layers,
     clips: Mapping[str, tuple[Calibration, ClipEdit | None]],
     estimator: DepthEstimator | None = None,
+    *,
+    split: bool = False,
 ) -> EditBuilder:
     """Reads the pictures that an edit needs and gives its builder.
 
@@ -31,19 +33,21 @@ def load_edit(
         layers: the job's section.
         clips: by video id, the depth scale and what ``fix_edit`` fixed.
         estimator: the worker's, for edits that bring in a scene.
+        split: pixels at the edges of what is near are split, see ``split_rim``.
 
     Raises:
         JobError: a file cannot be read, or is not what the edit needs.
     """
     match edit:
         case Insert():
-            return InsertBuilder(edit, layers, clips)
+            return InsertBuilder(edit, layers, clips, split=split)
         case Background():
             if edit.depth == "aligned" and not getattr(estimator, "reads_pixels", True):
                 raise JobError(
                     "edit.depth: aligned estimates the new scene's depth, which depth.model: files: cannot; use behind"
                 )
-            return BackgroundBuilder(edit, {video: scale for video, (scale, _) in clips.items()}, estimator)
+            scales = {video: scale for video, (scale, _) in clips.items()}
+            return BackgroundBuilder(edit, scales, estimator, split=split)
         case Planes():
             return PlanesBuilder(edit, layers.fill.dilate)
         case Remove():

@@ -9,6 +9,9 @@ import numpy as np
 from raydepth.deglad.threshold import plane_before_point, plane_behind_point, resolve_planes
 from raydepth.depth.calibrate import Calibration
 from raydepth.edits.drift import drift, thumbnail
+from raydepth.edits.ground import standing_ground
+from raydepth.edits.pictures import read_object
+from raydepth.edits.place import STILL, foot_of, height_px, place
 from raydepth.edits.shadow import Floor, floor_at
 from raydepth.edits.track import Track, View, measure_track
 from raydepth.job import AtBehind, AtFront, Edit, Insert, JobError
@@ -24,6 +27,8 @@ class ClipEdit:
     """The first frame's depth, small (``thumbnail``): the scale on which the object's depth is meant."""
     track: Track | None
     """The camera's motion; None where the object is anchored in the picture."""
+    front: float | None = None
+    """The inverse depth of the ground under the object's foot, where that reaches nearer than the object; see ``standing_ground``."""
     floor: Floor | None = None
     """What the object stands on in the first frame; None: its colours are taken from each frame."""
 
@@ -31,7 +36,8 @@ class ClipEdit:
     def from_tree(tree: dict[str, Any]) -> "ClipEdit":
         """What ``dataclasses.asdict`` and JSON made of it; raises ValueError, TypeError or KeyError where it is damaged."""
         inv_depth = float(tree["inv_depth"])
-        if not np.isfinite(inv_depth):
+        front = None if tree.get("front") is None else float(tree["front"])
+        if not np.isfinite(inv_depth if front is None else inv_depth + front):
             raise ValueError("an object's depth is not finite")
         first = tuple(tuple(float(value) for value in row) for row in tree["first"])
         if not np.isfinite(first).all() or np.ndim(first) != 2:
@@ -40,20 +46,17 @@ class ClipEdit:
         floor = tree.get("floor") and Floor(
             tuple(float(value) for value in tree["floor"]["colour"]), float(tree["floor"]["spread"])
         )
-        return ClipEdit(inv_depth, first, track, floor)
+        return ClipEdit(inv_depth, first, track, front, floor)
 
     def in_frame(self, inv_depth: np.ndarray, motion: np.ndarray) -> float:
         """The object's inverse depth on a frame's own scale; see ``drift``."""
+        return self.range_in_frame(inv_depth, motion)[0]
+
+    def range_in_frame(self, inv_depth: np.ndarray, motion: np.ndarray) -> tuple[float, float]:
+        """The object's inverse depth on a frame's own scale, and that of its foot's front."""
         scale, offset = drift(self.first, inv_depth, motion)
-        return scale * self.inv_depth + offset
-
-
-def foot_of(insert: Insert) -> tuple[float, float]:
-    """Where the middle of the object's foot stands in the first frame: x, y as fractions of width and height."""
-    if insert.box is not None:
-        return (insert.box[0] + insert.box[2]) / 2, insert.box[3]
-    assert insert.point is not None  # the job's own check
-    return insert.point[0], insert.point[1]
+        depth = scale * self.inv_depth + offset
+        return depth, depth if self.front is None else max(scale * self.front + offset, depth)
 
 
 def fix_edit(
@@ -87,10 +90,15 @@ def fix_edit(
         x, y = foot_of(edit)
         height, width = sampled[0].shape
         track = measure_track(views(), (x * width / height, y))
+    inv_depth, size = _object_depth(edit, sampled, scale), sampled[0].shape
+    picture_size = read_object(edit.object).shape
+    height = height_px(edit, scale, inv_depth, size)
+    at = place(edit, picture_size[1] / picture_size[0], height, STILL, size)
     return ClipEdit(
-        _object_depth(edit, sampled, scale),
+        inv_depth,
         thumbnail(sampled[0]),
         track,
+        standing_ground(sampled[0], at, inv_depth),
         floor_at(picture, foot_of(edit)) if edit.shadow else None,
     )
 

@@ -9,15 +9,18 @@ from raydepth.deglad.layers import Layer, LayerStack, alpha_masks, filter_edges,
 from raydepth.depth.calibrate import Calibration
 from raydepth.edits.clip import ClipEdit
 from raydepth.edits.pictures import read_object
-from raydepth.edits.place import draw, height_px, place, shrunk
+from raydepth.edits.place import STILL, draw, height_px, place, shrunk
 from raydepth.edits.plan import EditPlan, grown
+from raydepth.edits.rim import split_rim
+from raydepth.edits.shading import guessed_normals
 from raydepth.edits.shadow import contact_shadow
 from raydepth.job import Insert, Layers
 
 OUTSIDE = "the object is outside the frame"
 HIDDEN = "the object is wholly hidden"
 LOST = "the camera's motion could not be measured here: the object stays as in the frame before"
-_STILL = np.eye(2, 3)
+_CUSHION = 128
+"""Height in pixels at which the object's normals are guessed."""
 _MARGIN = 16
 """Pixels around the object within which depth is cleaned: more than the edge filter reaches."""
 
@@ -26,7 +29,12 @@ class InsertBuilder:
     """Holds the object's picture and the clips' constants; see ``EditBuilder``."""
 
     def __init__(
-        self, edit: Insert, layers: Layers, clips: Mapping[str, tuple[Calibration, ClipEdit | None]]
+        self,
+        edit: Insert,
+        layers: Layers,
+        clips: Mapping[str, tuple[Calibration, ClipEdit | None]],
+        *,
+        split: bool = False,
     ) -> None:
         """Reads the picture.
 
@@ -34,15 +42,19 @@ class InsertBuilder:
             edit: the job's section.
             layers: says how depth is cleaned (``edge_filter``, ``min_area``).
             clips: by video id, the depth scale and what ``fix_edit`` fixed.
+            split: pixels at the edges of what covers the object are split, see ``split_rim``.
 
         Raises:
             JobError: as ``read_object``.
         """
-        self.edit, self.layers, self.clips = edit, layers, clips
+        self.edit, self.layers, self.clips, self.split = edit, layers, clips, split
         self.picture = read_object(edit.object)
+        small = shrunk(self.picture, _CUSHION / 2)
+        share = small[..., 3:]
+        self.cushion = np.concatenate([guessed_normals(share[..., 0]) * share, share, share], axis=-1)
 
     def __call__(self, batch: Batch) -> EditPlan:
-        """Near things over the object over the frame; the region is what is seen of object and shadow, grown a little.
+        """Near things, but not the ground it stands on, over the object over the frame; the region is what is seen of object and shadow, grown a little.
 
         Near and far layer show the frame with the shadow on it. The object's layer shows the object on that
         frame, a whole picture, since every layer may be looked at by a diffusion model.
@@ -51,15 +63,16 @@ class InsertBuilder:
         scene, object_rgb = rgb.copy(), rgb.copy()
         object_depth = inv_depth.copy()
         near, alpha, region = (np.zeros_like(inv_depth) for _ in range(3))
+        normals = np.zeros((*inv_depth.shape, 2), np.float32)
         notes = {}
         for row in ok_rows(batch):
             scale, clip = self.clips[str(batch["video"][row])]
             assert clip is not None  # fixed with the scale, without which the row is an error
             pts, frame = int(batch["pts"][row]), inv_depth.shape[1:]
-            motion = clip.track.matrix(pts, frame[0]) if clip.track else _STILL
+            motion = clip.track.matrix(pts, frame[0]) if clip.track else STILL
             height = height_px(self.edit, scale, clip.inv_depth, frame)
             aspect = self.picture.shape[1] / self.picture.shape[0]
-            first, at = (place(self.edit, aspect, height, m, frame) for m in (_STILL, motion))
+            first, at = (place(self.edit, aspect, height, m, frame) for m in (STILL, motion))
             drawn = draw(shrunk(self.picture, first.height), at, frame)  # one grain for the whole clip
             alpha[row] = drawn[..., 3]
             if clip.track and pts in clip.track.lost:
@@ -67,9 +80,9 @@ class InsertBuilder:
             if not alpha[row].any():
                 notes[row] = OUTSIDE
                 continue
-            depth = clip.in_frame(inv_depth[row], motion)
+            depth, foot = clip.range_in_frame(inv_depth[row], motion)
             near[row] = 1 - visible(
-                np.ones_like(inv_depth[row]), depth, self._cleaned(inv_depth[row], alpha[row] > 0, depth)
+                np.ones_like(inv_depth[row]), foot, self._cleaned(inv_depth[row], alpha[row] > 0, foot)
             )
             seen = (alpha[row] * (1 - near[row])) >= 0.5 / 255
             if self.edit.shadow:
@@ -80,6 +93,8 @@ class InsertBuilder:
             else:
                 shaded = np.zeros_like(seen)
             there = alpha[row] > 0
+            cushion = draw(self.cushion, at, frame)[there]
+            normals[row][there] = cushion[:, :2] / np.maximum(cushion[:, 3:], 1e-3)
             colour = drawn[there][:, :3] / drawn[there][:, 3:]
             object_rgb[row][there] = np.rint(colour).clip(0, 255)
             object_depth[row][there] = depth
@@ -87,19 +102,27 @@ class InsertBuilder:
                 notes[row] = HIDDEN
             if (seen | shaded).any():
                 region[row] = grown(seen | shaded)
+        front, back = scene, scene
+        if self.split:
+            front, back = scene.copy(), scene.copy()
+            for row in np.flatnonzero(alpha.any(axis=(1, 2))):
+                window = _window(alpha[row] > 0)
+                there = alpha[row][window] > 0
+                parts = split_rim(scene[row][window], near[row][window])
+                for whole, part in zip((front, near, back), parts, strict=True):
+                    whole[row][window][there] = part[there]
         layers = [
-            Layer("near", scene, near, inv_depth),
+            Layer("near", front, near, inv_depth),
             Layer("object", object_rgb, alpha, object_depth),
-            Layer("far", scene, np.ones_like(near), inv_depth),
+            Layer("far", back, np.ones_like(near), inv_depth),
         ]
-        return EditPlan(LayerStack(layers), region, notes, moved={"object": "elsewhere"})
+        return EditPlan(
+            LayerStack(layers), region, notes, moved=frozenset({"object"}), normals={"object": normals}
+        )
 
     def _cleaned(self, inv_depth: np.ndarray, there: np.ndarray, object_inv_depth: float) -> np.ndarray:
         """The scene's depth with sharp edges, and without specks nearer or farther than the object, where the object is."""
-        rows, columns = np.flatnonzero(there.any(axis=1)), np.flatnonzero(there.any(axis=0))
-        window = tuple(
-            slice(max(found[0] - _MARGIN, 0), found[-1] + _MARGIN + 1) for found in (rows, columns)
-        )
+        window = _window(there)
         part = filter_edges(inv_depth[window]) if self.layers.edge_filter else inv_depth[window]
         edge = np.float32(object_inv_depth)
         above = np.nextafter(edge, np.float32(np.inf))
@@ -107,3 +130,9 @@ class InsertBuilder:
         cleaned = inv_depth.copy()
         cleaned[window] = np.where(nearer, np.maximum(part, above), np.minimum(part, edge))
         return cleaned
+
+
+def _window(there: np.ndarray) -> tuple[slice, ...]:
+    """The rows and columns around what is true in a mask bool [H,W]."""
+    spans = (np.flatnonzero(there.any(axis=axis)) for axis in (1, 0))
+    return tuple(slice(max(found[0] - _MARGIN, 0), found[-1] + _MARGIN + 1) for found in spans)

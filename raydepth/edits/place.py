@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 
 from raydepth.depth.calibrate import Calibration
-from raydepth.edits.clip import foot_of
 from raydepth.job import Insert
 
+STILL = np.eye(2, 3)
+"""The motion of a clip's first frame."""
 _FINER = 2
 """The object is drawn on a grid finer by this and averaged: soft edges that move in parts of a pixel."""
 
@@ -24,6 +25,14 @@ class Placement:
     width: float
     turn: float
     """Radians, clockwise."""
+
+
+def foot_of(insert: Insert) -> tuple[float, float]:
+    """Where the middle of the object's foot stands in the first frame: x, y as fractions of width and height."""
+    if insert.box is not None:
+        return (insert.box[0] + insert.box[2]) / 2, insert.box[3]
+    assert insert.point is not None  # the job's own check
+    return insert.point[0], insert.point[1]
 
 
 def height_px(insert: Insert, scale: Calibration, inv_depth: float, frame: tuple[int, int]) -> float:

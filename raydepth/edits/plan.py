@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -24,8 +23,10 @@ class EditPlan:
     """float32 [N,H,W], 0..1: where pixels may change."""
     notes: Mapping[int, str] = field(default_factory=dict)
     """By row: why nothing, or less than was asked, could be done on a frame."""
-    moved: Mapping[str, Literal["frame", "elsewhere"]] = field(default_factory=dict)
-    """By layer's name: layers that come from under another light than the rest, and whether the frame shows where from."""
+    moved: frozenset[str] = frozenset()
+    """Names of layers that come from under another light than the rest."""
+    normals: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """By layer's name, float32 [N,H,W,2]: right and up components of the surface's normals, for layers that are relit."""
     invented: np.ndarray | None = None
     """float32 [N,H,W], 0..1: where the naive composite is only a guess that a model should replace; None: nowhere."""
 
@@ -45,6 +46,7 @@ class EditPlan:
             stack=LayerStack(layers),
             region=self.region[rows],
             moved=self.moved,
+            normals={name: value[rows] for name, value in self.normals.items()},
             invented=None if self.invented is None else self.invented[rows],
         )
 

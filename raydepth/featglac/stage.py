@@ -1,13 +1,14 @@
 """The compose stage (step 6): asks the edit for layers and a region, and a compositor for the picture."""
 
 import time
+from collections.abc import Mapping
 from hashlib import blake2b
 
 import numpy as np
 
 from raydepth.columns import Batch, mark_error, ok_rows
 from raydepth.deglad.layers import stack_columns
-from raydepth.edits.light import match_light
+from raydepth.edits.light import ClipLight, match_light
 from raydepth.edits.plan import EditBuilder
 from raydepth.featglac.compositor import Compositor
 from raydepth.featglac.crop import Crops
@@ -35,6 +36,7 @@ class ComposeStage:
         keep_stack: bool = False,
         crops: Crops | None = None,
         light: Light | None = None,
+        lights: Mapping[str, ClipLight | None] | None = None,
     ) -> None:
         """Keeps what it is given.
 
@@ -45,9 +47,10 @@ class ComposeStage:
             keep_stack: adds the asked layers to the batch, for full-size results and for export.
             crops: composes on crops around the edit, where that is worth while; None: always on whole frames.
             light: how far moved layers are brought into the scene's light; None: not at all.
+            lights: by video id, what ``measure_light`` found.
         """
         self.edit, self.compositor, self.seed, self.keep_stack = edit, compositor, seed, keep_stack
-        self.crops, self.light = crops, light or Light()
+        self.crops, self.light, self.lights = crops, light or Light(), lights or {}
 
     def __call__(self, batch: Batch) -> Batch:
         """Composes one batch of columns, given with everything that the layer stage adds."""
@@ -56,7 +59,7 @@ class ComposeStage:
             name: batch[name].copy() for name in ("status", "error_type", "error_message", "note")
         }
         plan = self.edit(batch)
-        plan = match_light(plan, batch["rgb"], colour=self.light.colour, brightness=self.light.brightness)
+        plan = match_light(plan, [self.lights.get(video) for video in batch["video"]], self.light)
         for row, note in plan.notes.items():
             batch["note"][row] = "; ".join(filter(None, [batch["note"][row], note]))
         ok = ok_rows(batch)

@@ -86,11 +86,14 @@ class Light(Section):
     """Part of the difference in mean colour between the two places; 0: none."""
     brightness: Annotated[float, Field(ge=0, le=1)] = 0.0
     """The same for mean brightness."""
+    shading: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """With ``insert``: part of the difference between the side that the scene is lit from and that the object is lit from."""
 
 
-STUDIED = {"steps": 5, "strength": 0.2, "redraw": 0.03}
-"""Defaults of ``featglac-kv`` with the builtin model, as ``benchmarks/results/ground_truth_study.md`` found them. What is best with
-Stable Diffusion nobody has measured yet, so other models have the published method's: much noise, the whole region."""
+STUDIED = {"steps": 5, "strength": 0.2, "redraw": 0.008}
+"""Defaults of ``featglac-kv`` with the builtin model, as ``benchmarks/results/ground_truth_study.md`` found them; 5 steps, as it finds
+10 no better, at twice the cost. What is best with Stable Diffusion nobody has measured yet, so other models have the published
+method's: much noise, the whole region."""
 
 
 class Compose(Section):
@@ -117,7 +120,10 @@ class Compose(Section):
     ip_adapter: IPAdapter | None = None
     """Picture prompt for an inserted object, masked to where the object is seen; with method ``featglac-kv``."""
     light: Light | None = None
-    """null: colour 1 with ``featglac-kv``; nothing with ``featglac-grad``, which is the paper's, and with the baselines."""
+    """null: colour and shading 1 with ``featglac-kv``; nothing with ``featglac-grad``, which is the paper's, and with the baselines."""
+    rim: bool | None = None
+    """With ``background`` and ``insert``: pixels at the edges of what is near show their share of it and of what comes behind it,
+    where hard masks show the one or the other; see ``raydepth.edits.rim.split_rim``. null: with ``featglac-kv``."""
     redraw: Annotated[float, Field(gt=0, le=1)] = 1.0
     """The latent methods redraw only what lies so near to the layers' edges, as a fraction of the picture's short side, and what
     was invented (a removed thing's hole); elsewhere the layers themselves stand. 1: the whole region of the edit. See ``STUDIED``."""
@@ -132,7 +138,13 @@ class Compose(Section):
     @property
     def matched_light(self) -> Light:
         """``light``, or what null stands for."""
-        return self.light or Light(colour=1.0 if self.method == "featglac-kv" else 0.0)
+        matched = 1.0 if self.method == "featglac-kv" else 0.0
+        return self.light or Light(colour=matched, shading=matched)
+
+    @property
+    def split_rim(self) -> bool:
+        """``rim``, or what null stands for."""
+        return self.method == "featglac-kv" if self.rim is None else self.rim
 
     @model_validator(mode="before")
     @classmethod

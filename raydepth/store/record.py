@@ -14,6 +14,7 @@ import raydepth
 from raydepth import strict_yaml
 from raydepth.depth.calibrate import Calibration
 from raydepth.edits.clip import ClipEdit
+from raydepth.edits.light import ClipLight
 from raydepth.job import Job, JobError
 from raydepth.store.folder import OutputFolder
 
@@ -73,6 +74,8 @@ class ClipCalibration:
     edit: ClipEdit | None = None
     plate: PlateRecord | None = None
     """With ``layers.fill.method: plate``."""
+    light: ClipLight | None = None
+    """How its moved layers are to be lit; None: as they are."""
     samples: int = 0
     """How many sampled frames hold its depth, with ``depth.steady``; 0: none, its camera moves."""
 
@@ -212,6 +215,7 @@ def write_calibrations(folder: OutputFolder, clips: dict[str, ClipCalibration]) 
             "planes": list(clip.planes),
             "edit": asdict(clip.edit) if clip.edit else None,
             "plate": asdict(clip.plate) if clip.plate else None,
+            "light": asdict(clip.light) if clip.light else None,
             "samples": clip.samples,
         }
         for video, clip in sorted(clips.items())
@@ -235,7 +239,8 @@ def read_calibrations(folder: OutputFolder) -> dict[str, ClipCalibration]:
                 raise ValueError(f"the scale of {video} is no scale")
             edit = ClipEdit.from_tree(clip["edit"]) if clip.get("edit") else None
             plate = PlateRecord(**clip["plate"]) if clip.get("plate") else None
-            clips[video] = ClipCalibration(scale, planes, edit, plate, int(clip.get("samples", 0)))
+            light = ClipLight.from_tree(clip["light"]) if clip.get("light") else None
+            clips[video] = ClipCalibration(scale, planes, edit, plate, light, int(clip.get("samples", 0)))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise JobError(
             f"{folder.uri}/{CALIBRATIONS} is damaged ({' '.join(str(error).split())}); delete it to have the clips measured again, "

@@ -8,7 +8,7 @@ from PIL import Image
 from raydepth.deglad.layers import visible
 from raydepth.edits.background import NOTHING_SEEN, BackgroundBuilder
 from raydepth.edits.build import check_edit, load_edit
-from raydepth.edits.rim import decontaminate, faded
+from raydepth.edits.rim import decontaminate, faded, split_rim
 from raydepth.edits.scenery import Scenery
 from raydepth.featglac.baselines import Paste
 from raydepth.job import Background, JobError, Layers, parse_job
@@ -45,11 +45,11 @@ def test_a_picture_covers_the_frame_in_its_own_aspect(scene, make_batch, tmp_pat
     rgb, depth = scene(1, *size)
     plan = plan_of(background(str(tmp_path / "green.png")), make_batch(rgb, depth, [2.0]))
     assert (paste(plan, rgb) == (10, 200, 30)).all()
-    assert plan.moved == {"near": "frame"}
+    assert plan.moved == {"near"}
 
 
 def test_a_plain_colour_is_no_place_with_a_light(scene, make_batch):
-    assert plan_of(background("#2040c0"), make_batch(*scene(), [0.5])).moved == {}
+    assert plan_of(background("#2040c0"), make_batch(*scene(), [0.5])).moved == frozenset()
 
 
 def test_an_empty_near_layer_gives_the_new_scene_and_a_full_one_the_frame(scene, make_batch):
@@ -120,6 +120,26 @@ def test_the_old_background_is_taken_out_of_a_rim(soft):
     assert plain[rim].mean() > 25 and clean[rim].mean() < 4
     assert np.array_equal(rgb[share == 1], frame[share == 1])
     assert (alpha <= cut).all() and np.array_equal(alpha[share == 1], cut[share == 1])
+
+
+def test_a_rim_is_split_on_both_sides_of_its_edge_and_gives_the_frame_back():
+    """A disc's hard mask lacks and has half of its mixed pixels: with shares instead, the true picture before blue."""
+    y, x = np.mgrid[: 8 * 96, : 8 * 96] / 8
+    fine = (np.hypot(y - 48.3, x - 47.6) < 30).astype(np.float32)
+    share = cv2.resize(fine, (96, 96), interpolation=cv2.INTER_AREA)[..., None]
+    disc, green, blue = np.float32([220, 90, 60]), np.float32([20, 210, 40]), np.float32([30, 40, 200])
+    frame = np.rint(share * disc + (1 - share) * green).astype(np.uint8)
+    cut = (share[..., 0] > 0.5).astype(np.float32)
+    rgb, alpha, behind = split_rim(frame, cut)
+    assert np.abs(alpha - share[..., 0]).max() < 0.06
+    alpha = alpha[..., None]
+    assert np.abs(alpha * rgb + (1 - alpha) * blue - (share * disc + (1 - share) * blue)).max() < 12
+    assert np.abs(alpha * rgb + (1 - alpha) * behind - frame).max() <= 1
+    # Where both sides look alike the edge's course says how much of it each pixel is.
+    flat = np.full((96, 96, 3), 99, np.uint8)
+    assert np.abs(split_rim(flat, cut)[1] - share[..., 0])[cut > 0].mean() < 0.02
+    for uniform in (np.zeros((96, 96), np.float32), np.ones((96, 96), np.float32), cut * np.float32(0.5)):
+        assert all(map(np.array_equal, split_rim(frame, uniform), (frame, uniform, frame)))
 
 
 def test_a_rim_that_looks_like_what_is_behind_it_is_left_alone():

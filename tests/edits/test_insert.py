@@ -55,6 +55,35 @@ def test_nearer_things_cover_it_pixel_by_pixel(scene, plan_of):
     assert orange(edited)[shown == 1].all() and not orange(edited)[shown < 0.5].any()
 
 
+def test_the_ground_that_it_stands_on_does_not_cover_its_foot(scene, plan_of):
+    rgb, depth = scene()
+    # The floor reaches 0.46 under the foot; the object's middle lies farther back.
+    plan, _ = plan_of(rgb, depth, at=0.4, point=[0.55, 0.8])
+    alpha, shown = plan.stack.layers[1].alpha, plan.stack.weights()[1]
+    post = depth == np.float32(0.9)
+    assert (depth[(alpha > 0) & ~post] > 0.42).any() and (post & (alpha > 0)).any()
+    assert np.array_equal(shown > 0, (alpha > 0) & ~post)
+    # A whole width farther back it stands behind what is seen there, and is covered.
+    plan, _ = plan_of(rgb, depth, at=0.2, point=[0.3, 0.8])
+    there = plan.stack.layers[1].alpha > 0
+    assert (plan.stack.weights()[1][there & (depth > 0.25)] == 0).all()
+
+
+def test_a_split_rim_changes_only_pixels_of_the_object_beside_what_covers_it(scene, make_object, make_batch):
+    rgb, depth = scene()
+    edit = Insert(
+        kind="insert", object=make_object(), anchor="picture", height=0.5, at=0.5, point=[0.62, 0.7]
+    )
+    clips = {"v": (SCALE, fix_edit(edit, list(depth[:1]), rgb[0], SCALE, list))}
+    hard, split = (InsertBuilder(edit, PLAIN, clips, split=x)(make_batch(rgb, depth)) for x in (False, True))
+    changed = (hard.stack.flatten() != split.stack.flatten()).any(axis=-1)
+    post = (depth == np.float32(0.9)).astype(np.uint8)
+    edge = np.stack([cv2.dilate(x, np.ones((5, 5))) > cv2.erode(x, np.ones((5, 5))) for x in post])
+    assert changed.any() and not (changed & ~(edge & (hard.stack.layers[1].alpha > 0))).any()
+    soft = split.stack.layers[0].alpha
+    assert ((soft > 0.05) & (soft < 0.95)).any() and np.array_equal(hard.region, split.region)
+
+
 def test_pixels_outside_its_region_are_the_frame(scene, plan_of):
     rgb, depth = scene()
     plan, edited = plan_of(rgb, depth, at=0.5, point=[0.4, 0.8], shadow=0.8)
