@@ -128,7 +128,10 @@ def main() -> None:
     )
     parser.add_argument("--frames", type=int, default=60, help="frames of a clip at most")
     parser.add_argument(
-        "--only", nargs="+", default=[f"{job} {clip}" for job in JOBS for clip in ("shipped", "real")]
+        "--only",
+        nargs="+",
+        default=[f"{job} {clip}" for job in JOBS for clip in ("shipped", "real")],
+        help="such as 'insert shipped' 'remove real'; the file keeps the others' figures",
     )
     parser.add_argument("--sheets", type=Path)
     arguments = parser.parse_args()
@@ -151,7 +154,9 @@ def main() -> None:
             sheet = np.vstack([np.hstack(chosen[i : i + 3]) for i in range(0, 12, 3)])
             cv2.imwrite(str(arguments.sheets / f"{kind}_{which}.png"), sheet[..., ::-1])
     file = Path(__file__).parent / "results" / "flicker.json"
-    file.write_text(json.dumps({"edits": rows, "environment": environment()}, indent=2))
+    measured = {row["edit"] for row in rows}
+    others = [row for row in json.loads(file.read_text())["edits"] if row["edit"] not in measured]
+    file.write_text(json.dumps({"edits": [*others, *rows], "environment": environment()}, indent=2))
 
 
 if __name__ == "__main__":
