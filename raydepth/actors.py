@@ -102,7 +102,9 @@ class ClipCalibrator:
         planes = resolve_planes(self._job.layers.planes, sampled, sampled[0], scale)
         edit = fix_edit(self._job.edit, sampled, frames[0], scale, lambda: self._views(segments, unit))
         plate = self._plate(segments[0].video, frames, sampled, planes)
-        light = measure_light(self._job.edit, self._job.layers, frames, sampled, planes, edit)
+        light = None
+        if self._job.compose.matched_light.asked:
+            light = measure_light(self._job.edit, self._job.layers, frames, sampled, planes, edit)
         return ClipCalibration(scale, planes, edit, plate, light, 0 if held is None else len(held.rgb))
 
     def _views(self, segments: list[Segment], unit: str) -> Iterator[View]:

@@ -129,7 +129,7 @@ def round_trip_error(redraw: Redraw, pictures: list[np.ndarray]) -> int:
 
 
 def composites(count: int) -> list[np.ndarray]:
-    """Naive composites: the near part of one held-out scene, its colours off, pasted on another; uint8 [256, 256, 3] each."""
+    """Naive composites: the near part of one held-out scene, its colours off, pasted on another; uint8 [SIDE, SIDE, 3] each."""
     results = []
     near, far = list(scenes("calm", 2 * count))[::2], list(scenes("calm", 2 * count))[1::2]
     for (front, depth), (back, _) in zip(near, far, strict=True):

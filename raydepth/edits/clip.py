@@ -48,12 +48,13 @@ class ClipEdit:
         )
         return ClipEdit(inv_depth, first, track, front, floor)
 
-    def in_frame(self, inv_depth: np.ndarray, motion: np.ndarray) -> float:
-        """The object's inverse depth on a frame's own scale; see ``drift``."""
-        return self.range_in_frame(inv_depth, motion)[0]
+    def in_frame(self, inv_depth: np.ndarray, motion: np.ndarray) -> tuple[float, float]:
+        """The object's inverse depth on a frame's own scale (see ``drift``), and that of its foot's front.
 
-    def range_in_frame(self, inv_depth: np.ndarray, motion: np.ndarray) -> tuple[float, float]:
-        """The object's inverse depth on a frame's own scale, and that of its foot's front."""
+        Args:
+            inv_depth: float32 [H,W], the frame's.
+            motion: float64 [2,3], the camera's since the first frame; see ``Track``.
+        """
         scale, offset = drift(self.first, inv_depth, motion)
         depth = scale * self.inv_depth + offset
         return depth, depth if self.front is None else max(scale * self.front + offset, depth)

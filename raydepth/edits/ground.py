@@ -1,11 +1,8 @@
 """The surface that an inserted object stands on, which therefore never covers it; see ``insert``."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    from raydepth.edits.place import Placement
+from raydepth.edits.place import Placement
 
 _REACH = 0.5
 """Half the depth of an object's foot on the picture, as a part of the object's width: a round foot seen from straight above."""
@@ -18,7 +15,7 @@ _SEEN = 0.08
 _TRIES = 48
 
 
-def standing_ground(inv_depth: np.ndarray, at: "Placement", object_inv_depth: float) -> float | None:
+def standing_ground(inv_depth: np.ndarray, at: Placement, object_inv_depth: float) -> float | None:
     """The inverse depth of the surface under the front of an object's foot; None where the object does not stand on one.
 
     An object has one inverse depth, that of its middle, but its foot reaches nearer; seen from above, the ground before that

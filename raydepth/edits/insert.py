@@ -54,10 +54,10 @@ class InsertBuilder:
         self.cushion = np.concatenate([guessed_normals(share[..., 0]) * share, share, share], axis=-1)
 
     def __call__(self, batch: Batch) -> EditPlan:
-        """Near things, but not the ground it stands on, over the object over the frame; the region is what is seen of object and shadow, grown a little.
+        """Near things over the object over the frame; the region is what is seen of object and shadow, grown a little.
 
-        Near and far layer show the frame with the shadow on it. The object's layer shows the object on that
-        frame, a whole picture, since every layer may be looked at by a diffusion model.
+        The ground that the object stands on never covers it. Near and far layer show the frame with the shadow on it. The object's
+        layer shows the object on that frame, a whole picture, since every layer may be looked at by a diffusion model.
         """
         rgb, inv_depth = batch["rgb"], batch["inv_depth"]
         scene, object_rgb = rgb.copy(), rgb.copy()
@@ -80,7 +80,7 @@ class InsertBuilder:
             if not alpha[row].any():
                 notes[row] = OUTSIDE
                 continue
-            depth, foot = clip.range_in_frame(inv_depth[row], motion)
+            depth, foot = clip.in_frame(inv_depth[row], motion)
             near[row] = 1 - visible(
                 np.ones_like(inv_depth[row]), foot, self._cleaned(inv_depth[row], alpha[row] > 0, foot)
             )

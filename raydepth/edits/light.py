@@ -128,7 +128,7 @@ def match_light(plan: EditPlan, lights: Sequence[ClipLight | None], light: Light
     Returns:
         A plan with changed layers, whose region covers them.
     """
-    if not plan.moved or not any((light.colour, light.brightness, light.shading)):
+    if not plan.moved or not light.asked:
         return plan
     weights = plan.stack.weights()
     layers, region = list(plan.stack.layers), plan.region.copy()

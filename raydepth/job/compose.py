@@ -89,6 +89,11 @@ class Light(Section):
     shading: Annotated[float, Field(ge=0, le=1)] = 0.0
     """With ``insert``: part of the difference between the side that the scene is lit from and that the object is lit from."""
 
+    @property
+    def asked(self) -> bool:
+        """Whether any of it is to be matched."""
+        return any((self.colour, self.brightness, self.shading))
+
 
 STUDIED = {"steps": 5, "strength": 0.2, "redraw": 0.008}
 """Defaults of ``featglac-kv`` with the builtin model, as ``benchmarks/results/ground_truth_study.md`` found them; 5 steps, as it finds

@@ -7,12 +7,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from raydepth.actors import ClipCalibrator
 from raydepth.deglad.layers import Layer, LayerStack
 from raydepth.edits.clip import ClipEdit
 from raydepth.edits.light import NEUTRAL, ClipLight, match_light, measure_light
 from raydepth.edits.pictures import to_linear, to_srgb
 from raydepth.edits.plan import EditPlan
+from raydepth.frames.decode import batches
+from raydepth.frames.probe import probe
+from raydepth.frames.segments import plan_segments
 from raydepth.job import Background, Insert, Layers, Light, Recompose
+from raydepth.store.folder import OutputFolder
+from raydepth.store.record import read_calibrations, write_calibrations
+from raydepth.tracker import Tracker
+from raydepth.worker import edit_batch, load_steps
+from tests.clips import write_clip
+from tests.runs import small_job
 
 NEAR = np.zeros((1, 24, 32), np.float32)
 NEAR[:, 8:18, 10:20] = 1
@@ -116,3 +126,27 @@ def test_shading_brightens_the_side_that_faces_the_light(source):
     assert np.allclose(gain, 0.5 * normals[0, ..., 0], atol=0.04)
     dark = match_light(plan, [ClipLight((-9.0, -9.0, -9.0))], Light(brightness=1)).stack.layers[0].rgb
     assert np.array_equal(dark, under(source, (0.5, 0.5, 0.5)))  # no channel more than halves
+
+
+def test_a_clips_light_is_measured_where_it_is_asked_for_kept_and_used(tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", frames=4)
+    red = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8) * np.array([1, 0.4, 0.4])
+    Image.fromarray(red.astype(np.uint8)).save(tmp_path / "red.png")
+    edited = {}
+    for name, light in (("plain", None), ("matched", {"colour": 1})):
+        job = small_job(
+            clip,
+            tmp_path / name,
+            edit={"kind": "background", "source": str(tmp_path / "red.png")},
+            compose__light=light,
+        )
+        segments = plan_segments(probe(str(clip)), size=64)
+        video, folder = segments[0].video, OutputFolder.at(job.output.path)
+        write_calibrations(folder, {video: ClipCalibrator(job, Tracker()).calibrate(segments)})
+        clips = read_calibrations(folder)
+        assert (clips[video].light is None) == (light is None)
+        (batch,) = batches(segments[0], 4)
+        edited[name] = edit_batch(load_steps(job, clips, device="cpu", dtype="float32"), batch)
+    near = (edited["plain"]["edited"] != edited["matched"]["edited"]).any(-1)
+    redder = [result["edited"][near].mean(0) for result in (edited["matched"], edited["plain"])]
+    assert redder[0][0] > redder[1][0] + 3 and redder[0][2] < redder[1][2] - 3
