@@ -19,11 +19,12 @@ import torch
 
 from benchmarks.truth_cases import cache_of, load_case, target
 from benchmarks.truth_tables import interval
-from raydepth.deglad.fill import Filler, fill_hole, load_filler
-from raydepth.deglad.fill_diffusion import load_diffusion_filler
+from raydepth.compose.settings import Compose
 from raydepth.evaluate.image import rmse, ssim
-from raydepth.job import Compose, Fill
-from raydepth.store.record import environment
+from raydepth.layers.fill.diffusion import load_diffusion_filler
+from raydepth.layers.fill.opencv import Filler, fill_hole, load_filler
+from raydepth.layers.settings import Fill
+from raydepth.output.record import environment
 
 METHODS = {
     "telea": Fill(method="telea"),
@@ -35,7 +36,9 @@ METHODS = {
 def load(fill: Fill) -> Filler:
     """The filler of a job with this section, on the CPU."""
     if fill.method == "diffusion":
-        return load_diffusion_filler(fill, Compose(), seed=0, device="cpu", dtype="float32", loaded=None)
+        return load_diffusion_filler(
+            fill, Compose(), seed=0, device="cpu", dtype="float32", loaded=None
+        )
     return load_filler(fill)
 
 
@@ -65,7 +68,10 @@ def summarise(rows: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, An
     """By method: mean and interval of RMSE and SSIM, the same of the paired difference to ``telea``, median seconds."""
     table: dict[str, dict[str, Any]] = {}
     for method, found in rows.items():
-        table[method] = {"holes": len(found), "seconds": float(np.median([row["seconds"] for row in found]))}
+        table[method] = {
+            "holes": len(found),
+            "seconds": float(np.median([row["seconds"] for row in found])),
+        }
         for name in ("rmse", "ssim"):
             mine, telea = (np.array([row[name] for row in of]) for of in (found, rows["telea"]))
             table[method][name] = interval(mine)
@@ -103,7 +109,9 @@ def markdown(tables: dict[int, dict[str, dict[str, Any]]]) -> str:
                     text = f"{gain:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
                     cell += f"<br>{f'**{text}**' if low * high > 0 else text}, better in {entry[f'{name}_better']:.0%}"
                 cells.append(cell)
-            lines.append(f"| {method} | {entry['holes']} | {' | '.join(cells)} | {entry['seconds']:.3f} |")
+            lines.append(
+                f"| {method} | {entry['holes']} | {' | '.join(cells)} | {entry['seconds']:.3f} |"
+            )
     return "\n".join(lines) + "\n"
 
 
@@ -112,12 +120,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--scenes", type=int, nargs="+", default=[200, 12], help="for each of --sizes")
+    parser.add_argument(
+        "--scenes", type=int, nargs="+", default=[200, 12], help="for each of --sizes"
+    )
     parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256])
     parser.add_argument("--samples", type=int, default=24)
     parser.add_argument("--cache", type=Path, default=Path("runs/ground_truth"))
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
-    parser.add_argument("--sheet", type=Path, help="PNG of the first ten cases: input, hole, methods, truth")
+    parser.add_argument(
+        "--sheet", type=Path, help="PNG of the first ten cases: input, hole, methods, truth"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cache = cache_of(arguments.cache, arguments.samples)
@@ -128,7 +140,10 @@ def main() -> None:
         for seed in range(scenes):
             case = load_case(cache, seed, size, arguments.samples)
             truth = target(case, "remove").truth
-            done = {name: fill_case(filler, case.rgb, case.near, truth) for name, filler in fillers.items()}
+            done = {
+                name: fill_case(filler, case.rgb, case.near, truth)
+                for name, filler in fillers.items()
+            }
             for name, filled in done.items():
                 rows[name].append(filled.figures)
             if size == arguments.sizes[0] and seed < 10:
@@ -139,7 +154,9 @@ def main() -> None:
         print(markdown({size: tables[size]}), flush=True)
     arguments.out.mkdir(parents=True, exist_ok=True)
     about = {"samples": arguments.samples, "environment": environment()}
-    (arguments.out / "fills.json").write_text(json.dumps({"tables": tables, **about}, indent=1) + "\n")
+    (arguments.out / "fills.json").write_text(
+        json.dumps({"tables": tables, **about}, indent=1) + "\n"
+    )
     (arguments.out / "fills.md").write_text(markdown(tables))
     if arguments.sheet:
         cv2.imwrite(str(arguments.sheet), np.concatenate(columns, 1)[..., ::-1])

@@ -27,15 +27,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from raydepth.actors import ClipCalibrator, device_and_dtype
 from raydepth.edits.scenery import Scenery
+from raydepth.edits.settings import Background
 from raydepth.evaluate.flicker import expected_error, flow_warped_error, in_region, warp_step
 from raydepth.frames.decode import batches
-from raydepth.job import Background, Job, load_job
-from raydepth.pipeline import find_segments
-from raydepth.store.record import environment
-from raydepth.tracker import Tracker
-from raydepth.worker import edit_batch, load_steps
+from raydepth.frames.find import find_segments
+from raydepth.job import Job, load_job
+from raydepth.output.record import environment
+from raydepth.run.actors import ClipCalibrator, device_and_dtype
+from raydepth.run.tracker import Tracker
+from raydepth.run.worker import edit_batch, load_steps
 
 JOBS = ("insert", "background", "remove")
 FAIR = {"insert": "alike", "background": "held", "remove": "same"}
@@ -67,10 +68,12 @@ def real_settings(path: Path) -> list[str]:
 
 def edit(job: Job, frames: int) -> Clip:
     """Takes the first frames of a job's one clip through its steps."""
-    segments, _ = find_segments(job)
+    segments, _ = find_segments(job.input, job.compose.every)
     clip = ClipCalibrator(job, Tracker()).calibrate(segments)
     assert clip is not None
-    steps = load_steps(job, {segments[0].video: clip}, **device_and_dtype(job))[:3]  # all but the metrics
+    steps = load_steps(job, {segments[0].video: clip}, **device_and_dtype(job))[
+        :3
+    ]  # all but the metrics
     first = segments[0].take(slice(min(frames, job.input.limit or frames)))
     done = [edit_batch(steps, batch) for batch in batches(first, job.run.batch)]
     rgb, edited, region, near, time_s = (
@@ -89,12 +92,15 @@ def edit(job: Job, frames: int) -> Clip:
 
 def measure(clip: Clip) -> dict[str, float]:
     """The errors in grey levels; see the module's docstring."""
-    edited, given = ([warp_step(*pair) for pair in pairwise(frames)] for frames in (clip.edited, clip.rgb))
+    edited, given = (
+        [warp_step(*pair) for pair in pairwise(frames)] for frames in (clip.edited, clip.rgb)
+    )
     pairs = list(pairwise(clip.region))
     counted = [in_region(step, *pair) for step, pair in zip(edited, pairs, strict=True)]
     changed = (clip.edited != clip.rgb).any(axis=-1)[1:]
     own, other = (
-        [mask & part for mask, part in zip(counted, parts, strict=True)] for parts in (changed, ~changed)
+        [mask & part for mask, part in zip(counted, parts, strict=True)]
+        for parts in (changed, ~changed)
     )
     sizes = [np.count_nonzero(own), np.count_nonzero(other)]
     expected = [expected_error(edited, own, given), flow_warped_error(given, other)]
@@ -114,7 +120,9 @@ def measure(clip: Clip) -> dict[str, float]:
             source, [in_region(step, *pair) for step, pair in zip(source, pairs, strict=True)]
         )
         near = np.median(clip.near, axis=0) > 0.5
-        held = [warp_step(*pair) for pair in pairwise(np.where(near[..., None], clip.rgb, clip.scenery))]
+        held = [
+            warp_step(*pair) for pair in pairwise(np.where(near[..., None], clip.rgb, clip.scenery))
+        ]
         figures["held"] = flow_warped_error(
             held, [in_region(step, *pair) for step, pair in zip(held, pairs, strict=True)]
         )
@@ -146,9 +154,14 @@ def main() -> None:
         still = figures.get("source") == 0  # a picture for background
         fair = "same" if still else FAIR[kind]
         ratio = figures["edited"] / figures[fair]
-        rows.append({"edit": name, "frames": len(clip.rgb), **figures, "fair": fair, "ratio": ratio})
+        rows.append(
+            {"edit": name, "frames": len(clip.rgb), **figures, "fair": fair, "ratio": ratio}
+        )
         errors = ", ".join(f"{key} {value:.3f}" for key, value in figures.items())
-        print(f"{name:20} {len(clip.rgb):3} frames: {errors}; edited / {fair} = {ratio:.2f}", flush=True)
+        print(
+            f"{name:20} {len(clip.rgb):3} frames: {errors}; edited / {fair} = {ratio:.2f}",
+            flush=True,
+        )
         if arguments.sheets:
             chosen = clip.edited[np.linspace(0, len(clip.edited) - 1, 12).astype(int)]
             sheet = np.vstack([np.hstack(chosen[i : i + 3]) for i in range(0, 12, 3)])

@@ -9,20 +9,24 @@ import numpy as np
 import torch
 from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 
-from raydepth.deglad.layers import Layer, LayerStack
+from raydepth.compose.featglac import references
+from raydepth.compose.featglac.grad import FeatGLaCGrad
+from raydepth.compose.featglac.lanes import count_lanes
+from raydepth.compose.settings import Compose
+from raydepth.diffusion.codec import Codec
+from raydepth.diffusion.lane_count import counted_lanes
+from raydepth.diffusion.load import Models
+from raydepth.diffusion.sampler import Condition
 from raydepth.edits.plan import EditPlan
-from raydepth.featglac import references
-from raydepth.featglac.codec import Codec
-from raydepth.featglac.grad import FeatGLaCGrad
-from raydepth.featglac.lane_count import counted_lanes
-from raydepth.featglac.lanes import count_lanes
-from raydepth.featglac.load import Models
-from raydepth.featglac.sampler import Condition
-from raydepth.job import Compose
+from raydepth.layers.stack import Layer, LayerStack
 
 TABLE = [
     ("composition as published", {"recipe": "composition"}, (1490, 690)),
-    ("composition, DDIM inversion only", {"recipe": "composition", "references": "invert"}, (390, 190)),
+    (
+        "composition, DDIM inversion only",
+        {"recipe": "composition", "references": "invert"},
+        (390, 190),
+    ),
     ("lite", {"recipe": "lite"}, (90, 30)),
     ("insertion as published", {"recipe": "insertion"}, None),
     ("insertion, DDIM inversion only", {"recipe": "insertion", "references": "invert"}, None),
@@ -45,13 +49,19 @@ def tiny_models() -> Models:
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
     )
     return Models(
-        unet, Codec(vae), dict(scheduler.config), Condition(torch.randn(1, 3, 8), torch.randn(1, 3, 8))
+        unet,
+        Codec(vae),
+        dict(scheduler.config),
+        Condition(torch.randn(1, 3, 8), torch.randn(1, 3, 8)),
     )
 
 
 def main() -> None:
     torch.set_num_threads(1)  # tensors this small only wait for each other on more
-    references.EARLY_STOP = (0.0, 0.0)  # the table's null-text optimisation takes all its iterations
+    references.EARLY_STOP = (
+        0.0,
+        0.0,
+    )  # the table's null-text optimisation takes all its iterations
     rng = np.random.default_rng(0)
     source, far = rng.integers(0, 256, (2, 1, 16, 16, 3), np.uint8)
     alpha = np.zeros((1, 16, 16), np.float32)

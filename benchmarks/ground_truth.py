@@ -16,16 +16,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.truth_cases import EDITS, Bench, EachItsOwn, cache_of, fingerprint, occlusion, target
+from benchmarks.truth_cases import (
+    EDITS,
+    Bench,
+    EachItsOwn,
+    cache_of,
+    fingerprint,
+    occlusion,
+    target,
+)
 from benchmarks.truth_tables import write_figure, write_sheet, write_table
-from raydepth.columns import Batch
-from raydepth.edits.light import ClipLight
+from raydepth.batch import Batch
+from raydepth.compose.protocol import Compositor
+from raydepth.compose.registry import load_compositor
+from raydepth.compose.settings import Compose
+from raydepth.compose.stage import ComposeStage
 from raydepth.edits.plan import EditPlan
+from raydepth.edits.relight.light import ClipLight
 from raydepth.evaluate.truth import Scores, score
-from raydepth.featglac.compositor import Compositor, load_compositor
-from raydepth.featglac.stage import ComposeStage
-from raydepth.job import Compose, Job, parse_job
-from raydepth.store.record import environment
+from raydepth.job import Job, parse_job
+from raydepth.output.record import environment
 
 Row = dict[str, Any]
 
@@ -100,7 +110,9 @@ class Scenes:
         if (edit, split) not in self._plans:
             built = [build(edit, split) for build in self.builders]
             self._plans[edit, split] = EachItsOwn([builder for builder, _ in built])(self.batch)
-            self._lights[edit] = dict(zip(self.batch["video"], [light for _, light in built], strict=True))
+            self._lights[edit] = dict(
+                zip(self.batch["video"], [light for _, light in built], strict=True)
+            )
         return self._plans[edit, split]
 
     def compose(self, edit: str, compositor: Compositor, compose: Compose) -> np.ndarray:
@@ -121,9 +133,17 @@ class Scenes:
         found = []
         for row, (case, picture) in enumerate(zip(self.cases, edited, strict=True)):
             wanted = target(case, edit)
-            right = occlusion(case, picture, self.plan(edit), row) if edit == "insert" else float("nan")
+            right = (
+                occlusion(case, picture, self.plan(edit), row) if edit == "insert" else float("nan")
+            )
             found.append(
-                score(picture, wanted.truth, visible=wanted.visible, given=wanted.given, occlusion=right)
+                score(
+                    picture,
+                    wanted.truth,
+                    visible=wanted.visible,
+                    given=wanted.given,
+                    occlusion=right,
+                )
             )
         return found
 
@@ -131,7 +151,12 @@ class Scenes:
 def compose_of(settings: dict[str, Any]) -> Compose:
     """The job's section of a method."""
     job: Job = parse_job(
-        {"schema_version": 1, "input": {"paths": ["-"]}, "output": {"path": "-"}, "compose": settings}
+        {
+            "schema_version": 1,
+            "input": {"paths": ["-"]},
+            "output": {"path": "-"},
+            "compose": settings,
+        }
     )
     return job.compose
 
@@ -188,12 +213,23 @@ def measure(
                 seconds = (time.process_time() - started) / len(part)
                 results.add(
                     [
-                        {"seed": seed, "method": name, "edit": edit, "seconds": round(seconds, 4), "key": key}
+                        {
+                            "seed": seed,
+                            "method": name,
+                            "edit": edit,
+                            "seconds": round(seconds, 4),
+                            "key": key,
+                        }
                         | {f: None if np.isnan(v) else v for f, v in scored._asdict().items()}
-                        for seed, key, scored in zip(part, keys, scenes.scores(edit, edited), strict=True)
+                        for seed, key, scored in zip(
+                            part, keys, scenes.scores(edit, edited), strict=True
+                        )
                     ]
                 )
-        print(f"{start + len(part)} of {len(seeds)} scenes, {time.perf_counter() - began:.0f} s", flush=True)
+        print(
+            f"{start + len(part)} of {len(seeds)} scenes, {time.perf_counter() - began:.0f} s",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -238,7 +274,9 @@ def main() -> None:
         rows = [("input", [case.rgb for case in scenes.cases])]
         for method in shown:
             compose = compose_of(settings[method])
-            made = scenes.compose(edit, load_compositor(compose, device="cpu", dtype="float32"), compose)
+            made = scenes.compose(
+                edit, load_compositor(compose, device="cpu", dtype="float32"), compose
+            )
             rows.append((method, list(made)))
         rows.append(("truth", [target(case, edit).truth for case in scenes.cases]))
         pictures[edit] = rows

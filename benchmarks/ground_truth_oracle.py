@@ -16,9 +16,9 @@ import numpy as np
 from benchmarks.ground_truth import Scenes
 from benchmarks.ground_truth_study import EDITS, FIRST_SEED
 from benchmarks.truth_cases import Bench, Target, cache_of, target
-from raydepth.deglad.layers import LayerStack
-from raydepth.edits.pictures import to_linear, to_srgb
 from raydepth.evaluate.truth import score
+from raydepth.files.pictures import to_linear, to_srgb
+from raydepth.layers.stack import LayerStack
 
 MOVED = {"background": 0, "insert": 1}
 """Which layer of the plan comes from under another light."""
@@ -70,7 +70,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--cache", type=Path, default=Path("runs/ground_truth"))
     arguments = parser.parse_args()
-    bench = Bench(cache_of(arguments.cache, arguments.samples), arguments.size, samples=arguments.samples)
+    bench = Bench(
+        cache_of(arguments.cache, arguments.samples), arguments.size, samples=arguments.samples
+    )
     found: dict[tuple[str, str], list[tuple[float, ...]]] = {}
     for seed in range(FIRST_SEED, FIRST_SEED + arguments.scenes):
         scenes = Scenes(bench, [seed])
@@ -78,9 +80,15 @@ def main() -> None:
             wanted = target(scenes.cases[0], edit)
             for name, picture in variants(scenes.plan(edit).stack, MOVED[edit], wanted):
                 scored = score(
-                    picture, wanted.truth, visible=wanted.visible, given=wanted.given, occlusion=float("nan")
+                    picture,
+                    wanted.truth,
+                    visible=wanted.visible,
+                    given=wanted.given,
+                    occlusion=float("nan"),
                 )
-                found.setdefault((edit, name), []).append((scored.rmse, scored.lab_gap, scored.seam))
+                found.setdefault((edit, name), []).append(
+                    (scored.rmse, scored.lab_gap, scored.seam)
+                )
     text = [
         "# Pasting with a part of the truth",
         "",
@@ -90,7 +98,11 @@ def main() -> None:
         "|---|---|---|---|---|",
     ]
     for (edit, name), rows in found.items():
-        text.append(f"| {edit} | {name} | " + " | ".join(f"{v:.2f}" for v in np.nanmean(rows, axis=0)) + " |")
+        text.append(
+            f"| {edit} | {name} | "
+            + " | ".join(f"{v:.2f}" for v in np.nanmean(rows, axis=0))
+            + " |"
+        )
     (arguments.out / "ground_truth_oracle.md").write_text("\n".join(text) + "\n")
     print("\n".join(text))
 

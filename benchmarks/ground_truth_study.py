@@ -18,9 +18,9 @@ import torch
 
 from benchmarks.ground_truth import PLAIN_LIGHT, Scenes, compose_of
 from benchmarks.truth_cases import Bench, cache_of
+from raydepth.compose.registry import load_compositor
 from raydepth.evaluate.truth import Scores
-from raydepth.featglac.compositor import load_compositor
-from raydepth.store.record import environment
+from raydepth.output.record import environment
 
 FIRST_SEED = 5000
 """The benchmark's seeds begin at 0."""
@@ -82,7 +82,9 @@ def means(groups: list[Scenes], settings: dict[str, Any]) -> dict[str, dict[str,
 
 def judge(found: dict[str, dict[str, float]], paste: dict[str, dict[str, float]]) -> float:
     """The number that is made small; 1 is pasting."""
-    return float(np.mean([found[edit][name] / paste[edit][name] for edit in EDITS for name in JUDGED]))
+    return float(
+        np.mean([found[edit][name] / paste[edit][name] for edit in EDITS for name in JUDGED])
+    )
 
 
 def main() -> None:
@@ -106,7 +108,9 @@ def main() -> None:
     known = cache / f"study_{arguments.size}_{arguments.scenes}.jsonl"
     measured = {}
     if known.exists():
-        measured = {row["key"]: row["means"] for row in map(json.loads, known.read_text().splitlines())}
+        measured = {
+            row["key"]: row["means"] for row in map(json.loads, known.read_text().splitlines())
+        }
 
     def try_out(settings: dict[str, Any]) -> dict[str, dict[str, float]]:
         key = compose_of(settings).model_dump_json()
@@ -133,7 +137,9 @@ def main() -> None:
             kept = score < lowest - WORTH
             if kept:
                 best, lowest = settings, score
-            trials.append({"field": field, "value": value, "score": score, "kept": kept, "means": found})
+            trials.append(
+                {"field": field, "value": value, "score": score, "kept": kept, "means": found}
+            )
             print(f"{field} = {value}: {score:.4f}{' *' if kept else ''}", flush=True)
     text = [
         "# Study of featglac-kv's settings",
@@ -142,10 +148,18 @@ def main() -> None:
         "RMSE, Lab gap and seam over `background` and `insert`, lower is better, 1 is pasting. Each line changes one setting of the best so far;",
         "`*`: the best from there on.",
         "",
-        "| setting | value | score | " + " | ".join(f"{e} {n}" for e in EDITS for n in JUDGED) + " | s |",
+        "| setting | value | score | "
+        + " | ".join(f"{e} {n}" for e in EDITS for n in JUDGED)
+        + " | s |",
         "|---" * (4 + len(EDITS) * len(JUDGED)) + "|",
     ]
-    pasted: dict[str, Any] = {"field": "paste", "value": "", "score": 1.0, "kept": False, "means": paste}
+    pasted: dict[str, Any] = {
+        "field": "paste",
+        "value": "",
+        "score": 1.0,
+        "kept": False,
+        "means": paste,
+    }
     for trial in [pasted, *trials]:
         numbers = [f"{trial['means'][e][n]:.2f}" for e in EDITS for n in JUDGED]
         seconds = np.mean([trial["means"][e]["seconds"] for e in EDITS])
@@ -157,7 +171,13 @@ def main() -> None:
     text += ["", f"Best: `{json.dumps(best)}`"]
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "ground_truth_study.md").write_text("\n".join(text) + "\n")
-    record = {"best": best, "paste": paste, "trials": trials, "seeds": seeds, "environment": environment()}
+    record = {
+        "best": best,
+        "paste": paste,
+        "trials": trials,
+        "seeds": seeds,
+        "environment": environment(),
+    }
     (arguments.out / "ground_truth_study.json").write_text(json.dumps(record, indent=1) + "\n")
 
 

@@ -17,10 +17,10 @@ import torch
 from benchmarks.ground_truth import BY_THE_BOOK, Scenes, compose_of
 from benchmarks.ground_truth_study import EDITS, FIRST_SEED
 from benchmarks.truth_cases import Bench, cache_of
-from raydepth.featglac.attention import select
-from raydepth.featglac.compositor import load_compositor
-from raydepth.featglac.kv import FeatGLaC
-from raydepth.store.record import environment
+from raydepth.compose.featglac.kv import FeatGLaC
+from raydepth.compose.registry import load_compositor
+from raydepth.diffusion.attention import select
+from raydepth.output.record import environment
 
 BLOCKS = ["down", "mid", "up"]
 
@@ -88,20 +88,29 @@ def main() -> None:
                     scenes,
                     edit,
                     BY_THE_BOOK
-                    | {"strength": strength, "inject": {"mode": mode, "weight": weight, "blocks": BLOCKS}},
+                    | {
+                        "strength": strength,
+                        "inject": {"mode": mode, "weight": weight, "blocks": BLOCKS},
+                    },
                 )
                 for mode, weight in (("mosaic", 0.0), ("mosaic", 1.0), ("replace", 1.0))
             }
             plain = runs.pop(("mosaic", 0.0))
             for (mode, _), run in runs.items():
-                changes = {name: run.attention[name] - plain.attention[name] for name in plain.attention}
+                changes = {
+                    name: run.attention[name] - plain.attention[name] for name in plain.attention
+                }
                 rows.append(
                     {
                         "edit": edit,
                         "strength": strength,
                         "mode": mode,
-                        "attention": [share(changes[name], plain.attention[name]) for name in changes],
-                        "features": [share(changes[name], plain.features[name]) for name in changes],
+                        "attention": [
+                            share(changes[name], plain.attention[name]) for name in changes
+                        ],
+                        "features": [
+                            share(changes[name], plain.features[name]) for name in changes
+                        ],
                         "latents": share(run.latents - plain.latents, plain.latents),
                         "picture": float(
                             np.sqrt(np.square(run.edited.astype(np.float32) - plain.edited).mean())

@@ -21,16 +21,16 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from benchmarks.grad_lanes import tiny_models
-from raydepth.deglad.fill_diffusion import DiffusionFiller
-from raydepth.deglad.layers import Layer, LayerStack
+from raydepth.compose.featglac.kv import FeatGLaC
+from raydepth.compose.featglac.lanes import count_lanes
+from raydepth.compose.settings import Compose
+from raydepth.diffusion.attention import injected, make_injection, select
+from raydepth.diffusion.early_exit import ending_references
+from raydepth.diffusion.lane_count import counted_lanes
 from raydepth.edits.plan import EditPlan
-from raydepth.featglac.attention import injected, make_injection, select
-from raydepth.featglac.ending import ending_references
-from raydepth.featglac.kv import FeatGLaC
-from raydepth.featglac.lane_count import counted_lanes
-from raydepth.featglac.lanes import count_lanes
-from raydepth.job import Compose
-from raydepth.store.record import environment
+from raydepth.layers.fill.diffusion import DiffusionFiller
+from raydepth.layers.stack import Layer, LayerStack
+from raydepth.output.record import environment
 
 SD15 = {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}
 """What differs from diffusers' defaults in the U-Net of Stable Diffusion 1.5."""
@@ -44,7 +44,11 @@ RECIPES = [
     ("kv, 10 of 20 steps, no CFG", {"steps": 20, "strength": 0.5}, 30),
     ("kv, LCM 8 steps, no CFG", {"steps": 8, "strength": 1.0, "sampler": "lcm"}, 24),
     ("kv, LCM 4 steps, no CFG", {"steps": 4, "strength": 1.0, "sampler": "lcm"}, 12),
-    ("kv, 10 of 20, window 0..0.5", {"steps": 20, "strength": 0.5, "inject": {"window": [0.0, 0.5]}}, None),
+    (
+        "kv, 10 of 20, window 0..0.5",
+        {"steps": 20, "strength": 0.5, "inject": {"window": [0.0, 0.5]}},
+        None,
+    ),
 ]
 TIMED = [["up"], ["up_blocks.1"]]
 BLOCKS = [["up"], ["up_blocks.1", "up_blocks.2"], ["up_blocks.1"], ["mid"], ["down"]]
@@ -53,7 +57,9 @@ BLOCKS = [["up"], ["up_blocks.1", "up_blocks.2"], ["up_blocks.1"], ["mid"], ["do
 def operations_counter() -> FlopCounterMode:
     """PyTorch's counter, which by itself leaves out the CPU's fused attention."""
 
-    def attention(query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object) -> int:
+    def attention(
+        query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object
+    ) -> int:
         return sdpa_flop_count(query, key, value)
 
     fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -67,7 +73,10 @@ def plan_of(frames: int, still: bool) -> tuple[EditPlan, np.ndarray]:
     alpha = np.zeros((frames, 16, 16), np.float32)
     alpha[:, 4:12, 4:12] = 1
     plate = np.repeat(far[:1], frames, 0) if still else None
-    layers = [Layer("near", source, alpha, alpha), Layer("far", far, np.ones_like(alpha), 0 * alpha, plate)]
+    layers = [
+        Layer("near", source, alpha, alpha),
+        Layer("far", far, np.ones_like(alpha), 0 * alpha, plate),
+    ]
     return EditPlan(LayerStack(layers), alpha), source
 
 
@@ -93,9 +102,15 @@ def recipe_lanes(frames: int = 8) -> list[dict[str, Any]]:
     with counted_lanes(models.unet) as ran:
         hole = np.zeros((16, 16), bool)
         hole[4:12, 4:12] = True
-        DiffusionFiller(models, Compose.model_validate(settings), 0)(np.zeros((16, 16, 3), np.uint8), hole)
+        DiffusionFiller(models, Compose.model_validate(settings), 0)(
+            np.zeros((16, 16, 3), np.uint8), hole
+        )
     rows.append(
-        {"recipe": "diffusion hole fill, 20 steps, CFG", "method_md": 40, "lanes": float(ran.forward)}
+        {
+            "recipe": "diffusion hole fill, 20 steps, CFG",
+            "method_md": 40,
+            "lanes": float(ran.forward),
+        }
     )
     return rows
 
@@ -106,7 +121,10 @@ def call(
     """One U-Net call of a generation lane and its reference lanes on pictures of this size; the generation row."""
     side = size // 8
     rows = 1 + references
-    latents, text = torch.randn(rows, 4, side, side).to(unet.dtype), torch.randn(rows, 77, 768).to(unet.dtype)
+    latents, text = (
+        torch.randn(rows, 4, side, side).to(unet.dtype),
+        torch.randn(rows, 77, 768).to(unet.dtype),
+    )
     weights = torch.zeros(2, 1, size, size)
     weights[0, :, size // 4 : size // 2, size // 4 : size // 2] = 1
     weights[1] = 1 - weights[0]
@@ -116,7 +134,9 @@ def call(
         levels=4, dtype=unet.dtype,
     )  # fmt: skip
     context = (
-        ending_references(unet, modules, injection, references) if ending else injected(modules, injection)
+        ending_references(unet, modules, injection, references)
+        if ending
+        else injected(modules, injection)
     )
     with torch.inference_mode(), context:
         return unet(latents, 400, encoder_hidden_states=text, return_dict=False)[0][:1]
@@ -126,7 +146,9 @@ def ending_savings(sizes: list[int], real_size: int | None) -> list[dict]:
     """What a reference lane costs, of a whole lane, when it ends after the last injected attention."""
     rows: list[dict[str, Any]] = []
     torch.set_default_dtype(torch.bfloat16)
-    real = UNet2DConditionModel.from_config(SD15).eval().requires_grad_(False) if real_size else None
+    real = (
+        UNet2DConditionModel.from_config(SD15).eval().requires_grad_(False) if real_size else None
+    )
     torch.set_default_dtype(torch.float32)
     with FakeTensorMode():
         fake = UNet2DConditionModel.from_config(SD15).eval().requires_grad_(False)
@@ -139,7 +161,10 @@ def ending_savings(sizes: list[int], real_size: int | None) -> list[dict]:
                     call(fake, size, blocks, ending=ending)
                 flops[ending] = counter.get_total_flops()
             lane = flops[False] / 3
-            row |= {"tflop_a_lane": lane / 1e12, "reference_lane": (flops[True] - lane) / (2 * lane)}
+            row |= {
+                "tflop_a_lane": lane / 1e12,
+                "reference_lane": (flops[True] - lane) / (2 * lane),
+            }
             row["operations"] = flops[True] / flops[False]
             said = f"{size:5} {row['blocks']:26}{row['tflop_a_lane']:8.3f}{row['reference_lane']:11.3f}{row['operations']:10.3f}"
             if real is not None and size == real_size and blocks in TIMED:
@@ -182,7 +207,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
-    parser.add_argument("--real", type=int, default=256, help="size of the calls that are timed; 0: none")
+    parser.add_argument(
+        "--real", type=int, default=256, help="size of the calls that are timed; 0: none"
+    )
     arguments = parser.parse_args()
     sizes = arguments.sizes
     recipes = recipe_lanes()

@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 import yaml
 
-from raydepth.store.record import environment
+from raydepth.output.record import environment
 
 HEIGHT, WIDTH, GOP = 2160, 3840, 50
 
@@ -31,7 +31,13 @@ def write_4k(path: Path, frames: int) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        stream.options = {"preset": "ultrafast", "crf": "30", "g": str(GOP), "bf": "0", "tune": "zerolatency"}
+        stream.options = {
+            "preset": "ultrafast",
+            "crf": "30",
+            "g": str(GOP),
+            "bf": "0",
+            "tune": "zerolatency",
+        }
         packets = []
         for i in range(GOP):
             picture = np.repeat(np.repeat(texture[:, i : i + WIDTH // 4], 4, axis=0), 4, axis=1)
@@ -106,7 +112,12 @@ def main() -> None:
     print(
         f"peak memory x {ratio:.3f} from {rows[0]['frames']} to {rows[-1]['frames']} frames ({arguments.decode})"
     )
-    result = {"decode": arguments.decode, "rows": rows, "ratio": ratio, "environment": environment()}
+    result = {
+        "decode": arguments.decode,
+        "rows": rows,
+        "ratio": ratio,
+        "environment": environment(),
+    }
     file = Path(__file__).parent / "results" / "memory.json"
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(result, indent=2))

@@ -19,10 +19,10 @@ from ray.cluster_utils import Cluster
 
 from benchmarks.memory import write_4k
 from benchmarks.stages import NoCalibrator, StandInEditor, sleeping
-from raydepth import pipeline
 from raydepth.job import parse_job
-from raydepth.store.record import environment
-from raydepth.worker import Step
+from raydepth.output.record import environment
+from raydepth.run import pipeline
+from raydepth.run.worker import Step
 
 STORE = 200_000_000
 
@@ -42,7 +42,8 @@ SHARD_FRAMES = 8
 def measure(nodes: int, clip: Path, out: Path) -> tuple[float, float]:
     """Seconds on so many nodes of one CPU and one logical GPU, beside a head node that only decodes: the whole run, its stream."""
     cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 0, "object_store_memory": STORE}
+        initialize_head=True,
+        head_node_args={"num_cpus": 2, "num_gpus": 0, "object_store_memory": STORE},
     )
     try:
         for _ in range(nodes):

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from raydepth.actors import ClipCalibrator
 from raydepth.frames.decode import batches
+from raydepth.frames.find import find_segments
 from raydepth.job import Job, parse_job
-from raydepth.pipeline import find_segments
-from raydepth.store.record import environment
-from raydepth.tracker import Tracker
-from raydepth.worker import edit_batch, load_steps
+from raydepth.output.record import environment
+from raydepth.run.actors import ClipCalibrator
+from raydepth.run.tracker import Tracker
+from raydepth.run.worker import edit_batch, load_steps
 
 METHODS: dict[str, dict[str, Any]] = {
     "paste": {"method": "paste"},
@@ -44,12 +44,18 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     rows: dict[str, dict[str, float]] = {name: {} for name in METHODS}
-    for _ in range(arguments.repeats):  # interleaved, so that a busy neighbour meets all methods alike
+    for _ in range(
+        arguments.repeats
+    ):  # interleaved, so that a busy neighbour meets all methods alike
         for name, compose in METHODS.items():
             job = parse_job(
                 {
                     "schema_version": 1,
-                    "input": {"paths": [arguments.clip], "limit": arguments.frames, "size": arguments.size},
+                    "input": {
+                        "paths": [arguments.clip],
+                        "limit": arguments.frames,
+                        "size": arguments.size,
+                    },
                     "compose": {"steps": 10, "strength": 0.5, **compose},
                     "output": {"path": "unused"},
                     "evaluate": {"again_every": 0},
@@ -74,13 +80,16 @@ def main() -> None:
     file.parent.mkdir(exist_ok=True)
     settings = vars(arguments)
     file.write_text(
-        json.dumps({"settings": settings, "seconds_per_image": rows, "environment": environment()}, indent=2)
+        json.dumps(
+            {"settings": settings, "seconds_per_image": rows, "environment": environment()},
+            indent=2,
+        )
     )
 
 
 def measure(job: Job, frames: int, batch: int) -> dict[str, float]:
     """Mean seconds per frame of each step over one clip's first frames; models are warmed up on the first batch."""
-    segments, _ = find_segments(job)
+    segments, _ = find_segments(job.input, job.compose.every)
     clip = ClipCalibrator(job, Tracker()).calibrate(segments)
     if clip is None:
         raise SystemExit(f"{segments[0].path}: no depth on the sampled frames")
@@ -90,7 +99,8 @@ def measure(job: Job, frames: int, batch: int) -> dict[str, float]:
     edited = [edit_batch(steps, one) for one in decoded]
     names = [name for name in edited[0] if name.startswith("seconds_")]
     return {
-        name.removeprefix("seconds_"): float(np.mean([one[name].mean() for one in edited])) for name in names
+        name.removeprefix("seconds_"): float(np.mean([one[name].mean() for one in edited]))
+        for name in names
     }
 
 

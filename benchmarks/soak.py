@@ -30,11 +30,12 @@ import yaml
 
 from benchmarks.memory import GOP, write_4k
 from benchmarks.stages import NoCalibrator, StandInEditor, sleeping
-from raydepth import cli, pipeline
-from raydepth.store.folder import OutputFolder
-from raydepth.store.ledger import status
-from raydepth.store.record import environment
-from raydepth.worker import Step
+from raydepth import cli
+from raydepth.output.folder import OutputFolder
+from raydepth.output.ledger import status
+from raydepth.output.record import environment
+from raydepth.run import pipeline
+from raydepth.run.worker import Step
 
 SAMPLE_S = 2.0
 SETTLING_S = 60.0
@@ -92,7 +93,9 @@ def role_of(process: psutil.Process, driver: int) -> str:
 class Watcher:
     """Samples the run's processes and kills workers, until it is told to stop."""
 
-    def __init__(self, process: subprocess.Popen, out: Path, kill_every: float, spill: Path) -> None:
+    def __init__(
+        self, process: subprocess.Popen, out: Path, kill_every: float, spill: Path
+    ) -> None:
         self.lives: dict[tuple[int, float], Life] = {}
         self.kills = self.peak_spilled = 0
         self.total_mb: list[tuple[float, float]] = []
@@ -154,7 +157,9 @@ def exactly_once(out: Path, frames: int) -> dict[str, Any]:
     levels: dict[int, set[float]] = defaultdict(set)
     indices: list[int] = []
     for path in out.glob("frames/*/*.parquet"):
-        for row in pq.read_table(path, columns=["frame_index", "status", "rmse_mean_level"]).to_pylist():
+        for row in pq.read_table(
+            path, columns=["frame_index", "status", "rmse_mean_level"]
+        ).to_pylist():
             if row["status"] == "ok":
                 indices.append(row["frame_index"])
                 levels[row["frame_index"] % GOP].add(row["rmse_mean_level"])
@@ -180,7 +185,13 @@ def plot(watcher: Watcher, file: Path) -> None:
     for life in watcher.lives.values():
         if life.role in colours:
             label = life.role if life.role not in upper.get_legend_handles_labels()[1] else None
-            upper.plot(np.array(life.seconds) / 60, life.uss_mb, color=colours[life.role], label=label, lw=1)
+            upper.plot(
+                np.array(life.seconds) / 60,
+                life.uss_mb,
+                color=colours[life.role],
+                label=label,
+                lw=1,
+            )
     upper.set_ylabel("MB of one process (USS)")
     upper.legend(frameon=False, ncols=3)
     seconds, total = np.array(watcher.total_mb).T
@@ -239,7 +250,9 @@ def soak(frames: int, kill_every: float, scratch: Path) -> tuple[dict[str, Any],
         "restarts_counted": json.loads((out / "benchmark.json").read_text())["restarts"],
         "peak_mb_of_all": round(max(total for _, total in watcher.total_mb)),
         "peak_mb_of_one": {
-            role: round(max(max(life.uss_mb) for life in watcher.lives.values() if life.role == role))
+            role: round(
+                max(max(life.uss_mb) for life in watcher.lives.values() if life.role == role)
+            )
             for role in sorted({life.role for life in watcher.lives.values()})
         },
         "slope_mb_per_1000_frames": {
@@ -270,8 +283,14 @@ def main() -> None:
         sys.argv = ["raydepth", "run", arguments.worker]
         cli.main()
     with tempfile.TemporaryDirectory() as scratch:
-        result, watcher = soak(arguments.frames, arguments.kill_every or float("inf"), Path(scratch))
-        print(json.dumps({name: value for name, value in result.items() if name != "environment"}, indent=2))
+        result, watcher = soak(
+            arguments.frames, arguments.kill_every or float("inf"), Path(scratch)
+        )
+        print(
+            json.dumps(
+                {name: value for name, value in result.items() if name != "environment"}, indent=2
+            )
+        )
         folder = Path(__file__).parent / "results"
         folder.mkdir(exist_ok=True)
         (folder / "soak.json").write_text(json.dumps(result, indent=2))

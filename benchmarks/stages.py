@@ -5,14 +5,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from raydepth.actors import ClipCalibrator, Editor
-from raydepth.columns import Batch, ok_rows
+from raydepth.batch import Batch, ok_rows
 from raydepth.depth.calibrate import Calibration
 from raydepth.frames.segments import Segment
 from raydepth.job import Job
-from raydepth.store.record import ClipCalibration
-from raydepth.tracker import Progress
-from raydepth.worker import Step
+from raydepth.output.record import ClipCalibration
+from raydepth.run.actors import ClipCalibrator, Editor
+from raydepth.run.tracker import Progress
+from raydepth.run.worker import Step
 
 
 class NoCalibrator(ClipCalibrator):
@@ -59,6 +59,8 @@ def sleeping(seconds: float) -> Callable[[Batch], Batch]:
 
     def step(batch: Batch) -> Batch:
         time.sleep(seconds * len(ok_rows(batch)))
-        return stand_in(batch) | {"seconds_compose": np.full(len(batch["status"]), seconds, np.float32)}
+        return stand_in(batch) | {
+            "seconds_compose": np.full(len(batch["status"]), seconds, np.float32)
+        }
 
     return step

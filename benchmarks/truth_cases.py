@@ -10,20 +10,23 @@ from typing import Any
 import cv2
 import numpy as np
 
-from raydepth.columns import Batch
-from raydepth.deglad.fill import load_filler
-from raydepth.deglad.layers import Layer, LayerStack
-from raydepth.deglad.stage import LayerStage
-from raydepth.deglad.threshold import resolve_planes
+from raydepth.batch import Batch
 from raydepth.depth.calibrate import calibrate
 from raydepth.depth.estimator import DepthEstimator, load_depth
+from raydepth.depth.settings import Depth, DepthKind
 from raydepth.depth.stage import DepthStage
 from raydepth.edits.build import load_edit
 from raydepth.edits.clip import fix_edit
-from raydepth.edits.light import ClipLight, measure_light
 from raydepth.edits.plan import EditBuilder, EditPlan
+from raydepth.edits.relight.light import ClipLight, measure_light
+from raydepth.edits.settings import Edit
 from raydepth.evaluate.truth import occlusion_correctness
-from raydepth.job import Depth, DepthKind, Edit, Job, Layers, parse_job
+from raydepth.job import Job, parse_job
+from raydepth.layers.fill.opencv import load_filler
+from raydepth.layers.planes import resolve_planes
+from raydepth.layers.settings import Layers
+from raydepth.layers.stack import Layer, LayerStack
+from raydepth.layers.stage import LayerStage
 from raydepth.synth.case import Case, make_case
 
 EDITS = ("recompose", "remove", "background", "insert")
@@ -83,13 +86,17 @@ def load_case(cache: Path, seed: int, size: int, samples: int) -> Case:
     if not file.exists():
         case = make_case(seed, (size, size), samples=samples)
         file.parent.mkdir(parents=True, exist_ok=True)
-        kept = {f.name: getattr(case, f.name) for f in fields(case) if getattr(case, f.name) is not None}
+        kept = {
+            f.name: getattr(case, f.name) for f in fields(case) if getattr(case, f.name) is not None
+        }
         temporary = file.with_suffix(f".{os.getpid()}.npz")
         np.savez_compressed(temporary, **kept)
         temporary.rename(file)
     with np.load(file) as kept:
         values = {f.name: kept.get(f.name) for f in fields(Case)}
-    return Case(**{name: v.item() if v is not None and v.ndim == 0 else v for name, v in values.items()})
+    return Case(
+        **{name: v.item() if v is not None and v.ndim == 0 else v for name, v in values.items()}
+    )
 
 
 def make_batch(case: Case) -> Batch:
@@ -119,7 +126,9 @@ class Bench:
         self, cache: Path, size: int, depth: str = "truth", samples: int = 24, **layers: Any
     ) -> None:
         self.cache, self.size, self.samples = cache, size, samples
-        self.estimator: DepthEstimator = TrueDepth() if depth == "truth" else load_depth(Depth(model=depth))
+        self.estimator: DepthEstimator = (
+            TrueDepth() if depth == "truth" else load_depth(Depth(model=depth))
+        )
         # Exact depth has no smeared steps to sharpen.
         self.layers = Layers(**{"edge_filter": depth != "truth", **layers})
 
@@ -142,7 +151,9 @@ class Bench:
                 section |= {"at": {"metres": float(case.object_depth_m)}}
         return job_of(edit=section).edit
 
-    def layered(self, case: Case) -> tuple[Batch, Callable[..., tuple[EditBuilder, ClipLight | None]]]:
+    def layered(
+        self, case: Case
+    ) -> tuple[Batch, Callable[..., tuple[EditBuilder, ClipLight | None]]]:
         """The case after depth and layers, and its own builder and light of each edit."""
         batch = make_batch(case)
         video, raw = str(batch["video"][0]), self.estimator(batch)
@@ -161,7 +172,9 @@ class Bench:
             section = self.edit_of(case, edit)
             fixed = fix_edit(section, [inv_depth], case.rgb, scale, lambda: ())
             light = measure_light(section, layers, [case.rgb], [inv_depth], planes[video], fixed)
-            return load_edit(section, layers, {video: (scale, fixed)}, self.estimator, split=split), light
+            return load_edit(
+                section, layers, {video: (scale, fixed)}, self.estimator, split=split
+            ), light
 
         return batch, builder
 
@@ -181,7 +194,8 @@ class EachItsOwn:
 
     def __call__(self, batch: Batch) -> EditPlan:
         rows = [
-            {name: column[i : i + 1] for name, column in batch.items()} for i in range(len(batch["video"]))
+            {name: column[i : i + 1] for name, column in batch.items()}
+            for i in range(len(batch["video"]))
         ]
         plans = [build(row) for build, row in zip(self.builders, rows, strict=True)]
         layers = [
@@ -202,7 +216,8 @@ class EachItsOwn:
             notes,
             moved=plans[0].moved,
             normals={
-                name: np.concatenate([plan.normals[name] for plan in plans]) for name in plans[0].normals
+                name: np.concatenate([plan.normals[name] for plan in plans])
+                for name in plans[0].normals
             },
             invented=np.concatenate(guesses) if guesses else None,
         )
@@ -216,11 +231,18 @@ def occlusion(case: Case, edited: np.ndarray, plan: EditPlan, row: int) -> float
     box = np.zeros(case.near.shape, bool)
     x0, y0, x1, y1 = (round(float(v)) for v in case.object_box)
     box[max(y0, 0) : y1, max(x0, 0) : x1] = True
-    return occlusion_correctness(edited, shown=shown, hidden=case.rgb, visible=case.object_mask, box=box)
+    return occlusion_correctness(
+        edited, shown=shown, hidden=case.rgb, visible=case.object_mask, box=box
+    )
 
 
 def job_of(**sections: Any) -> Job:
     """A resolved job of these sections."""
     return parse_job(
-        {"schema_version": 1, "input": {"paths": ["unused.png"]}, "output": {"path": "unused"}, **sections}
+        {
+            "schema_version": 1,
+            "input": {"paths": ["unused.png"]},
+            "output": {"path": "unused"},
+            **sections,
+        }
     )

@@ -33,7 +33,10 @@ def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
 
 
 def summarise(
-    rows: Sequence[Mapping[str, Any]], methods: Sequence[str], edits: Sequence[str], against: str = "paste"
+    rows: Sequence[Mapping[str, Any]],
+    methods: Sequence[str],
+    edits: Sequence[str],
+    against: str = "paste",
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """By edit and method: scenes, seconds, and for each metric the mean, its interval, and both of the paired difference."""
     values = {
@@ -80,7 +83,9 @@ def write_table(
     ]
     for edit, entries in table.items():
         names = [
-            name for name in LABELS if any(np.isfinite(entry[name]["mean"]) for entry in entries.values())
+            name
+            for name in LABELS
+            if any(np.isfinite(entry[name]["mean"]) for entry in entries.values())
         ]
         text += [
             "",
@@ -90,9 +95,13 @@ def write_table(
         ]
         text.append("|---" * (len(names) + 3) + "|")
         for method, entry in entries.items():
-            cells = [_cell(entry[name], 3 if name in ("ssim", "occlusion") else 2) for name in names]
+            cells = [
+                _cell(entry[name], 3 if name in ("ssim", "occlusion") else 2) for name in names
+            ]
             text.append(
-                f"| {method} | {entry['scenes']} | {entry['seconds']:.2f} | " + " | ".join(cells) + " |"
+                f"| {method} | {entry['scenes']} | {entry['seconds']:.2f} | "
+                + " | ".join(cells)
+                + " |"
             )
     stem.with_suffix(".md").write_text("\n".join(text) + "\n")
     return table
@@ -103,9 +112,7 @@ def _cell(found: Mapping[str, float], digits: int) -> str:
         return ""
     cell = f"{found['mean']:.{digits}f} [{found['low']:.{digits}f}, {found['high']:.{digits}f}]"
     if "gain" in found:
-        gain = (
-            f"{found['gain']:+.{digits}f} [{found['gain_low']:+.{digits}f}, {found['gain_high']:+.{digits}f}]"
-        )
+        gain = f"{found['gain']:+.{digits}f} [{found['gain_low']:+.{digits}f}, {found['gain_high']:+.{digits}f}]"
         cell += f"<br>{f'**{gain}**' if found['gain_low'] * found['gain_high'] > 0 else gain}"
     return cell
 
@@ -144,14 +151,17 @@ def write_figure(
             axis.grid(axis="x", alpha=0.3)
     axes[0, 0].invert_yaxis()
     figure.suptitle(
-        "Error against the true edit, difference to paste (left of 0 is better; 95 % intervals)", fontsize=10
+        "Error against the true edit, difference to paste (left of 0 is better; 95 % intervals)",
+        fontsize=10,
     )
     figure.tight_layout()
     figure.savefig(file, dpi=90)
     plt.close(figure)
 
 
-def write_sheet(file: Path, pictures: Mapping[str, Sequence[tuple[str, Sequence[np.ndarray]]]]) -> None:
+def write_sheet(
+    file: Path, pictures: Mapping[str, Sequence[tuple[str, Sequence[np.ndarray]]]]
+) -> None:
     """One block for every edit: rows of pictures with their names beside them."""
     blocks = []
     for edit, rows in pictures.items():

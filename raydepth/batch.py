@@ -38,6 +38,8 @@ column             dtype, shape        meaning
 =================  ==================  =========================================================================
 """
 
+from typing import Any
+
 import numpy as np
 
 Batch = dict[str, np.ndarray]
@@ -53,3 +55,13 @@ def mark_error(batch: Batch, row: int, error_type: str, message: str) -> None:
     batch["status"][row] = "error"
     batch["error_type"][row] = error_type
     batch["error_message"][row] = message
+
+
+def frame_identity(batch: Batch, row: int) -> dict[str, Any]:
+    """What names the files beside one frame: ``source``, ``frame_index``, ``pts``, and ``image`` (None in videos)."""
+    return {
+        "source": str(batch["path"][row]),
+        "frame_index": int(batch["frame_index"][row]),
+        "pts": int(batch["pts"][row]),
+        "image": str(batch["image"][row]) if "image" in batch else None,
+    }

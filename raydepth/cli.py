@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from raydepth import __version__
-from raydepth.job import Job, JobError, load_job
-from raydepth.printable import printable
+from raydepth.errors import JobError
+from raydepth.files.text import printable
+from raydepth.job import Job, load_job
 
 OK, FAILED, WRONG, SOME_FAILED, STOPPED = 0, 1, 2, 3, 75
 """Exit codes: every frame done; anything else; the job is wrong; some frames failed; stopped at the deadline."""
@@ -23,10 +24,12 @@ app = typer.Typer(
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB.yaml", help="The job file.")]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Set a field of the job; repeatable.")
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=VALUE", help="Set a field of the job; repeatable."),
 ]
 Address = Annotated[
-    str | None, typer.Option(help="A running Ray cluster (host:port, ray://, auto); default: start one here.")
+    str | None,
+    typer.Option(help="A running Ray cluster (host:port, ray://, auto); default: start one here."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 OutFolder = Annotated[str, typer.Argument(metavar="OUT", help="The output folder of a run.")]
@@ -41,9 +44,13 @@ def main() -> None:
     except (JobError, FileNotFoundError) as error:
         code = _complain(error, WRONG)
     except KeyboardInterrupt:
-        code = _complain("interrupted; what is done is kept, run the same command again to go on", FAILED)
+        code = _complain(
+            "interrupted; what is done is kept, run the same command again to go on", FAILED
+        )
     except Exception as error:
-        if hasattr(error, "format_message"):  # a usage error of click's: unknown option, missing argument
+        if hasattr(
+            error, "format_message"
+        ):  # a usage error of click's: unknown option, missing argument
             code = _complain(error.format_message(), WRONG)
         else:
             code = _complain(f"{type(error).__name__}: {error}", FAILED)
@@ -68,7 +75,9 @@ def _load(path: Path, overrides: list[str] | None, **sections: dict[str, Any]) -
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
     if version:
         print(__version__)
         raise typer.Exit()
@@ -78,7 +87,9 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 def run(
     job: JobFile,
     set_: Overrides = None,
-    max_hours: Annotated[float | None, typer.Option(help="Stop feeding after so long, exit 75.")] = None,
+    max_hours: Annotated[
+        float | None, typer.Option(help="Stop feeding after so long, exit 75.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many frames.")] = None,
     overwrite: Annotated[
         bool | None, typer.Option("--overwrite", help="Delete what an earlier run left.")
@@ -87,9 +98,13 @@ def run(
 ) -> None:
     """Run a job; running it again goes on where it stopped."""
     resolved = _load(
-        job, set_, run={"max_hours": max_hours}, input={"limit": limit}, output={"overwrite": overwrite}
+        job,
+        set_,
+        run={"max_hours": max_hours},
+        input={"limit": limit},
+        output={"overwrite": overwrite},
     )
-    from raydepth.pipeline import run as run_job
+    from raydepth.run.pipeline import run as run_job
 
     outcome = run_job(resolved, address=address, say=lambda line: print(line, flush=True))
     frames = outcome.frames
@@ -105,9 +120,11 @@ def run(
 
 
 @app.command()
-def plan(job: JobFile, set_: Overrides = None, as_json: AsJson = False, address: Address = None) -> None:
+def plan(
+    job: JobFile, set_: Overrides = None, as_json: AsJson = False, address: Address = None
+) -> None:
     """Say what a job will take: frames, segments, hours, memory, disk; and whether it can be scheduled."""
-    from raydepth.estimate import estimate
+    from raydepth.run.estimate import estimate
 
     figures = estimate(_load(job, set_), address=address)
     print(
@@ -120,8 +137,8 @@ def plan(job: JobFile, set_: Overrides = None, as_json: AsJson = False, address:
 @app.command()
 def status(out: OutFolder, as_json: AsJson = False) -> None:
     """Say what is done, failed and missing in an output folder."""
-    from raydepth.store.folder import OutputFolder
-    from raydepth.store.ledger import status as read_status
+    from raydepth.output.folder import OutputFolder
+    from raydepth.output.ledger import status as read_status
 
     try:
         state = read_status(OutputFolder.at(out))
@@ -141,8 +158,8 @@ def status(out: OutFolder, as_json: AsJson = False) -> None:
 @app.command()
 def report(out: OutFolder) -> None:
     """Rebuild OUT/report from the shards."""
-    from raydepth.store.folder import OutputFolder
-    from raydepth.summary import rebuild
+    from raydepth.output.folder import OutputFolder
+    from raydepth.run.summary import rebuild
 
     print(rebuild(OutputFolder.at(out)))
 
@@ -153,21 +170,25 @@ def submit(
     address: Annotated[str, typer.Option(help="The cluster's dashboard, http://HOST:8265.")],
     set_: Overrides = None,
     pack_limit: Annotated[
-        float, typer.Option(metavar="MB", min=0, max=450, help="Refuse to send more of local files.")
+        float,
+        typer.Option(metavar="MB", min=0, max=450, help="Refuse to send more of local files."),
     ] = 50,
     paths_on_cluster: Annotated[
-        bool, typer.Option("--paths-on-cluster", help="The job's paths are the nodes' own; send none.")
+        bool,
+        typer.Option("--paths-on-cluster", help="The job's paths are the nodes' own; send none."),
     ] = False,
     detach: Annotated[
         bool, typer.Option("--detach", "--no-follow", help="Exit 0 once the job is accepted.")
     ] = False,
     on_interrupt: Annotated[
         Literal["ask", "stop", "leave"],
-        typer.Option(help="Ctrl-C and the job on the cluster; ask needs a terminal, else it is left."),
+        typer.Option(
+            help="Ctrl-C and the job on the cluster; ask needs a terminal, else it is left."
+        ),
     ] = "ask",
 ) -> None:
     """Run the same job on a Ray cluster; follow its log and pass its exit code on (1 if it was stopped or left)."""
-    from raydepth.submission.client import submit as submit_job
+    from raydepth.run.submit.client import submit as submit_job
 
     code = submit_job(
         _load(job, set_),
@@ -190,12 +211,18 @@ def synth(
     aspect: Annotated[float, typer.Option(min=1, max=4, help="Width over height.")] = 16 / 9,
     fps: Annotated[float, typer.Option(min=1, max=240, help="Frames per second.")] = 24.0,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another world.")] = 0,
-    layers: Annotated[bool, typer.Option("--layers", help="Also the near layer and the rest.")] = False,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Also the near layer and the rest.")
+    ] = False,
     truths: Annotated[
-        bool, typer.Option("--truths", help="Also the true results of remove, insert and background.")
+        bool,
+        typer.Option("--truths", help="Also the true results of remove, insert and background."),
     ] = False,
     samples: Annotated[
-        int, typer.Option(min=1, max=4096, help="Paths through a pixel: more are slower and less noisy.")
+        int,
+        typer.Option(
+            min=1, max=4096, help="Paths through a pixel: more are slower and less noisy."
+        ),
     ] = 64,
 ) -> None:
     """Make a synthetic clip with exact depth; needs raydepth[synth]."""
@@ -223,20 +250,25 @@ def models(
     action: Annotated[
         str, typer.Argument(metavar="[list|check]", help="list names, or check opens them.")
     ] = "list",
-    job: Annotated[Path | None, typer.Option(help="With check: the job whose models are opened.")] = None,
+    job: Annotated[
+        Path | None, typer.Option(help="With check: the job whose models are opened.")
+    ] = None,
 ) -> None:
     """List the models that jobs may name, with licences and what is cached; or check that a job's can be opened."""
-    from raydepth import models as known
+    from raydepth.models.names import HUB_DEFAULTS, cached
+    from raydepth.run.check import check_models, named_models
 
     if action == "list":
         print(f"{'builtin':50} Apache-2.0              in the package   depth, diffusion, inpaint")
-        for role, entries in known.HUB_DEFAULTS.items():
+        for role, entries in HUB_DEFAULTS.items():
             for name, licence in entries:
-                print(f"{name:50} {licence:23} {'cached' if known.cached(name) else 'not cached':16} {role}")
+                print(
+                    f"{name:50} {licence:23} {'cached' if cached(name) else 'not cached':16} {role}"
+                )
     elif action == "check" and job is not None:
         resolved = load_job(job)
-        known.check_models(resolved)
-        for model in known.named_models(resolved):
+        check_models(resolved)
+        for model in named_models(resolved):
             print(f"{model.field}: {model.name} ({model.form}): found")
     else:
         raise JobError("models: expected 'list', or 'check --job JOB.yaml'")

@@ -5,10 +5,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, field_validator
 
 
-class JobError(ValueError):
-    """The job is wrong: nothing was started. The message names the field, the value that came and what is allowed."""
-
-
 class Section(BaseModel):
     """Base of all sections: frozen, strict, closed to unknown keys, its numbers finite."""
 

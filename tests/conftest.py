@@ -7,9 +7,11 @@ import pytest
 import torch
 
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = (
-    "0"  # as raydepth.cluster sets it, but before a test module imports ray
+    "0"  # as raydepth.run.cluster sets it, but before a test module imports ray
 )
 
+
+pytest_plugins = ["tests.support.small_models"]
 
 # With more threads a CPU splits a matrix product over its rows, and equal rows may differ in their last bit.
 torch.set_num_threads(1)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from raydepth.deglad.plate import camera_motion
+from raydepth.camera.motion import camera_motion
 from raydepth.depth.calibrate import fit_drift
 
 SIDE = 256
@@ -31,7 +31,7 @@ _EVERY = 13
 
 
 @dataclass(frozen=True)
-class Samples:
+class ReferenceFrames:
     """Frames of a clip seen by a still camera, small."""
 
     rgb: np.ndarray
@@ -39,9 +39,42 @@ class Samples:
     inv_depth: np.ndarray
     """float32 [n,h,w], on one scale."""
 
+    def stabilise(self, rgb: np.ndarray, inv_depth: np.ndarray) -> np.ndarray:
+        """A frame's depth, held by the reference frames that show the same colours at the same place.
 
-def gather(frames: Sequence[np.ndarray], inv_depths: Sequence[np.ndarray]) -> Samples | None:
-    """Keeps a clip's sampled frames for ``steadied``, their depths brought to one scale; None where the camera moves.
+        It is brought to their scale first (least squares, the worst left out), then moved by what it is off around a place,
+        and weighed against them (a bilateral filter over the clip, after Tomasi and Manduchi 1998). What no reference frame
+        shows keeps its own depth, rescaled.
+
+        Args:
+            rgb: uint8 [H,W,3], the frame.
+            inv_depth: float32 [H,W], normalised.
+
+        Returns:
+            float32 [H,W].
+        """
+        height, width = inv_depth.shape
+        size = self.inv_depth.shape[2:0:-1]
+        small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+        own = cv2.resize(inv_depth, size, interpolation=cv2.INTER_AREA)
+        expected, weight = _voted(small, self)
+        sure = weight >= _SURE
+        own = _rescaled(own, expected, sure)
+        # Not next to what moves: its own depth is smeared over its rim there.
+        clear = cv2.erode(sure.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(np.float32)
+        sigma = _NEAR_BY * min(size)
+        mass = cv2.GaussianBlur(clear, (0, 0), sigma)
+        off = cv2.GaussianBlur((expected - own) * clear, (0, 0), sigma) / np.maximum(mass, 1e-3)
+        held = (weight * expected + _OWN * (own + off)) / (weight + _OWN)
+        if held.shape == inv_depth.shape:
+            return held
+        return cv2.resize(held, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def gather(
+    frames: Sequence[np.ndarray], inv_depths: Sequence[np.ndarray]
+) -> ReferenceFrames | None:
+    """Keeps a clip's sampled frames to stabilise depth by, their depths brought to one scale; None where the camera moves.
 
     Args:
         frames: uint8 [H,W,3], the clip's first frame first.
@@ -59,51 +92,22 @@ def gather(frames: Sequence[np.ndarray], inv_depths: Sequence[np.ndarray]) -> Sa
     ]
     if 2 * len(still) <= len(frames):
         return None
-    samples = Samples(np.stack([rgb for rgb, _ in still]), np.stack([depth for _, depth in still]))
+    samples = ReferenceFrames(
+        np.stack([rgb for rgb, _ in still]), np.stack([depth for _, depth in still])
+    )
     for _ in range(2):
         depths = []
         for index, (rgb, depth) in enumerate(zip(samples.rgb, samples.inv_depth, strict=True)):
-            others = Samples(np.delete(samples.rgb, index, 0), np.delete(samples.inv_depth, index, 0))
+            others = ReferenceFrames(
+                np.delete(samples.rgb, index, 0), np.delete(samples.inv_depth, index, 0)
+            )
             expected, weight = _voted(rgb, others)
             depths.append(_rescaled(depth, expected, weight >= _SURE))
-        samples = Samples(samples.rgb, np.stack(depths))
+        samples = ReferenceFrames(samples.rgb, np.stack(depths))
     return samples
 
 
-def steadied(rgb: np.ndarray, inv_depth: np.ndarray, samples: Samples) -> np.ndarray:
-    """A frame's depth, held by the samples that show the same colours at the same place.
-
-    It is brought to the samples' scale first (least squares, the worst left out), then moved by what it is off around
-    a place, and weighed against the samples (a bilateral filter over the clip, after Tomasi and Manduchi 1998). What no
-    sample shows keeps its own depth, rescaled.
-
-    Args:
-        rgb: uint8 [H,W,3], the frame.
-        inv_depth: float32 [H,W], normalised.
-        samples: of its clip.
-
-    Returns:
-        float32 [H,W].
-    """
-    height, width = inv_depth.shape
-    size = samples.inv_depth.shape[2:0:-1]
-    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-    own = cv2.resize(inv_depth, size, interpolation=cv2.INTER_AREA)
-    expected, weight = _voted(small, samples)
-    sure = weight >= _SURE
-    own = _rescaled(own, expected, sure)
-    # Not next to what moves: its own depth is smeared over its rim there.
-    clear = cv2.erode(sure.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(np.float32)
-    sigma = _NEAR_BY * min(size)
-    mass = cv2.GaussianBlur(clear, (0, 0), sigma)
-    off = cv2.GaussianBlur((expected - own) * clear, (0, 0), sigma) / np.maximum(mass, 1e-3)
-    held = (weight * expected + _OWN * (own + off)) / (weight + _OWN)
-    if held.shape == inv_depth.shape:
-        return held
-    return cv2.resize(held, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def _voted(rgb: np.ndarray, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
+def _voted(rgb: np.ndarray, samples: ReferenceFrames) -> tuple[np.ndarray, np.ndarray]:
     """Mean depth of the samples that look like a frame, pixel by pixel, and the sum of their weights; float32 [h,w] each."""
     total, mass = np.zeros(rgb.shape[:2], np.float32), np.zeros(rgb.shape[:2], np.float32)
     for other, depth in zip(samples.rgb, samples.inv_depth, strict=True):

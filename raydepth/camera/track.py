@@ -157,8 +157,12 @@ class _Reference:
             "flags": cv2.OPTFLOW_USE_INITIAL_FLOW,
         }
         end, seen, _ = cv2.calcOpticalFlowPyrLK(self._grey, grey, start, guess.copy(), **settings)
-        back, seen_back, _ = cv2.calcOpticalFlowPyrLK(grey, self._grey, end, start.copy(), **settings)
-        good = (seen[:, 0] == 1) & (seen_back[:, 0] == 1) & (np.abs(back - start).max(axis=1) < _BACK)
+        back, seen_back, _ = cv2.calcOpticalFlowPyrLK(
+            grey, self._grey, end, start.copy(), **settings
+        )
+        good = (
+            (seen[:, 0] == 1) & (seen_back[:, 0] == 1) & (np.abs(back - start).max(axis=1) < _BACK)
+        )
         good &= (end >= 0).all(axis=1) & (end < np.array(grey.shape[::-1])).all(axis=1)
         a, b = start[good] * self._heights, end[good] * self._heights
         kept, pixel = float(good.mean()), 1 / grey.shape[0]
@@ -169,13 +173,19 @@ class _Reference:
             motion = _affine(a, b, pixel)
         if motion is None:
             return None
-        corners = np.array([[x, y] for x in (0, grey.shape[1]) for y in (0, grey.shape[0])]) * self._heights
+        corners = (
+            np.array([[x, y] for x in (0, grey.shape[1]) for y in (0, grey.shape[0])])
+            * self._heights
+        )
         if np.hypot(*(_apply(motion, corners) - corners).T).max() > _MOVED * pixel:
             # A camera that has not moved since the reference has no parallax.
             centre = _apply(self._motion, np.array([focus]))
             close = np.hypot(*(a - centre).T) < _NEAR_BY
             local = _affine(a[close], b[close], pixel, share=0.5)
-            if local is not None and np.hypot(*(_apply(local, centre) - _apply(motion, centre)).T)[0] < _AWAY:
+            if (
+                local is not None
+                and np.hypot(*(_apply(local, centre) - _apply(motion, centre)).T)[0] < _AWAY
+            ):
                 motion = local
         if np.hypot(*(_apply(motion, corners) - _apply(to_last, corners)).T).max() < _DEAD * pixel:
             motion = to_last
@@ -197,12 +207,17 @@ def _corners(grey: np.ndarray) -> np.ndarray:
     return np.array(kept, np.float32)
 
 
-def _affine(a: np.ndarray, b: np.ndarray, tolerance: float, share: float = _SHARE) -> np.ndarray | None:
+def _affine(
+    a: np.ndarray, b: np.ndarray, tolerance: float, share: float = _SHARE
+) -> np.ndarray | None:
     """The affine map float64 [3,3] that takes most points a to b, float [P,2]; None where too few agree."""
     if len(a) < _FEW:
         return None
     matrix, inlier = cv2.estimateAffine2D(
-        a.astype(np.float64), b.astype(np.float64), ransacReprojThreshold=tolerance, confidence=0.999
+        a.astype(np.float64),
+        b.astype(np.float64),
+        ransacReprojThreshold=tolerance,
+        confidence=0.999,
     )
     if matrix is None or inlier.sum() < max(_FEW, share * len(a)):
         return None
@@ -214,7 +229,9 @@ def _shift(previous: np.ndarray, view: View) -> np.ndarray | None:
     assert view.grey is not None
     height, width = view.grey.shape
     window = cv2.createHanningWindow((width, height), cv2.CV_64F)
-    (x, y), response = cv2.phaseCorrelate(previous.astype(np.float64), view.grey.astype(np.float64), window)
+    (x, y), response = cv2.phaseCorrelate(
+        previous.astype(np.float64), view.grey.astype(np.float64), window
+    )
     if not response > _RESPONSE:
         return None
     return np.array([[1, 0, x * view.aspect / width], [0, 1, y / height], [0, 0, 1]])

@@ -1,1 +1,1 @@
-"""FeatGLaC (step 6, second half): layers become one picture again, in the feature space of a diffusion U-Net."""
+"""How layers become one picture again (step 6): compositors behind one protocol."""

@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 
+from raydepth.compose.preserve import paste_back
+from raydepth.compose.protocol import Compositor
 from raydepth.edits.plan import EditPlan
-from raydepth.featglac.compositor import Compositor
-from raydepth.featglac.preserve import paste_back
 
 
 class Paste(Compositor):
@@ -31,7 +31,9 @@ class Poisson(Paste):
 
     def blend(self, composite: np.ndarray, source: np.ndarray, region: np.ndarray) -> np.ndarray:
         """Clones every composite's region into its source."""
-        return np.stack([poisson(*frame) for frame in zip(composite, source, region > 0, strict=True)])
+        return np.stack(
+            [poisson(*frame) for frame in zip(composite, source, region > 0, strict=True)]
+        )
 
 
 def poisson(composite: np.ndarray, source: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -56,7 +58,9 @@ def poisson(composite: np.ndarray, source: np.ndarray, inside: np.ndarray) -> np
     src = cv2.copyMakeBorder(composite, **sides)
     dst = cv2.copyMakeBorder(np.where(inside[..., None], composite, source), **sides)
     dst[picture] = source
-    grown = cv2.dilate(cv2.copyMakeBorder(inside.astype(np.uint8) * 255, **sides), np.ones((3, 3), np.uint8))
+    grown = cv2.dilate(
+        cv2.copyMakeBorder(inside.astype(np.uint8) * 255, **sides), np.ones((3, 3), np.uint8)
+    )
     mask = np.zeros_like(grown)
     mask[1:-1, 1:-1] = grown[1:-1, 1:-1]
     x, y, width, height = cv2.boundingRect(mask)

@@ -5,11 +5,11 @@ import math
 import cv2
 import numpy as np
 
-from raydepth.columns import Batch
-from raydepth.deglad.layers import Layer, LayerStack
+from raydepth.batch import Batch
+from raydepth.compose.fullsize.paste import Patch, enlarge_stack, paste
+from raydepth.compose.protocol import Compositor
 from raydepth.edits.plan import EditPlan
-from raydepth.featglac.compositor import Compositor
-from raydepth.fullsize.paste import Patch, enlarge_stack, paste
+from raydepth.layers.stack import Layer, LayerStack
 
 PARTS = 8
 """Windows are so many eighths of the frame high and wide, so that neighbouring batches mostly have the same one."""
@@ -33,7 +33,9 @@ def find_window(region: np.ndarray) -> tuple[int, int, int, int] | None:
         found = np.flatnonzero(inside.any(axis=axis))
         margin = size / (2 * PARTS)
         spans.append((max(found[0] - margin, 0), min(found[-1] + 1 + margin, size)))
-    share = max((stop - start) / size for (start, stop), size in zip(spans, (height, width), strict=True))
+    share = max(
+        (stop - start) / size for (start, stop), size in zip(spans, (height, width), strict=True)
+    )
     parts = max(2, math.ceil(share * PARTS))
     if parts > MOST:
         return None
@@ -82,7 +84,8 @@ class Crops:
         for k, layer in enumerate(plan.stack.layers):
             made = [patch.stack.layers[k] for patch in patches]
             rgb, alpha, inv_depth = (
-                np.concatenate([getattr(one, part) for one in made]) for part in ("rgb", "alpha", "inv_depth")
+                np.concatenate([getattr(one, part) for one in made])
+                for part in ("rgb", "alpha", "inv_depth")
             )
             layers.append(Layer(layer.name, rgb, alpha, inv_depth, layer.still))
         crops = EditPlan(
@@ -107,7 +110,9 @@ def _enlarged(masks: np.ndarray, window: tuple[int, int, int, int]) -> np.ndarra
     """A window of masks float32 [N,H,W], enlarged to their size."""
     y0, x0, y1, x1 = window
     size = masks.shape[:0:-1]
-    return np.stack([cv2.resize(mask[y0:y1, x0:x1], size, interpolation=cv2.INTER_LINEAR) for mask in masks])
+    return np.stack(
+        [cv2.resize(mask[y0:y1, x0:x1], size, interpolation=cv2.INTER_LINEAR) for mask in masks]
+    )
 
 
 def make_patch(
@@ -126,13 +131,20 @@ def make_patch(
     inside = (slice(y0, y1), slice(x0, x1))
     low, region = np.ascontiguousarray(rgb[inside]), plan.region[0][inside]
     smooth = cv2.resize(region, (width, height), interpolation=cv2.INTER_LINEAR)
-    smooth *= cv2.resize(region, (width, height), interpolation=cv2.INTER_NEAREST) > 0  # it does not grow
-    patch = Patch(low, LayerStack([]), smooth, low, (y0 / height, x0 / width, y1 / height, x1 / width))
+    smooth *= (
+        cv2.resize(region, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    )  # it does not grow
+    patch = Patch(
+        low, LayerStack([]), smooth, low, (y0 / height, x0 / width, y1 / height, x1 / width)
+    )
     seen = frame[patch.window(*frame.shape[:2])]
     kernel = cv2.INTER_AREA if len(seen) > height else cv2.INTER_CUBIC
     patch.rgb = patch.edited = cv2.resize(seen, (width, height), interpolation=kernel)
     layers = [
-        Layer(layer.name, *(part[:, y0:y1, x0:x1] for part in (layer.rgb, layer.alpha, layer.inv_depth)))
+        Layer(
+            layer.name,
+            *(part[:, y0:y1, x0:x1] for part in (layer.rgb, layer.alpha, layer.inv_depth)),
+        )
         for layer in plan.stack.layers
     ]
     patch.stack = enlarge_stack(patch.rgb, low, LayerStack(layers))

@@ -5,12 +5,12 @@ from abc import abstractmethod
 import numpy as np
 import torch
 
+from raydepth.compose.preserve import only_edges, paste_back
+from raydepth.compose.protocol import Compositor
+from raydepth.compose.settings import Compose
+from raydepth.diffusion.codec import pad_to_multiple, to_uint8
+from raydepth.diffusion.load import Models
 from raydepth.edits.plan import EditPlan
-from raydepth.featglac.codec import pad_to_multiple, to_uint8
-from raydepth.featglac.compositor import Compositor
-from raydepth.featglac.load import Models
-from raydepth.featglac.preserve import only_edges, paste_back
-from raydepth.job import Compose
 
 
 class LatentCompositor(Compositor):

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from raydepth.compose.fullsize.paste import FEATHER, fade
 from raydepth.edits.plan import EditPlan
-from raydepth.fullsize.paste import FEATHER, fade
 
 
 def latent_region(region: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -4,7 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from raydepth.job.section import Section
+from raydepth.diffusion.settings import Diffusion
+from raydepth.edits.settings import Light
+from raydepth.section import Section
 
 
 class Inject(Section):
@@ -15,7 +17,9 @@ class Inject(Section):
     """w of the mosaic; in concat and replace 0 switches injection off and other values scale the layers' say."""
     blocks: Annotated[list[str], Field(min_length=1)] = ["up"]
     """Names of U-Net parts whose self-attention is injected: ``down``, ``mid``, ``up`` or prefixes such as ``up_blocks.2``."""
-    window: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)] = [
+    window: Annotated[
+        list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)
+    ] = [
         0.0,
         1.0,
     ]
@@ -45,7 +49,9 @@ class Grad(Section):
     """The last ``strength`` part of the steps runs; the published recipes run all. ``builtin`` was trained up to 0.6."""
     guidance: Annotated[float, Field(ge=1)] | None = None
     """Classifier-free guidance scale: 7.5, 5, 1."""
-    window: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)] | None = None
+    window: (
+        Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)] | None
+    ) = None
     """First and last guided step, both inclusive: [0, 37], [31, 47], [0, 14]."""
     iterations: Annotated[int, Field(ge=1, le=100)] | None = None
     """Gradient steps in each guided step: 5, 3, 2."""
@@ -76,50 +82,18 @@ class IPAdapter(Section):
     """Weight of the picture prompt beside the text; 0: none."""
 
 
-class Light(Section):
-    """How far layers from another place are brought into the new scene's light before composing: ``compose.light``.
-
-    With edits ``background`` (the near layers) and ``insert`` (the object); see ``raydepth.edits.light``.
-    """
-
-    colour: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Part of the difference in mean colour between the two places; 0: none."""
-    brightness: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """The same for mean brightness."""
-    shading: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """With ``insert``: part of the difference between the side that the scene is lit from and that the object is lit from."""
-
-    @property
-    def asked(self) -> bool:
-        """Whether any of it is to be matched."""
-        return any((self.colour, self.brightness, self.shading))
-
-
 STUDIED = {"steps": 5, "strength": 0.2, "redraw": 0.008}
 """Defaults of ``featglac-kv`` with the builtin model, as ``benchmarks/results/ground_truth_study.md`` found them; 5 steps, as it finds
 10 no better, at twice the cost. What is best with Stable Diffusion nobody has measured yet, so other models have the published
 method's: much noise, the whole region."""
 
 
-class Compose(Section):
+class Compose(Diffusion):
     """How the layers become one picture again: ``compose``."""
 
     method: Literal["featglac-kv", "featglac-grad", "paste", "poisson"] = "featglac-kv"
     every: Annotated[int, Field(ge=1)] = 1
     """Only every n-th of the frames that ``input`` names is edited at all: a stride on top, to sample with slow methods."""
-    model: str = "builtin"
-    """``builtin``, a hub id or a local directory of a Stable-Diffusion-class pipeline."""
-    lora: str | None = None
-    """Hub id or path of LoRA weights, for example ``latent-consistency/lcm-lora-sdv1-5``."""
-    prompt: str = ""
-    negative_prompt: str = ""
-    sampler: Literal["ddim", "dpm++", "lcm"] = "ddim"
-    steps: Annotated[int, Field(ge=1, le=1000)] = 10
-    """Steps of the full schedule; ``strength`` says what part of them runs. See ``STUDIED`` for the builtin model."""
-    strength: Annotated[float, Field(gt=0, le=1)] = 0.6
-    """Noise level that generation starts from: the last ``strength`` part of the steps runs. See ``STUDIED``."""
-    guidance: Annotated[float, Field(ge=1)] = 1.0
-    """Classifier-free guidance scale; 1 switches it off and saves its lane."""
     inject: Inject = Inject()
     grad: Grad = Grad()
     ip_adapter: IPAdapter | None = None
@@ -128,7 +102,7 @@ class Compose(Section):
     """null: colour and shading 1 with ``featglac-kv``; nothing with ``featglac-grad``, which is the paper's, and with the baselines."""
     rim: bool | None = None
     """With ``background`` and ``insert``: pixels at the edges of what is near show their share of it and of what comes behind it,
-    where hard masks show the one or the other; see ``raydepth.edits.rim.split_rim``. null: with ``featglac-kv``."""
+    where hard masks show the one or the other; see ``raydepth.layers.matting.split_rim``. null: with ``featglac-kv``."""
     redraw: Annotated[float, Field(gt=0, le=1)] = 1.0
     """The latent methods redraw only what lies so near to the layers' edges, as a fraction of the picture's short side, and what
     was invented (a removed thing's hole); elsewhere the layers themselves stand. 1: the whole region of the edit. See ``STUDIED``."""
@@ -157,7 +131,8 @@ class Compose(Section):
         if not isinstance(tree, dict):
             return tree
         studied = (
-            tree.get("method", "featglac-kv") == "featglac-kv" and tree.get("model", "builtin") == "builtin"
+            tree.get("method", "featglac-kv") == "featglac-kv"
+            and tree.get("model", "builtin") == "builtin"
         )
         return STUDIED | tree if studied else tree
 

@@ -2,22 +2,17 @@
 
 import time
 from collections.abc import Mapping
-from hashlib import blake2b
 
 import numpy as np
 
-from raydepth.columns import Batch, mark_error, ok_rows
-from raydepth.deglad.layers import stack_columns
-from raydepth.edits.light import ClipLight, match_light
+from raydepth.batch import Batch, mark_error, ok_rows
+from raydepth.compose.crop import Crops
+from raydepth.compose.protocol import Compositor
+from raydepth.diffusion.noise import clip_seed
 from raydepth.edits.plan import EditBuilder
-from raydepth.featglac.compositor import Compositor
-from raydepth.featglac.crop import Crops
-from raydepth.job import Light
-
-
-def clip_seed(seed: int, video: str) -> int:
-    """Seed of all noise of a clip, 0 <= seed < 2^63, from the job's seed and the video's id: noise that does not flicker."""
-    return int.from_bytes(blake2b(f"{seed}:{video}".encode(), digest_size=8).digest(), "big") >> 1
+from raydepth.edits.relight.light import ClipLight, match_light
+from raydepth.edits.settings import Light
+from raydepth.layers.stack import stack_columns
 
 
 class ComposeStage:
@@ -69,7 +64,9 @@ class ComposeStage:
         if self.crops:
             batch["patch"] = np.full(len(edited), None, object)
         if len(rows):
-            seeds = np.array([clip_seed(self.seed, video) for video in batch["video"][rows]], np.int64)
+            seeds = np.array(
+                [clip_seed(self.seed, video) for video in batch["video"][rows]], np.int64
+            )
             patches = self.crops(plan.take(rows), batch, rows, seeds) if self.crops else None
             if self.crops and patches:
                 batch["patch"][rows] = patches
@@ -77,7 +74,9 @@ class ComposeStage:
                     edited[row] = self.crops.paste(batch["rgb"][row], patch, plan.region[row])
             else:
                 edited[rows] = self.compositor(plan.take(rows), batch["rgb"][rows], seeds)
-            for row, note, failed in zip(rows, self.compositor.notes, self.compositor.failed, strict=True):
+            for row, note, failed in zip(
+                rows, self.compositor.notes, self.compositor.failed, strict=True
+            ):
                 if note:
                     batch["note"][row] = "; ".join(filter(None, [batch["note"][row], note]))
                 if failed:

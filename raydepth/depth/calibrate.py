@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raydepth.job import DepthKind
+from raydepth.depth.settings import DepthKind
 
 NEAREST_M = 1e-3
 """Metres closer than this count as this, so that inverse depth stays finite."""
@@ -101,7 +101,9 @@ def calibrate(raw: Sequence[np.ndarray], *, estimator: str, kind: DepthKind) -> 
             f"{estimator} gave no finite depth in {len(inverse)} sampled frames, so the clip has no scale"
         )
     lo, hi = (float(value) for value in np.quantile(pixels.astype(np.float64), (0.02, 0.98)))
-    if hi - lo <= 1e-6 * max(abs(lo), abs(hi), 1e-6):  # a constant map: float32 noise must not become depth
+    if hi - lo <= 1e-6 * max(
+        abs(lo), abs(hi), 1e-6
+    ):  # a constant map: float32 noise must not become depth
         middle, half = (lo + hi) / 2, 0.5 * max(abs(lo), abs(hi), 1e-6)
         lo, hi = middle - half, middle + half
     return Calibration(estimator=estimator, kind=kind, lo=lo, hi=hi)

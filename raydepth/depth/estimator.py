@@ -5,8 +5,9 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from raydepth.columns import Batch
-from raydepth.job import Depth, DepthKind, JobError
+from raydepth.batch import Batch
+from raydepth.depth.settings import Depth, DepthKind
+from raydepth.errors import JobError
 
 
 class DepthEstimator(Protocol):
@@ -54,16 +55,20 @@ def load_depth(depth: Depth, *, device: str = "cpu", dtype: str = "float32") -> 
     if model.startswith("files:"):
         from raydepth.depth.files import DepthFiles
 
-        return DepthFiles(model.removeprefix("files:"), depth.kind or "depth_m", depth.scale, fill=True)
+        return DepthFiles(
+            model.removeprefix("files:"), depth.kind or "depth_m", depth.scale, fill=True
+        )
     if model.endswith(".onnx"):
         from raydepth.depth.onnx import OnnxDepth
 
-        return OnnxDepth(model, kind=depth.kind or "depth_m", input_size=depth.input_size, device=device)
+        return OnnxDepth(
+            model, kind=depth.kind or "depth_m", input_size=depth.input_size, device=device
+        )
     from raydepth.depth.hub import HubDepth
 
     where = model
     if model == "builtin":
-        from raydepth import builtin
+        from raydepth.models import builtin
 
         where = str(builtin.path("depth"))
     elif not Path(model).is_dir() and (

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from raydepth import storage
-from raydepth.beside import FilePattern
-from raydepth.columns import Batch
-from raydepth.job import DepthKind
+from raydepth.batch import Batch, frame_identity
+from raydepth.depth.settings import DepthKind
+from raydepth.files import storage
+from raydepth.files.sidecar import SidecarPattern
 
 _MAX_PIXELS = 2**27
 _CREDIBLE_M = (0.01, 1e5)
@@ -34,7 +34,9 @@ def read_depth(path: str, scale: float) -> np.ndarray:
         OSError: it can't be read.
         ValueError: the file holds no depth map of these forms.
     """
-    if not storage.is_remote(path) and not os.path.isfile(path):  # a pipe would be waited for without end
+    if not storage.is_remote(path) and not os.path.isfile(
+        path
+    ):  # a pipe would be waited for without end
         raise FileNotFoundError(f"no depth file {path}")
     try:
         data = storage.read_bytes(path)
@@ -94,7 +96,7 @@ class DepthFiles:
         """Checks the pattern.
 
         Args:
-            pattern: see ``FilePattern``; ending in .png, .tif, .tiff or .npy.
+            pattern: see ``SidecarPattern``; ending in .png, .tif, .tiff or .npy.
             kind: what the numbers are.
             scale: metres per unit of integer files.
             fill: give pixels without a reading that of the nearest pixel (an estimator needs whole maps),
@@ -103,13 +105,13 @@ class DepthFiles:
         Raises:
             JobError: the pattern is malformed or has another ending.
         """
-        self.files = FilePattern(pattern, _ENDINGS, "depth files")
+        self.files = SidecarPattern(pattern, _ENDINGS, "depth files")
         self.kind, self.scale, self.fill = kind, scale, fill
         self.name = f"files:{pattern}"
 
     def path(self, batch: Batch, row: int) -> str:
         """The file that belongs to a frame, whether it is there or not."""
-        return self.files.path(batch, row)
+        return self.files.path(**frame_identity(batch, row))
 
     def __call__(self, batch: Batch) -> np.ndarray:
         """What the files say, float32 [N,H,W] at the working size (nearest pixel).

@@ -38,7 +38,9 @@ def guided_filter(rgb: np.ndarray, value: np.ndarray) -> np.ndarray:
 
     middle, level = mean(small), mean(target)
     with_target = mean(small * target[..., None]) - middle * level[..., None]
-    products = mean(np.stack([small[..., i] * small[..., j] for i, j in _PAIRS], axis=-1).astype(np.float32))
+    products = mean(
+        np.stack([small[..., i] * small[..., j] for i, j in _PAIRS], axis=-1).astype(np.float32)
+    )
     rr, rg, rb, gg, gb, bb = (
         products[..., k] - middle[..., i] * middle[..., j] + (_EPS if i == j else 0)
         for k, (i, j) in enumerate(_PAIRS)

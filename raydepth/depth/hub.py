@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from huggingface_hub.errors import EntryNotFoundError
 
-from raydepth.columns import Batch
+from raydepth.batch import Batch
 from raydepth.depth.preprocess import read_preprocessing
-from raydepth.job import DepthKind, JobError
+from raydepth.depth.settings import DepthKind
+from raydepth.errors import JobError
 
 _UNUSED = "fusion_stage.layers.0.residual_layer1"
 """The first fusion layer has no residual input: published DPT checkpoints rightly lack these weights."""
@@ -62,9 +63,14 @@ class HubDepth:
         self.kind: DepthKind = kind or _kind(config, self.name)
         self.preprocessing = read_preprocessing(file, config.model_type)
         if input_size is not None and config.model_type == "depth_pro":
-            raise JobError(f"depth.input_size: {self.name} is a Depth Pro, which sees one size: leave it out")
+            raise JobError(
+                f"depth.input_size: {self.name} is a Depth Pro, which sees one size: leave it out"
+            )
         if input_size is not None:
-            patch = getattr(getattr(config, "backbone_config", None) or config, "patch_size", None) or 32
+            patch = (
+                getattr(getattr(config, "backbone_config", None) or config, "patch_size", None)
+                or 32
+            )
             self.preprocessing = self.preprocessing.with_short_side(
                 input_size, patch if isinstance(patch, int) else 32
             )
@@ -84,7 +90,9 @@ class HubDepth:
         if self.repeated:
             self.model.float()
             for row in self.repeated:
-                maps[row] = self._maps(torch.tensor(batch["rgb"][row : row + 1], device=self.device))[0]
+                maps[row] = self._maps(
+                    torch.tensor(batch["rgb"][row : row + 1], device=self.device)
+                )[0]
             self.model.to(self.dtype)
         return maps.cpu().numpy()
 
@@ -92,7 +100,8 @@ class HubDepth:
         """Frames uint8 [N,H,W,3] to maps float32 [N,H,W], all on the device."""
         pixels = self.preprocessing.apply(rgb).to(self.model.dtype)
         outputs = [
-            self.model(pixel_values=part) for part in pixels.split(1 if self.one_by_one else len(pixels))
+            self.model(pixel_values=part)
+            for part in pixels.split(1 if self.one_by_one else len(pixels))
         ]
         maps = torch.cat([output.predicted_depth.float() for output in outputs])
         if self.model.config.model_type == "depth_pro":
@@ -144,7 +153,9 @@ def _load(where: str, name: str, dtype: torch.dtype) -> tuple[Any, dict[str, Any
                 trust_remote_code=False,
             )
             break
-        except Exception as error:  # a checkpoint can be wrong in many ways, each with a class of its own
+        except (
+            Exception
+        ) as error:  # a checkpoint can be wrong in many ways, each with a class of its own
             # Not cached is an OSError; a directory will not get better from the hub.
             if local and isinstance(error, OSError) and not Path(where).is_dir():
                 continue

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from raydepth.columns import Batch
+from raydepth.batch import Batch
 from raydepth.depth.files import fill_nearest
 from raydepth.depth.preprocess import read_preprocessing
-from raydepth.job import DepthKind, JobError
-from raydepth.onnx_session import open_session, signature
+from raydepth.depth.settings import DepthKind
+from raydepth.errors import JobError
+from raydepth.models.onnx_session import open_session, signature
 
 _CREDIBLE_M = 0.1
 """Metres nearer than this are a network's failure, not a distance."""
@@ -60,9 +61,15 @@ class OnnxDepth:
             raise JobError(
                 f"depth.model: {path}: expected a batch of 1 or of any size, got {signature(inputs)}"
             )
-        fixed = (shape[2], shape[3]) if isinstance(shape[2], int) and isinstance(shape[3], int) else None
+        fixed = (
+            (shape[2], shape[3])
+            if isinstance(shape[2], int) and isinstance(shape[3], int)
+            else None
+        )
         beside = Path(path).with_name("preprocessor_config.json")
-        self.preprocessing = read_preprocessing(json.loads(beside.read_text()) if beside.is_file() else {})
+        self.preprocessing = read_preprocessing(
+            json.loads(beside.read_text()) if beside.is_file() else {}
+        )
         if fixed and input_size not in (None, min(fixed)):
             raise JobError(
                 f"depth.input_size: got {input_size}, but {path} has the fixed input {fixed[0]}x{fixed[1]}: "
@@ -83,7 +90,9 @@ class OnnxDepth:
                 failures.append(str(error))
                 continue
             multiple = max(multiple, int(self.preprocessing.multiple_of))
-            self.preprocessing = replace(self.preprocessing, multiple_of=multiple, short_side=input_size)
+            self.preprocessing = replace(
+                self.preprocessing, multiple_of=multiple, short_side=input_size
+            )
             return
         raise JobError(failures[0])
 
@@ -92,20 +101,29 @@ class OnnxDepth:
         rgb = torch.tensor(batch["rgb"])
         pixels = self.preprocessing.apply(rgb)
         if self.channels == 1:
-            pixels = (pixels * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+            pixels = (pixels * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(
+                1, keepdim=True
+            )
         maps = self._run(pixels.numpy())
         if self.kind == "depth_m":
             # FastDepth's last unit is dead in bright skies: it answers 0 m, which as the nearest of all
             # would swap the layers. The nearest credible pixel speaks for such a patch.
             maps = np.stack(
-                [fill_nearest(np.where(depth >= _CREDIBLE_M, depth, np.float32(np.nan))) for depth in maps]
+                [
+                    fill_nearest(np.where(depth >= _CREDIBLE_M, depth, np.float32(np.nan)))
+                    for depth in maps
+                ]
             )
         return self.preprocessing.undo(torch.from_numpy(maps), *rgb.shape[1:3]).numpy()
 
     def _run(self, pixels: np.ndarray) -> np.ndarray:
         """Input float32 [N,C,h,w] to maps float32 [N,h',w']."""
         name = self.session.get_inputs()[0].name
-        parts = [pixels] if self.batch is None else [pixels[row : row + 1] for row in range(len(pixels))]
+        parts = (
+            [pixels]
+            if self.batch is None
+            else [pixels[row : row + 1] for row in range(len(pixels))]
+        )
         maps = np.concatenate([self.session.run(None, {name: part})[0] for part in parts])
         return maps.reshape(len(pixels), *maps.shape[-2:]).astype(np.float32)
 

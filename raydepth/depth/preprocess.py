@@ -125,11 +125,14 @@ class Preprocessing:
             ):  # PIL keeps to 0..255 where bicubic overshoots
                 pixels = pixels.clamp(0, 255)
         mean, std = (
-            torch.tensor(value, device=pixels.device).view(1, 3, 1, 1) for value in (self.mean, self.std)
+            torch.tensor(value, device=pixels.device).view(1, 3, 1, 1)
+            for value in (self.mean, self.std)
         )
         pixels = (pixels * self.rescale - mean) / std
         if self.pad_divisor is not None:
-            (top, bottom), (left, right) = (_centred(side, self.pad_divisor) for side in pixels.shape[-2:])
+            (top, bottom), (left, right) = (
+                _centred(side, self.pad_divisor) for side in pixels.shape[-2:]
+            )
             pixels = functional.pad(pixels, (left, right, top, bottom))
         return pixels
 
@@ -149,7 +152,9 @@ class Preprocessing:
                 scale = maps.shape[axis] / (side + before + after)
                 maps = maps.narrow(axis, round(before * scale), max(round(side * scale), 1))
         if padded != tuple(maps.shape[-2:]):
-            maps = functional.interpolate(maps, padded, mode="bilinear", align_corners=self.align_corners)
+            maps = functional.interpolate(
+                maps, padded, mode="bilinear", align_corners=self.align_corners
+            )
         return maps[:, 0, top : top + height, left : left + width]
 
 
@@ -162,7 +167,12 @@ def read_preprocessing(file: Mapping[str, Any], model_type: str = "") -> Preproc
         model_type: ``config.model_type`` of a transformers checkpoint, or "" for other networks (0..1, own
             size).
     """
-    known = {"image_mean": (0.0,) * 3, "image_std": (1.0,) * 3, "size": None, **_DEFAULTS.get(model_type, {})}
+    known = {
+        "image_mean": (0.0,) * 3,
+        "image_std": (1.0,) * 3,
+        "size": None,
+        **_DEFAULTS.get(model_type, {}),
+    }
     known.update({key: value for key, value in file.items() if value is not None})
     size, short_side = known["size"], None
     if isinstance(size, Mapping):
@@ -171,7 +181,9 @@ def read_preprocessing(file: Mapping[str, Any], model_type: str = "") -> Preproc
     elif isinstance(size, int):
         size = (size, size)
     # GLPN's own processor only rounds sizes down, whatever `size` its file may carry; our GLPN names another processor.
-    by_divisor = model_type == "glpn" and not str(file.get("image_processor_type", "GLPN")).startswith("DPT")
+    by_divisor = model_type == "glpn" and not str(
+        file.get("image_processor_type", "GLPN")
+    ).startswith("DPT")
     if by_divisor or not known.get("do_resize", True):
         size, short_side = None, None
     divisor = known.get("size_divisor")
@@ -186,7 +198,9 @@ def read_preprocessing(file: Mapping[str, Any], model_type: str = "") -> Preproc
         mode=_MODES.get(int(known.get("resample", 2)), "bilinear"),
         antialias=model_type not in ("zoedepth", "depth_pro"),
         align_corners=zoe,
-        rescale=float(known.get("rescale_factor", 1 / 255)) if known.get("do_rescale", True) else 1.0,
+        rescale=float(known.get("rescale_factor", 1 / 255))
+        if known.get("do_rescale", True)
+        else 1.0,
         mean=(0.0,) * 3 if identity else tuple(known["image_mean"]),
         std=(1.0,) * 3 if identity else tuple(known["image_std"]),
         reflect=zoe and bool(known["do_pad"]),

@@ -2,14 +2,21 @@
 
 import time
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import numpy as np
 
-from raydepth.columns import Batch, mark_error, ok_rows
+from raydepth.batch import Batch, mark_error, ok_rows
 from raydepth.depth.calibrate import Calibration
 from raydepth.depth.estimator import DepthEstimator, Explains
 from raydepth.depth.guided import guided_filter
-from raydepth.depth.steady import Samples, steadied
+
+
+class Stabiliser(Protocol):
+    """Keeps the depth of one clip from wavering between frames; see ``raydepth.camera.stabilise``."""
+
+    def stabilise(self, rgb: np.ndarray, inv_depth: np.ndarray) -> np.ndarray:
+        """Depth float32 [H,W] of a frame uint8 [H,W,3], given as it was estimated and normalised."""
 
 
 class DepthStage:
@@ -20,7 +27,7 @@ class DepthStage:
         estimator: DepthEstimator,
         calibrations: Mapping[str, Calibration],
         *,
-        samples: Callable[[str], Samples | None] = lambda video: None,
+        references: Callable[[str], Stabiliser | None] = lambda video: None,
         guided: bool = False,
     ) -> None:
         """Keeps the estimator and each clip's scale.
@@ -29,13 +36,13 @@ class DepthStage:
             estimator: the source of depth.
             calibrations: by video id; a clip that is missing here had no frame to fix a scale from, and its
                 frames become error rows of type ``NotCalibrated``.
-            samples: by video id, what holds its depth (``depth.steady``); None: nothing does.
+            references: by video id, what stabilises its depth (``depth.steady``); None: nothing does.
             guided: ``depth.guided``.
         """
-        self.estimator, self.calibrations, self.samples, self.guided = (
+        self.estimator, self.calibrations, self.references, self.guided = (
             estimator,
             calibrations,
-            samples,
+            references,
             guided,
         )
 
@@ -48,7 +55,9 @@ class DepthStage:
         """
         started = time.perf_counter()
         count = len(batch["frame_id"])
-        out = batch | {name: batch[name].copy() for name in ("status", "error_type", "error_message", "note")}
+        out = batch | {
+            name: batch[name].copy() for name in ("status", "error_type", "error_message", "note")
+        }
         inv_depth = np.zeros(batch["rgb"].shape[:3], np.float32)
         lo, hi = np.full(count, np.nan), np.full(count, np.nan)
         rows = ok_rows(batch)
@@ -65,9 +74,9 @@ class DepthStage:
                 continue
             lo[row], hi[row] = calibration.lo, calibration.hi
             if np.isfinite(raw[row]).all():
-                held = self.samples(str(batch["video"][row]))
+                stabiliser = self.references(str(batch["video"][row]))
                 inv_depth[row] = refined(
-                    batch["rgb"][row], calibration.normalise(raw[row]), held, self.guided
+                    batch["rgb"][row], calibration.normalise(raw[row]), stabiliser, self.guided
                 )
             elif isinstance(self.estimator, Explains):
                 mark_error(out, row, *self.estimator.explain(batch, row))
@@ -80,13 +89,22 @@ class DepthStage:
                     f"{self.estimator.name}: {bad} of {raw[row].size} values are not finite",
                 )
         for row in getattr(self.estimator, "repeated", ()):
-            out["note"][row] = "; ".join(filter(None, (out["note"][row], "depth repeated in float32")))
+            out["note"][row] = "; ".join(
+                filter(None, (out["note"][row], "depth repeated in float32"))
+            )
         seconds = np.full(count, (time.perf_counter() - started) / count, np.float32)
-        return out | {"inv_depth": inv_depth, "depth_lo": lo, "depth_hi": hi, "seconds_depth": seconds}
+        return out | {
+            "inv_depth": inv_depth,
+            "depth_lo": lo,
+            "depth_hi": hi,
+            "seconds_depth": seconds,
+        }
 
 
-def refined(rgb: np.ndarray, inv_depth: np.ndarray, samples: Samples | None, guided: bool) -> np.ndarray:
+def refined(
+    rgb: np.ndarray, inv_depth: np.ndarray, stabiliser: Stabiliser | None, guided: bool
+) -> np.ndarray:
     """A frame's normalised depth float32 [H,W] after ``depth.steady`` and ``depth.guided``; as it was without them."""
-    if samples is not None:
-        inv_depth = steadied(rgb, inv_depth, samples)
+    if stabiliser is not None:
+        inv_depth = stabiliser.stabilise(rgb, inv_depth)
     return guided_filter(rgb, inv_depth) if guided else inv_depth

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 
-from raydepth.featglac.masks import Role, over, pool, roles, token_grids
-from raydepth.job import JobError
+from raydepth.diffusion.token_masks import Role, over, pool, roles, token_grids
+from raydepth.errors import JobError
 
 _BLOCKS = {"down": "down_blocks", "mid": "mid_block", "up": "up_blocks"}
 
@@ -35,7 +35,9 @@ def select(unet: UNet2DConditionModel, blocks: Sequence[str]) -> dict[str, Atten
     found = {
         name: module
         for name, module in unet.named_modules()
-        if isinstance(module, Attention) and name.endswith(".attn1") and not module.is_cross_attention
+        if isinstance(module, Attention)
+        and name.endswith(".attn1")
+        and not module.is_cross_attention
     }
     selected: dict[str, Attention] = {}
     for block in blocks:
@@ -125,7 +127,9 @@ class InjectProcessor:
             # the plain result bit for bit.
             mosaic(key, injection)
             mosaic(value, injection)
-        query, key, value = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (query, key, value))
+        query, key, value = (
+            x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (query, key, value)
+        )
         if injection.mode == "mosaic":
             out = F.scaled_dot_product_attention(query, key[:asking], value[:asking])
         else:

@@ -37,7 +37,9 @@ class Codec:
     @torch.inference_mode()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Decodes float32 latents [M,C,h,w] to float32 pictures [M,3,H,W], nominally -1..1, not clipped."""
-        return self.vae.decode((latents / self.scale + self.shift).to(self.vae.dtype)).sample.float()
+        return self.vae.decode(
+            (latents / self.scale + self.shift).to(self.vae.dtype)
+        ).sample.float()
 
 
 def to_uint8(pictures: torch.Tensor) -> np.ndarray:

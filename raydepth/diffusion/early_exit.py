@@ -9,12 +9,15 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 
-from raydepth.featglac.attention import Injection, injected
+from raydepth.diffusion.attention import Injection, injected
 
 
 @contextmanager
 def ending_references(
-    unet: UNet2DConditionModel, modules: Mapping[str, Attention], injection: Injection, references: int
+    unet: UNet2DConditionModel,
+    modules: Mapping[str, Attention],
+    injection: Injection,
+    references: int,
 ) -> Iterator[None]:
     """Installs the injection, and ends the reference rows where their keys and values have been read for the last time.
 
@@ -39,7 +42,9 @@ def ending_references(
 
     last = max(modules, key=_order)
     inside, behind = _following(unet, last)
-    hooks = [module.register_forward_pre_hook(take, with_kwargs=True) for module in (*inside, *behind)]
+    hooks = [
+        module.register_forward_pre_hook(take, with_kwargs=True) for module in (*inside, *behind)
+    ]
     hooks += [module.register_forward_hook(put) for module in inside]
     try:
         with injected(modules, injection, last=last):
@@ -55,14 +60,24 @@ def _order(name: str) -> tuple[int, list[int]]:
     return part, [int(number) for number in re.findall(r"\.(\d+)", name)]
 
 
-def _following(unet: UNet2DConditionModel, last: str) -> tuple[list[torch.nn.Module], list[torch.nn.Module]]:
+def _following(
+    unet: UNet2DConditionModel, last: str
+) -> tuple[list[torch.nn.Module], list[torch.nn.Module]]:
     """The modules that run after an ``attn1`` inside its block, and the parts of the U-Net that run after that block."""
-    name, i, j = re.fullmatch(r"(.+)\.attentions\.(\d+)\.transformer_blocks\.(\d+)\.attn1", last).groups()  # type: ignore[union-attr]
+    name, i, j = re.fullmatch(
+        r"(.+)\.attentions\.(\d+)\.transformer_blocks\.(\d+)\.attn1", last
+    ).groups()  # type: ignore[union-attr]
     i, j = int(i), int(j)
     block: Any = unet.get_submodule(name)
     transformer = block.attentions[i]
     around = transformer.transformer_blocks[j]
-    inside = [around.norm2, around.attn2, around.norm3, around.ff, *transformer.transformer_blocks[j + 1 :]]
+    inside = [
+        around.norm2,
+        around.attn2,
+        around.norm3,
+        around.ff,
+        *transformer.transformer_blocks[j + 1 :],
+    ]
     inside += [transformer.proj_out, *block.resnets[i + 1 :], *block.attentions[i + 1 :]]
     for samplers in ("downsamplers", "upsamplers"):
         inside += getattr(block, samplers, None) or []

@@ -6,9 +6,8 @@ from typing import Any, Protocol
 
 import torch
 
-from raydepth.featglac.recipes import NULL_ITERATIONS
-from raydepth.featglac.schedule import Schedule
-from raydepth.job import JobError
+from raydepth.diffusion.schedule import Schedule
+from raydepth.errors import JobError
 
 EARLY_STOP = (1e-5, 2e-5)
 """Loss at which a step of null-text optimisation ends, and how much it grows with each step."""
@@ -17,7 +16,9 @@ EARLY_STOP = (1e-5, 2e-5)
 class Predict(Protocol):
     """A U-Net as a function: (latents float32 [B,C,h,w], timestep, text [B,L,D]) -> prediction float32 [B,C,h,w]."""
 
-    def __call__(self, latents: torch.Tensor, t: torch.Tensor, text: torch.Tensor) -> torch.Tensor: ...
+    def __call__(
+        self, latents: torch.Tensor, t: torch.Tensor, text: torch.Tensor
+    ) -> torch.Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,10 @@ def make_ladder(schedule: Schedule) -> Ladder:
         raise JobError(
             f"compose.model: method featglac-grad needs a model of noise or v, this one predicts {kind!r}"
         )
-    levels = [scheduler.alphas_cumprod[schedule.timesteps.cpu()], scheduler.final_alpha_cumprod.reshape(1)]
+    levels = [
+        scheduler.alphas_cumprod[schedule.timesteps.cpu()],
+        scheduler.final_alpha_cumprod.reshape(1),
+    ]
     return Ladder(schedule.timesteps, torch.cat(levels).to(schedule.timesteps.device), kind)
 
 
@@ -85,7 +89,9 @@ def guided(
     """
     if scale == 1:
         return predict(latents, t, text)
-    unconditional, conditional = predict(torch.cat([latents] * 2), t, torch.cat([null, text])).chunk(2)
+    unconditional, conditional = predict(
+        torch.cat([latents] * 2), t, torch.cat([null, text])
+    ).chunk(2)
     return unconditional + scale * (conditional - unconditional)
 
 
@@ -128,7 +134,7 @@ def optimise_null_text(
     text: torch.Tensor,
     *,
     scale: float,
-    iterations: int = NULL_ITERATIONS,
+    iterations: int,
     early_stop: tuple[float, float] = EARLY_STOP,
 ) -> list[torch.Tensor]:
     """Null-text inversion (Mokady et al., CVPR 2023): null embeddings with which guided sampling stays on the inverted path.
@@ -160,7 +166,9 @@ def optimise_null_text(
         for _ in range(iterations):
             with torch.enable_grad():
                 unconditional = predict(here, t, leaf)
-                there = ladder.down(here, unconditional + scale * (conditional - unconditional), step)
+                there = ladder.down(
+                    here, unconditional + scale * (conditional - unconditional), step
+                )
                 losses = (there - latents[step + 1]).square().flatten(1).mean(1)
                 (leaf.grad,) = torch.autograd.grad(losses.sum(), leaf)
             before = leaf.detach().clone()

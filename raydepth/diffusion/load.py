@@ -17,10 +17,11 @@ from diffusers import (
 )
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from raydepth import builtin
-from raydepth.featglac.codec import Codec
-from raydepth.featglac.sampler import Condition
-from raydepth.job import Compose, JobError
+from raydepth.diffusion.codec import Codec
+from raydepth.diffusion.sampler import Condition
+from raydepth.diffusion.settings import Diffusion
+from raydepth.errors import JobError
+from raydepth.models import builtin
 
 _CONFIGS = {"unet": "config.json", "vae": "config.json", "scheduler": "scheduler_config.json"}
 
@@ -62,7 +63,12 @@ class Models:
 
 
 def load_models(
-    compose: Compose, *, device: str, dtype: str, section: str = "compose", inpainting: bool = False
+    settings: Diffusion,
+    *,
+    device: str,
+    dtype: str,
+    section: str = "compose",
+    inpainting: bool = False,
 ) -> Models:
     """Loads U-Net, codec, scheduler config and the prompt's embeddings.
 
@@ -70,7 +76,7 @@ def load_models(
     Weights must be safetensors: pickled ones run code.
 
     Args:
-        compose: names the model, the LoRA and the prompts.
+        settings: names the model, the LoRA and the prompts.
         device: ``cpu`` or ``cuda``.
         dtype: of U-Net and codec; a codec whose config says ``force_upcast`` stays in float32.
         section: of the job that names them, for messages.
@@ -82,58 +88,64 @@ def load_models(
             prompt but no text encoder.
     """
     kind = getattr(torch, dtype)
-    where = compose.model
+    where = settings.model
     if where == "builtin":
         where = str(builtin.path("inpaint" if inpainting else "diffusion"))
     parts = [f"{part}/{name}" for part, name in _CONFIGS.items()]
-    missing = [part for part in parts if Path(where).is_dir() and not (Path(where) / part).is_file()]
+    missing = [
+        part for part in parts if Path(where).is_dir() and not (Path(where) / part).is_file()
+    ]
     if missing:
         raise JobError(
             f"{section}.model: directory {where!r} has no {', '.join(missing)}; expected a diffusers pipeline"
         )
     try:
-        unet = UNet2DConditionModel.from_pretrained(where, subfolder="unet", dtype=kind, use_safetensors=True)
+        unet = UNet2DConditionModel.from_pretrained(
+            where, subfolder="unet", dtype=kind, use_safetensors=True
+        )
         codec = _load_codec(where, kind, device)
         scheduler_config = DDIMScheduler.load_config(where, subfolder="scheduler")
         text = _load_text_encoder(where, kind)
-    except Exception as error:  # a checkpoint can be wrong in many ways, each with a class of its own
+    except (
+        Exception
+    ) as error:  # a checkpoint can be wrong in many ways, each with a class of its own
         raise JobError(
-            f"{section}.model: {compose.model!r} does not load as a Stable-Diffusion-class pipeline (a hub id, or a directory "
+            f"{section}.model: {settings.model!r} does not load as a Stable-Diffusion-class pipeline (a hub id, or a directory "
             f"with unet/, vae/ and scheduler/ in safetensors): {error}"
         ) from error
-    _check_class(unet, codec, f"{section}.model: the U-Net of {compose.model!r}", inpainting)
-    if compose.lora is not None:
-        _fuse_lora(compose.lora, unet, text)
+    _check_class(unet, codec, f"{section}.model: the U-Net of {settings.model!r}", inpainting)
+    if settings.lora is not None:
+        _fuse_lora(settings.lora, unet, text)
     unet = unet.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
-    condition = _encode_prompts(compose, text, unet, section)
+    condition = _encode_prompts(settings, text, unet, section)
     return Models(unet=unet, codec=codec, scheduler_config=scheduler_config, condition=condition)
 
 
-def with_prompts(models: Models, compose: Compose, *, section: str) -> Models:
+def with_prompts(models: Models, settings: Diffusion, *, section: str) -> Models:
     """The same weights under other prompts: only the text encoder is loaded again; for neither ``builtin`` nor a model with a LoRA.
 
     Raises:
         JobError: as load_models.
     """
-    text = _load_text_encoder(compose.model, models.unet.dtype)
-    return replace(models, condition=_encode_prompts(compose, text, models.unet, section))
+    text = _load_text_encoder(settings.model, models.unet.dtype)
+    return replace(models, condition=_encode_prompts(settings, text, models.unet, section))
 
 
 def _encode_prompts(
-    compose: Compose,
+    settings: Diffusion,
     text: tuple[CLIPTextModel, CLIPTokenizer] | None,
     unet: UNet2DConditionModel,
     section: str,
 ) -> Condition:
-    if text is None and (compose.prompt or compose.negative_prompt):
+    if text is None and (settings.prompt or settings.negative_prompt):
         raise JobError(
-            f"{section}.prompt: model {compose.model!r} has no text encoder; leave the prompts empty"
+            f"{section}.prompt: model {settings.model!r} has no text encoder; leave the prompts empty"
         )
     if text is None:
         prompt = negative = torch.zeros(1, 1, unet.config.cross_attention_dim)
     else:
         prompt, negative = (
-            _encode_prompt(*text, prompt) for prompt in (compose.prompt, compose.negative_prompt)
+            _encode_prompt(*text, prompt) for prompt in (settings.prompt, settings.negative_prompt)
         )
     return Condition(*(embedding.to(unet.device, unet.dtype) for embedding in (prompt, negative)))
 
@@ -143,7 +155,7 @@ def codec_class(config: Mapping[str, Any]) -> Any:
     name = config["_class_name"]
     found: Any = getattr(diffusers, name, None)
     if found is None:
-        from raydepth.builtin import codec as builtin_codec
+        from raydepth.models.builtin import codec as builtin_codec
 
         found = getattr(builtin_codec, name, None)
     is_model = isinstance(found, type) and issubclass(found, diffusers.ModelMixin)
@@ -162,11 +174,15 @@ def _load_codec(where: str, dtype: torch.dtype, device: str) -> Codec:
     # What the checkpoint's own file says: the class's default is to upcast, which costs SD 1.5 its speed for nothing.
     if not config.get("force_upcast", False):
         # Not by .to(), of which diffusers warns whatever the model.
-        vae = {torch.float32: vae.float, torch.float16: vae.half, torch.bfloat16: vae.bfloat16}[dtype]()
+        vae = {torch.float32: vae.float, torch.float16: vae.half, torch.bfloat16: vae.bfloat16}[
+            dtype
+        ]()
     return Codec(vae.to(device).requires_grad_(False).eval())
 
 
-def _load_text_encoder(where: str, dtype: torch.dtype) -> tuple[CLIPTextModel, CLIPTokenizer] | None:
+def _load_text_encoder(
+    where: str, dtype: torch.dtype
+) -> tuple[CLIPTextModel, CLIPTokenizer] | None:
     if Path(where).is_dir():
         present = (Path(where) / "text_encoder").is_dir()
     else:
@@ -192,7 +208,12 @@ def _check_class(unet: UNet2DConditionModel, codec: Codec, named: str, inpaintin
                 else "; inpainting and editing checkpoints do not fit here"
             )
         )
-    extras = ("addition_embed_type", "class_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim")
+    extras = (
+        "addition_embed_type",
+        "class_embed_type",
+        "encoder_hid_dim_type",
+        "time_cond_proj_dim",
+    )
     present = [name for name in extras if getattr(config, name) is not None]
     if present:
         raise JobError(

@@ -9,9 +9,9 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 
-from raydepth.featglac.attention import Injection
-from raydepth.featglac.ending import ending_references
-from raydepth.featglac.schedule import Schedule
+from raydepth.diffusion.attention import Injection
+from raydepth.diffusion.early_exit import ending_references
+from raydepth.diffusion.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,9 @@ def seeded_noise(
         The noise and the generators, which go on with the draws of samplers that add noise in every step (LCM).
     """
     generators = [torch.Generator("cpu").manual_seed(int(seed)) for seed in seeds]
-    return torch.stack([torch.randn(*shape, generator=generator) for generator in generators]), generators
+    return torch.stack(
+        [torch.randn(*shape, generator=generator) for generator in generators]
+    ), generators
 
 
 def sample(

@@ -27,9 +27,9 @@ def over(tokens: torch.Tensor) -> torch.Tensor:
     between equal things without any rounding.
     """
     behind = tokens.flip(0).cumsum(0).flip(0)
-    return torch.where(behind > 0, tokens / behind.clamp_min(torch.finfo(tokens.dtype).tiny), 0.0).clamp(
-        max=1.0
-    )
+    return torch.where(
+        behind > 0, tokens / behind.clamp_min(torch.finfo(tokens.dtype).tiny), 0.0
+    ).clamp(max=1.0)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ def roles(tokens: torch.Tensor, layer_rows: np.ndarray) -> list[list[Role]]:
     frames = []
     for frame, rows in zip(visible.unbind(1), layer_rows.T.tolist(), strict=True):
         keys = [
-            (row, layer.nonzero().flatten().to(tokens.device)) for row, layer in zip(rows, frame, strict=True)
+            (row, layer.nonzero().flatten().to(tokens.device))
+            for row, layer in zip(rows, frame, strict=True)
         ]
         patterns, pattern_of = frame.T.unique(dim=0, return_inverse=True)
         frames.append(

@@ -35,7 +35,9 @@ def drift(
     rows, columns = first.shape
     height, width = inv_depth.shape
     y, x = np.mgrid[:rows, :columns].astype(np.float64) + 0.5
-    points = np.stack([x * width / columns, y * height / rows], axis=-1) @ motion[:, :2].T + motion[:, 2]
+    points = (
+        np.stack([x * width / columns, y * height / rows], axis=-1) @ motion[:, :2].T + motion[:, 2]
+    )
     inside = ((points >= 0) & (points < (width, height))).all(axis=-1)
     if inside.sum() < 12:
         return 1.0, 0.0

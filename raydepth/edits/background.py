@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from raydepth.columns import Batch, ok_rows
-from raydepth.deglad.layers import Layer, LayerStack, visible
+from raydepth.batch import Batch, ok_rows
 from raydepth.depth.calibrate import Calibration, calibrate
 from raydepth.depth.estimator import DepthEstimator
 from raydepth.edits.plan import EditPlan, grown
-from raydepth.edits.rim import decontaminate, faded, split_rim
 from raydepth.edits.scenery import Scenery
-from raydepth.job import Background
+from raydepth.edits.settings import Background
+from raydepth.layers.matting import decontaminate, faded, split_rim
+from raydepth.layers.stack import Layer, LayerStack, visible
 
 _SAMPLED = 4
 """Frames of the new scene that fix its depth scale."""
@@ -94,7 +94,9 @@ class BackgroundBuilder:
         frame = far.shape[1:3]
         if self._scale is None:
             sampled = self.estimator({"rgb": self.scenery.sample(_SAMPLED, frame)})
-            self._scale = calibrate(list(sampled), estimator=self.estimator.name, kind=self.estimator.kind)
+            self._scale = calibrate(
+                list(sampled), estimator=self.estimator.name, kind=self.estimator.kind
+            )
         raw = self.estimator({"rgb": far[rows]})
         scale = self.scales[str(batch["video"][rows[0]])]
         return scale.normalise(raw) if scale.kind == "depth_m" else self._scale.normalise(raw)

@@ -12,10 +12,12 @@ from raydepth.edits import recompose, remove
 from raydepth.edits.background import BackgroundBuilder
 from raydepth.edits.clip import ClipEdit
 from raydepth.edits.insert import InsertBuilder
-from raydepth.edits.pictures import read_object, read_opaque
 from raydepth.edits.plan import EditBuilder
 from raydepth.edits.planes import PlanesBuilder
-from raydepth.job import Background, Edit, Insert, JobError, Layers, Planes, Remove
+from raydepth.edits.settings import Background, Edit, Insert, Planes, Remove
+from raydepth.errors import JobError
+from raydepth.files.pictures import read_object, read_opaque
+from raydepth.layers.settings import Layers
 
 
 def load_edit(

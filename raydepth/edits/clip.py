@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from raydepth.deglad.threshold import plane_before_point, plane_behind_point, resolve_planes
+from raydepth.camera.track import Track, View, measure_track
 from raydepth.depth.calibrate import Calibration
-from raydepth.edits.drift import drift, thumbnail
+from raydepth.edits.alignment import drift, thumbnail
 from raydepth.edits.ground import standing_ground
-from raydepth.edits.pictures import read_object
 from raydepth.edits.place import STILL, foot_of, height_px, place
+from raydepth.edits.settings import AtBehind, AtFront, Edit, Insert
 from raydepth.edits.shadow import Floor, floor_at
-from raydepth.edits.track import Track, View, measure_track
-from raydepth.job import AtBehind, AtFront, Edit, Insert, JobError
+from raydepth.errors import JobError
+from raydepth.files.pictures import read_object
+from raydepth.layers.planes import plane_before_point, plane_behind_point, resolve_planes
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,9 @@ def _object_depth(edit: Insert, sampled: list[np.ndarray], scale: Calibration) -
                 min(max(int(part * size), 0), size - 1) for part, size in ((y, height), (x, width))
             )
             reach = max(round(0.01 * min(height, width)), 1)
-            around = first[max(row - reach, 0) : row + reach + 1, max(column - reach, 0) : column + reach + 1]
+            around = first[
+                max(row - reach, 0) : row + reach + 1, max(column - reach, 0) : column + reach + 1
+            ]
             return float(np.median(around))
         case AtBehind():
             return plane_behind_point(first, *edit.at.behind)

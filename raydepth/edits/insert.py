@@ -4,17 +4,18 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from raydepth.columns import Batch, ok_rows
-from raydepth.deglad.layers import Layer, LayerStack, alpha_masks, filter_edges, visible
+from raydepth.batch import Batch, ok_rows
 from raydepth.depth.calibrate import Calibration
 from raydepth.edits.clip import ClipEdit
-from raydepth.edits.pictures import read_object
 from raydepth.edits.place import STILL, draw, height_px, place, shrunk
 from raydepth.edits.plan import EditPlan, grown
-from raydepth.edits.rim import split_rim
-from raydepth.edits.shading import guessed_normals
+from raydepth.edits.relight.shading import guessed_normals
+from raydepth.edits.settings import Insert
 from raydepth.edits.shadow import contact_shadow
-from raydepth.job import Insert, Layers
+from raydepth.files.pictures import read_object
+from raydepth.layers.matting import split_rim
+from raydepth.layers.settings import Layers
+from raydepth.layers.stack import Layer, LayerStack, alpha_masks, filter_edges, visible
 
 OUTSIDE = "the object is outside the frame"
 HIDDEN = "the object is wholly hidden"
@@ -51,7 +52,9 @@ class InsertBuilder:
         self.picture = read_object(edit.object)
         small = shrunk(self.picture, _CUSHION / 2)
         share = small[..., 3:]
-        self.cushion = np.concatenate([guessed_normals(share[..., 0]) * share, share, share], axis=-1)
+        self.cushion = np.concatenate(
+            [guessed_normals(share[..., 0]) * share, share, share], axis=-1
+        )
 
     def __call__(self, batch: Batch) -> EditPlan:
         """Near things over the object over the frame; the region is what is seen of object and shadow, grown a little.
@@ -73,7 +76,9 @@ class InsertBuilder:
             height = height_px(self.edit, scale, clip.inv_depth, frame)
             aspect = self.picture.shape[1] / self.picture.shape[0]
             first, at = (place(self.edit, aspect, height, m, frame) for m in (STILL, motion))
-            drawn = draw(shrunk(self.picture, first.height), at, frame)  # one grain for the whole clip
+            drawn = draw(
+                shrunk(self.picture, first.height), at, frame
+            )  # one grain for the whole clip
             alpha[row] = drawn[..., 3]
             if clip.track and pts in clip.track.lost:
                 notes[row] = LOST
@@ -82,11 +87,15 @@ class InsertBuilder:
                 continue
             depth, foot = clip.in_frame(inv_depth[row], motion)
             near[row] = 1 - visible(
-                np.ones_like(inv_depth[row]), foot, self._cleaned(inv_depth[row], alpha[row] > 0, foot)
+                np.ones_like(inv_depth[row]),
+                foot,
+                self._cleaned(inv_depth[row], alpha[row] > 0, foot),
             )
             seen = (alpha[row] * (1 - near[row])) >= 0.5 / 255
             if self.edit.shadow:
-                shadow = self.edit.shadow * contact_shadow(rgb[row], inv_depth[row], at, depth, clip.floor)
+                shadow = self.edit.shadow * contact_shadow(
+                    rgb[row], inv_depth[row], at, depth, clip.floor
+                )
                 scene[row] = np.rint(rgb[row] * (1 - shadow[..., None]))
                 object_rgb[row] = scene[row]
                 shaded = (scene[row] != rgb[row]).any(axis=-1)
@@ -117,10 +126,16 @@ class InsertBuilder:
             Layer("far", back, np.ones_like(near), inv_depth),
         ]
         return EditPlan(
-            LayerStack(layers), region, notes, moved=frozenset({"object"}), normals={"object": normals}
+            LayerStack(layers),
+            region,
+            notes,
+            moved=frozenset({"object"}),
+            normals={"object": normals},
         )
 
-    def _cleaned(self, inv_depth: np.ndarray, there: np.ndarray, object_inv_depth: float) -> np.ndarray:
+    def _cleaned(
+        self, inv_depth: np.ndarray, there: np.ndarray, object_inv_depth: float
+    ) -> np.ndarray:
         """The scene's depth with sharp edges, and without specks nearer or farther than the object, where the object is."""
         window = _window(there)
         part = filter_edges(inv_depth[window]) if self.layers.edge_filter else inv_depth[window]

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from raydepth.depth.calibrate import Calibration
-from raydepth.job import Insert
+from raydepth.edits.settings import Insert
 
 STILL = np.eye(2, 3)
 """The motion of a clip's first frame."""
@@ -35,7 +35,9 @@ def foot_of(insert: Insert) -> tuple[float, float]:
     return insert.point[0], insert.point[1]
 
 
-def height_px(insert: Insert, scale: Calibration, inv_depth: float, frame: tuple[int, int]) -> float:
+def height_px(
+    insert: Insert, scale: Calibration, inv_depth: float, frame: tuple[int, int]
+) -> float:
     """The object's height in the first frame, in pixels of a frame (height, width), but for a ``box``.
 
     In metres: f * height_m / Z, with f = longer side / 2 / tan(fov / 2), the pinhole camera.
@@ -93,7 +95,9 @@ def draw(picture: np.ndarray, at: Placement, frame: tuple[int, int]) -> np.ndarr
     fine = linear * _FINER
     shift = (offset - low) * _FINER + fine @ (0.5, 0.5) - 0.5
     size = (high - low) * _FINER
-    warped = cv2.warpAffine(picture, np.column_stack([fine, shift]), size.tolist(), flags=cv2.INTER_LINEAR)
+    warped = cv2.warpAffine(
+        picture, np.column_stack([fine, shift]), size.tolist(), flags=cv2.INTER_LINEAR
+    )
     area = cv2.resize(warped, (high - low).tolist(), interpolation=cv2.INTER_AREA)
     drawn[low[1] : high[1], low[0] : high[0]] = area
     return drawn

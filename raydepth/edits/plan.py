@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from raydepth.columns import Batch
-from raydepth.deglad.layers import Layer, LayerStack
+from raydepth.batch import Batch
+from raydepth.layers.stack import Layer, LayerStack
 
 RIM = 6
 """Pixels by which a region is larger than what is edited: the paste-back's feather (4) ends before the edit begins."""

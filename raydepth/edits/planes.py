@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from raydepth.columns import Batch, ok_rows
-from raydepth.deglad.layers import decompose
-from raydepth.edits.pictures import parse_colour, read_cover, to_linear, to_srgb
+from raydepth.batch import Batch, ok_rows
 from raydepth.edits.plan import EditPlan, grown, made_up
-from raydepth.job import Grade, GradeLayer, JobError, Planes, ReplaceLayer
+from raydepth.edits.settings import Grade, GradeLayer, Planes, ReplaceLayer
+from raydepth.errors import JobError
+from raydepth.files.pictures import parse_colour, read_cover, to_linear, to_srgb
+from raydepth.layers.stack import decompose
 
 KEPT = "every layer is kept, so nothing changes"
 NOT_THERE = "no pixel lies in a layer that is to change"
@@ -37,7 +38,9 @@ class PlanesBuilder:
                 try:
                     read_cover(entry.replace, (8, 8))
                 except Exception as error:  # SourceError, OSError and what storage raises
-                    raise JobError(f"edit.layers.{index}.replace: {entry.replace}: {error}") from error
+                    raise JobError(
+                        f"edit.layers.{index}.replace: {entry.replace}: {error}"
+                    ) from error
 
     def __call__(self, batch: Batch) -> EditPlan:
         """The frame's own stack with the entries carried out; the region is where a changed layer was seen, grown a little.
@@ -51,7 +54,12 @@ class PlanesBuilder:
                 f"this clip's planes {np.round(batch['threshold'][0], 3).tolist()} give {len(stack.layers)} layers, "
                 f"but edit.layers has {len(self.edit.layers)} entries; move planes of layers.at that fall together"
             )
-        rgb, shares, entries, behind = batch["rgb"], stack.weights(), self.edit.layers, made_up(batch)
+        rgb, shares, entries, behind = (
+            batch["rgb"],
+            stack.weights(),
+            self.edit.layers,
+            made_up(batch),
+        )
         changed = np.zeros(rgb.shape[:3], bool)
         removed = np.zeros_like(changed)
         asked = np.zeros(len(rgb), bool)
@@ -76,14 +84,18 @@ class PlanesBuilder:
             region[row] = grown(changed[row])
             if removed[row].any():
                 # The far layer's rim around what is removed is mixed with it, and was filled for that reason.
-                rim = (grown(removed[row], self.dilate) if self.dilate else removed[row]) & batch["hole"][row]
+                rim = (grown(removed[row], self.dilate) if self.dilate else removed[row]) & batch[
+                    "hole"
+                ][row]
                 region[row] = np.maximum(region[row], rim)
                 invented[row] = rim
                 far.rgb[row] = np.where(rim[..., None], batch["background"][row], far.rgb[row])
                 far.inv_depth[row] = np.where(rim, batch["far_inv_depth"][row], far.inv_depth[row])
         for layer, entry in zip(stack.layers, entries, strict=True):
             if isinstance(entry, ReplaceLayer):
-                layer.rgb = np.repeat(read_cover(entry.replace, rgb.shape[1:3])[None], len(rgb), axis=0)
+                layer.rgb = np.repeat(
+                    read_cover(entry.replace, rgb.shape[1:3])[None], len(rgb), axis=0
+                )
             elif isinstance(entry, GradeLayer):
                 layer.rgb = graded(layer.rgb, entry.grade)
         return EditPlan(stack, region, notes, invented=invented)

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from raydepth.columns import Batch
-from raydepth.deglad.layers import decompose
+from raydepth.batch import Batch
 from raydepth.edits.plan import EditPlan, made_up
+from raydepth.layers.stack import decompose
 
 
 def build(batch: Batch) -> EditPlan:

@@ -6,12 +6,12 @@ from typing import Literal
 
 import numpy as np
 
-from raydepth.edits.pictures import cover_size, crop_middle, parse_colour, read_cover
+from raydepth.errors import JobError
+from raydepth.files.pictures import cover_size, crop_middle, parse_colour, read_cover
 from raydepth.frames.decode import decode
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
 from raydepth.frames.sources import IMAGE_SUFFIXES, SourceError, suffix
-from raydepth.job import JobError
 
 _KEEP = 16
 """Decoded frames of a clip that are kept: a batch's, and what the next batch repeats of them."""

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from raydepth.job.layers import AtBox, AtMetres, AtPoint, AtQuantile, plane_form
-from raydepth.job.section import Section
+from raydepth.layers.settings import AtBox, AtMetres, AtPoint, AtQuantile, Segmentation, plane_form
+from raydepth.section import Section
 
 
 class Recompose(Section):
@@ -49,29 +49,6 @@ InsertPlane = Annotated[
 ]
 
 
-class Segmentation(Section):
-    """How the mask of an object's picture without alpha is made: ``edit.segment``. Once per job, before the workers start."""
-
-    model: Annotated[str, Field(min_length=1)]
-    """Hub id, for example ``facebook/sam-vit-base``, or local directory of a Segment Anything checkpoint of transformers."""
-    point: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)] | None = (
-        None
-    )
-    """A point on the object, x, y as fractions of the picture's width and height; null, without ``box``: its middle."""
-    box: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=4, max_length=4)] | None = None
-    """A box around the object, x0, y0, x1, y1 as fractions of the picture's width and height."""
-
-    @model_validator(mode="after")
-    def _prompted_once(self) -> "Segmentation":
-        if self.model == "builtin" or self.model.endswith(".onnx"):
-            raise ValueError("model must be the hub id or the directory of a Segment Anything checkpoint")
-        if self.point is not None and self.box is not None:
-            raise ValueError("point and box both say where the object is; give one of them")
-        if self.box is not None and (self.box[2] <= self.box[0] or self.box[3] <= self.box[1]):
-            raise ValueError(f"box must be [x0, y0, x1, y1] with x0 < x1 and y0 < y1, got {self.box}")
-        return self
-
-
 class Insert(Section):
     """A picture with alpha, stood into the scene: what is nearer covers it, it covers what is farther."""
 
@@ -85,9 +62,10 @@ class Insert(Section):
     first frame; null: the scene's depth in that frame under the object's foot."""
     point: Place | None = None
     """Where the middle of the object's foot stands, as fractions of width and height of the clip's first frame."""
-    box: Annotated[list[Annotated[float, Field(ge=-10, le=10)]], Field(min_length=4, max_length=4)] | None = (
-        None
-    )
+    box: (
+        Annotated[list[Annotated[float, Field(ge=-10, le=10)]], Field(min_length=4, max_length=4)]
+        | None
+    ) = None
     """Instead of ``point``: x0, y0, x1, y1; the object is fitted in and stands on the middle of its lower edge."""
     height: Annotated[float, Field(gt=0, le=10)] | None = None
     """The object's height as a fraction of the frame's; with ``point``, 0.4 where neither height is given."""
@@ -108,7 +86,9 @@ class Insert(Section):
         if len(sizes) > 1:
             raise ValueError(f"{' and '.join(sizes)} both give a size; give one of them")
         if self.box is not None and (self.box[2] <= self.box[0] or self.box[3] <= self.box[1]):
-            raise ValueError(f"box must be [x0, y0, x1, y1] with x0 < x1 and y0 < y1, got {self.box}")
+            raise ValueError(
+                f"box must be [x0, y0, x1, y1] with x0 < x1 and y0 < y1, got {self.box}"
+            )
         return self
 
 
@@ -166,7 +146,9 @@ class ReplaceLayer(Section):
 def _layer_form(value: Any) -> str:
     if isinstance(value, dict):
         return "replace" if "replace" in value else "grade"
-    return type(value).__name__.removesuffix("Layer").lower() if isinstance(value, Section) else "word"
+    return (
+        type(value).__name__.removesuffix("Layer").lower() if isinstance(value, Section) else "word"
+    )
 
 
 LayerEntry = Annotated[
@@ -188,8 +170,29 @@ class Planes(Section):
     @model_validator(mode="after")
     def _something_lies_behind(self) -> "Planes":
         if self.layers[-1] == "remove":
-            raise ValueError("the farthest layer cannot be removed, as nothing lies behind it; replace it")
+            raise ValueError(
+                "the farthest layer cannot be removed, as nothing lies behind it; replace it"
+            )
         return self
 
 
 Edit = Annotated[Recompose | Insert | Background | Remove | Planes, Field(discriminator="kind")]
+
+
+class Light(Section):
+    """How far layers from another place are brought into the new scene's light before composing: ``compose.light``.
+
+    With edits ``background`` (the near layers) and ``insert`` (the object); see ``raydepth.edits.relight.light``.
+    """
+
+    colour: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Part of the difference in mean colour between the two places; 0: none."""
+    brightness: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The same for mean brightness."""
+    shading: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """With ``insert``: part of the difference between the side that the scene is lit from and that the object is lit from."""
+
+    @property
+    def asked(self) -> bool:
+        """Whether any of it is to be matched."""
+        return any((self.colour, self.brightness, self.shading))

@@ -39,7 +39,9 @@ def floor_at(rgb: np.ndarray, foot: tuple[float, float]) -> Floor | None:
     height, width = rgb.shape[:2]
     reach = max(round(_AROUND * min(height, width)), 1)
     x, y = int(foot[0] * width), int(foot[1] * height)
-    around = rgb[max(y - reach, 0) : max(y + reach + 1, 0), max(x - reach, 0) : max(x + reach + 1, 0)]
+    around = rgb[
+        max(y - reach, 0) : max(y + reach + 1, 0), max(x - reach, 0) : max(x + reach + 1, 0)
+    ]
     pixels = around.reshape(-1, 3).astype(np.float32)
     if not len(pixels):
         return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raydepth.job import DepthKind
+from raydepth.depth.settings import DepthKind
 
 NEAREST = 1e-3
 """Smallest depth in metres and smallest disparity in 1/metres that a ratio or a logarithm ever sees."""
@@ -30,7 +30,10 @@ def readings(estimate: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def align(
-    estimate: np.ndarray, truth: np.ndarray, kind: DepthKind, depth_range: tuple[float, float] | None = None
+    estimate: np.ndarray,
+    truth: np.ndarray,
+    kind: DepthKind,
+    depth_range: tuple[float, float] | None = None,
 ) -> Aligned:
     """Brings an estimate to metres, by the one alignment that its kind allows.
 
@@ -51,7 +54,9 @@ def align(
     centred = source - source.mean()
     # A constant map has no scale: the best fit is the mean reading.
     scale = (
-        float(np.sum(centred * (target - target.mean())) / np.sum(centred**2)) if np.ptp(source) > 0 else 0.0
+        float(np.sum(centred * (target - target.mean())) / np.sum(centred**2))
+        if np.ptp(source) > 0
+        else 0.0
     )
     shift = float(target.mean() - scale * source.mean())
     depth = scale * depth + shift
@@ -92,7 +97,9 @@ def sample_pairs(valid: np.ndarray, count: int, seed: int) -> np.ndarray:
     return where[np.random.default_rng(seed).integers(0, len(where), (count, 2))]
 
 
-def order_accuracy(inv_depth: np.ndarray, truth: np.ndarray, pairs: np.ndarray, ratio: float = 1.1) -> float:
+def order_accuracy(
+    inv_depth: np.ndarray, truth: np.ndarray, pairs: np.ndarray, ratio: float = 1.1
+) -> float:
     """Share of point pairs whose nearer point is nearer in the estimate too, in the manner of DA-2K (Yang et al. 2024).
 
     Args:

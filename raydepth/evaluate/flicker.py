@@ -46,7 +46,9 @@ def warp_step(earlier: np.ndarray, later: np.ndarray) -> Warped:
     seen = apart < 0.01 * ((back**2).sum(axis=-1) + (returned**2).sum(axis=-1)) + 0.5
     seen &= ((start >= 0) & (start <= (width - 1, height - 1))).all(axis=-1)
     error = np.abs(warped.astype(np.float32) - later).mean(axis=-1)
-    slope = np.hypot(*(cv2.Sobel(after, cv2.CV_32F, 1 - axis, axis, scale=1 / 8) for axis in (0, 1)))
+    slope = np.hypot(
+        *(cv2.Sobel(after, cv2.CV_32F, 1 - axis, axis, scale=1 / 8) for axis in (0, 1))
+    )
     return Warped(error, seen, np.digitize(slope, _STEEPNESS), start)
 
 
@@ -86,7 +88,8 @@ def expected_error(
     have = np.bincount(steep, minlength=classes)
     mean = np.bincount(steep, error, classes) / np.maximum(have, 1)
     wanted = sum(
-        np.bincount(step.steep[mask], minlength=classes) for step, mask in zip(steps, counted, strict=True)
+        np.bincount(step.steep[mask], minlength=classes)
+        for step, mask in zip(steps, counted, strict=True)
     ) * (have > 0)
     return float((wanted * mean).sum() / wanted.sum()) if np.any(wanted) else float("nan")
 

@@ -53,7 +53,9 @@ class Statistics:
         if not finite.size:
             return Statistics(0, int(np.isnan(values).sum()), int(np.isinf(values).sum()))
         size = np.maximum(np.abs(finite) / _SMALLEST, 1.0)
-        bins = np.sign(finite).astype(np.int64) * np.ceil(np.log(size) / math.log(GAMMA)).astype(np.int64)
+        bins = np.sign(finite).astype(np.int64) * np.ceil(np.log(size) / math.log(GAMMA)).astype(
+            np.int64
+        )
         indices, counts = np.unique(bins, return_counts=True)
         return Statistics(
             count=int(finite.size),
@@ -94,7 +96,11 @@ class Statistics:
     @property
     def std(self) -> float:
         """Population standard deviation of the finite values."""
-        return math.sqrt(max(self.squares / self.count - self.mean**2, 0.0)) if self.count else math.nan
+        return (
+            math.sqrt(max(self.squares / self.count - self.mean**2, 0.0))
+            if self.count
+            else math.nan
+        )
 
     def quantile(self, q: float) -> float:
         """The value that a share ``q`` (0..1) of the finite values doesn't exceed, to 1 %; NaN if there is none."""
@@ -228,10 +234,14 @@ def deduplicate(table: pa.Table) -> pa.Table:
     if not len(table):  # nothing is written yet, so not even the columns are known
         return pa.table({name: pa.array([], pa.string()) for name in _ID_COLUMNS})
     kept: dict[str, tuple[bool, int, int]] = {}
-    attempts = table["attempts"].to_pylist() if "attempts" in table.schema.names else [1] * len(table)
+    attempts = (
+        table["attempts"].to_pylist() if "attempts" in table.schema.names else [1] * len(table)
+    )
     rows = zip(table["frame_id"].to_pylist(), table["status"].to_pylist(), attempts, strict=True)
     for row, (frame_id, status, tried) in enumerate(rows):
         rank = (status == "ok", 0 if status == "ok" else tried, -row)
         kept[frame_id] = max(kept.get(frame_id, rank), rank)
     chosen = table.take(pa.array([-row for _, _, row in kept.values()], pa.int64()))
-    return chosen.sort_by([("path", "ascending"), ("video", "ascending"), ("frame_index", "ascending")])
+    return chosen.sort_by(
+        [("path", "ascending"), ("video", "ascending"), ("frame_index", "ascending")]
+    )

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from raydepth.columns import Batch, ok_rows
+from raydepth.batch import Batch, ok_rows
 from raydepth.evaluate import depth as depth_metrics
 from raydepth.evaluate import image as image_metrics
 from raydepth.evaluate.measures import MEASURES
 
 if TYPE_CHECKING:
+    from raydepth.compose.protocol import Compositor
     from raydepth.depth.calibrate import Calibration
     from raydepth.depth.estimator import DepthEstimator
-    from raydepth.featglac.compositor import Compositor
 
 ORDER_PAIRS = 1000
 """Point pairs a frame for the depth order: a standard error of at most 1.6 percentage points."""
@@ -90,7 +90,9 @@ class MetricStage:
         for k in (1, 2, 3):
             columns[f"delta{k}_truth"][row] = depth_metrics.delta(aligned.depth, truth, valid, k)
         columns["silog_truth"][row] = depth_metrics.silog(aligned.depth, truth, valid)
-        pairs = depth_metrics.sample_pairs(valid, ORDER_PAIRS, zlib.crc32(batch["frame_id"][row].encode()))
+        pairs = depth_metrics.sample_pairs(
+            valid, ORDER_PAIRS, zlib.crc32(batch["frame_id"][row].encode())
+        )
         columns["order_truth"][row] = depth_metrics.order_accuracy(inv_depth, truth, pairs)
 
     def _measure_again(self, columns: Batch, rows: np.ndarray, batch: Batch) -> None:

@@ -38,7 +38,12 @@ class Scores(NamedTuple):
 
 
 def score(
-    edited: np.ndarray, truth: np.ndarray, *, visible: np.ndarray, given: np.ndarray, occlusion: float
+    edited: np.ndarray,
+    truth: np.ndarray,
+    *,
+    visible: np.ndarray,
+    given: np.ndarray,
+    occlusion: float,
 ) -> Scores:
     """All metrics of one picture.
 
@@ -120,7 +125,12 @@ def seam_error(edited: np.ndarray, truth: np.ndarray, visible: np.ndarray) -> fl
 
 
 def occlusion_correctness(
-    edited: np.ndarray, *, shown: np.ndarray, hidden: np.ndarray, visible: np.ndarray, box: np.ndarray
+    edited: np.ndarray,
+    *,
+    shown: np.ndarray,
+    hidden: np.ndarray,
+    visible: np.ndarray,
+    box: np.ndarray,
 ) -> float:
     """Share of pixels of an object's amodal box where the right one of object and scene is seen.
 

@@ -2,14 +2,13 @@
 
 import string
 
-from raydepth import storage
-from raydepth.columns import Batch
-from raydepth.job import JobError
+from raydepth.errors import JobError
+from raydepth.files import storage
 
 _FIELDS = ("parent", "stem", "frame_index", "pts", "image")
 
 
-class FilePattern:
+class SidecarPattern:
     """A pattern that names one file for every frame.
 
     It may hold ``{parent}`` (the folder that the source lies in), ``{stem}`` (its name without ending),
@@ -37,19 +36,28 @@ class FilePattern:
                 f"{what} {pattern!r}: {error!r}; allowed: {allowed} with formats as {{frame_index:06d}}"
             ) from error
         if not pattern.endswith(endings):
-            raise JobError(f"{what} {pattern!r}: expected a pattern that ends in {', '.join(endings)}")
-        self.needs_image = any(field == "image" for _, field, _, _ in string.Formatter().parse(pattern))
+            raise JobError(
+                f"{what} {pattern!r}: expected a pattern that ends in {', '.join(endings)}"
+            )
+        self.needs_image = any(
+            field == "image" for _, field, _, _ in string.Formatter().parse(pattern)
+        )
 
-    def path(self, batch: Batch, row: int) -> str:
-        """The file that belongs to a frame, whether it is there or not."""
-        source = str(batch["path"][row])
-        images = batch.get("image")
+    def path(self, source: str, *, frame_index: int, pts: int, image: str | None) -> str:
+        """The file that belongs to a frame, whether it is there or not.
+
+        Args:
+            source: path or URI of the video, or of the folder of pictures.
+            frame_index: the frame's index in it.
+            pts: the frame's time stamp.
+            image: name of the frame's picture; None: the source is a video.
+        """
         path = self.pattern.format(
             parent=storage.parent(source),
             stem=storage.stem(source),
-            frame_index=int(batch["frame_index"][row]),
-            pts=int(batch["pts"][row]),
-            image="" if images is None else storage.stem(str(images[row])),
+            frame_index=frame_index,
+            pts=pts,
+            image="" if image is None else storage.stem(image),
         )
         beside = storage.is_remote(source) and self.pattern.startswith("{parent}")
         return path + storage.locate(source).query if beside else path

@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl
 
 import pyarrow.fs as pafs
 
-from raydepth.job import JobError
-from raydepth.ranges import CONNECTIONS, RemoteFile, StorageError, reason
+from raydepth.errors import JobError
+from raydepth.files.ranges import CONNECTIONS, RemoteFile, StorageError, reason
 
 ATTEMPTS = 8
 """Tries of a request, with growing pauses between them: half a minute of throttling or of a server that is away."""
@@ -129,7 +129,9 @@ def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
     )
     protocol, _, host = (endpoint or "").rpartition("://")
     region = (
-        options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        options.get("region")
+        or os.environ.get("AWS_REGION")
+        or os.environ.get("AWS_DEFAULT_REGION")
     ) or ("us-east-1" if endpoint else _region(where.path.partition("/")[0]))
     protocol = options.get("scheme") or protocol or "https"
     limits = (ATTEMPTS, CONNECT_TIMEOUT_S, REQUEST_TIMEOUT_S)
@@ -141,12 +143,18 @@ def _region(bucket: str) -> str:
     try:
         return pafs.resolve_s3_region(bucket)
     except OSError as error:
-        raise JobError(f"s3://{bucket}: {reason(error)}; or set AWS_REGION, or AWS_ENDPOINT_URL") from error
+        raise JobError(
+            f"s3://{bucket}: {reason(error)}; or set AWS_REGION, or AWS_ENDPOINT_URL"
+        ) from error
 
 
 @functools.cache
 def _s3(
-    endpoint: str | None, protocol: str, region: str, anonymous: bool, limits: tuple[int, float, float]
+    endpoint: str | None,
+    protocol: str,
+    region: str,
+    anonymous: bool,
+    limits: tuple[int, float, float],
 ) -> pafs.FileSystem:
     attempts, connect_s, request_s = limits
     return pafs.S3FileSystem(
@@ -180,14 +188,18 @@ def kind(path: str) -> Literal["file", "folder", "missing"]:
         info = files.get_file_info(name)
     except OSError as error:
         raise StorageError(f"{plain(path)}: {reason(error)}") from error
-    return "file" if info.is_file else "folder" if info.type == pafs.FileType.Directory else "missing"
+    return (
+        "file" if info.is_file else "folder" if info.type == pafs.FileType.Directory else "missing"
+    )
 
 
 def listing(uri: str, *, recursive: bool = False) -> list[pafs.FileInfo]:
     """Objects and folders below a folder, hidden ones left out; raises StorageError."""
     files, path = filesystem(uri)
     try:
-        found = files.get_file_info(pafs.FileSelector(path, allow_not_found=True, recursive=recursive))
+        found = files.get_file_info(
+            pafs.FileSelector(path, allow_not_found=True, recursive=recursive)
+        )
     except OSError as error:
         raise StorageError(f"{plain(uri)}: {reason(error)}") from error
     return [
@@ -210,7 +222,9 @@ def matching(uri: str) -> list[pafs.FileInfo]:
     for part in parts:
         folders = [info for info in found if info.type == pafs.FileType.Directory]
         below = [
-            info for folder in folders for info in listing(where.at(folder.path), recursive=part == "**")
+            info
+            for folder in folders
+            for info in listing(where.at(folder.path), recursive=part == "**")
         ]
         found = (
             [*folders, *below]

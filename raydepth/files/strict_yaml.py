@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from raydepth.printable import printable
+from raydepth.files.text import printable
 
 MAX_BYTES = 1 << 20
 """Larger than a job file that names ten thousand videos one by one."""
@@ -51,7 +51,7 @@ def load(data: bytes | str) -> Any:
         raise ValueError(f"not YAML: {printable(' '.join(str(error).split()))}") from error
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    except (
-        Exception
-    ) as error:  # what converting a scalar runs into, such as !!bool maybe or an integer of 5000 digits
-        raise ValueError(f"not YAML: a value can't be converted ({printable(str(error))})") from error
+    except Exception as error:  # what converting a scalar runs into, such as !!bool maybe or an integer of 5000 digits
+        raise ValueError(
+            f"not YAML: a value can't be converted ({printable(str(error))})"
+        ) from error

@@ -11,12 +11,10 @@ from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from raydepth import storage
+from raydepth.files import storage
+from raydepth.files.pictures import MAX_PIXELS
+from raydepth.files.ranges import RemoteFile, StorageError
 from raydepth.frames.sources import SourceError
-from raydepth.ranges import RemoteFile, StorageError
-
-MAX_PIXELS = 2**27
-"""Pixels of a frame at most, 16384 x 8192: a few bytes can announce any size, and its memory would be asked for."""
 
 REMOTE_BUFFER = 64 << 10
 """Bytes that FFmpeg takes of an object at a time; RemoteFile fetches more at once."""
@@ -57,7 +55,9 @@ def _open(path: str, file: RemoteFile | None) -> av.container.InputContainer:
         else:
             state = os.stat(path)
             if not stat.S_ISREG(state.st_mode):  # a pipe would be waited for without end
-                raise SourceError("NotAVideo", f"{path} is no regular file: copy what it gives into one")
+                raise SourceError(
+                    "NotAVideo", f"{path} is no regular file: copy what it gives into one"
+                )
             size = state.st_size
         if size == 0:
             raise SourceError("EmptyFile", f"{path} is empty (0 bytes): copy or record it again")
@@ -84,13 +84,15 @@ def _open(path: str, file: RemoteFile | None) -> av.container.InputContainer:
         ) from error
     except av.ArgumentError as error:
         raise SourceError(
-            "NotAVideo", f"{path} is a playlist or another text, not a video; name the videos themselves"
+            "NotAVideo",
+            f"{path} is a playlist or another text, not a video; name the videos themselves",
         ) from error
     except StorageError:
         raise
     except (av.FFmpegError, OSError) as error:
         raise SourceError(
-            "Unreadable", f"{path} can't be read: {error.strerror}; if copying it was cut off, copy it again"
+            "Unreadable",
+            f"{path} can't be read: {error.strerror}; if copying it was cut off, copy it again",
         ) from error
     return container
 
@@ -106,12 +108,14 @@ def video_stream(container: av.container.InputContainer, path: str) -> VideoStre
     if not streams:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
         raise SourceError(
-            "NoVideoStream", f"{path} has no video stream (streams: {kinds}; cover art doesn't count)"
+            "NoVideoStream",
+            f"{path} has no video stream (streams: {kinds}; cover art doesn't count)",
         )
     decodable = [stream for stream in streams if stream.codec_context is not None]
     if not decodable:
         raise SourceError(
-            "NoDecoder", f"{path}: this FFmpeg has no decoder for its video stream; convert it to H.264"
+            "NoDecoder",
+            f"{path}: this FFmpeg has no decoder for its video stream; convert it to H.264",
         )
     largest = max(decodable, key=lambda stream: (stream.width or 0) * (stream.height or 0))
     if (largest.width or 0) * (largest.height or 0) > MAX_PIXELS:

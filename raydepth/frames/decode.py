@@ -13,8 +13,8 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from raydepth.columns import Batch
-from raydepth.frames.images import read_image
+from raydepth.batch import Batch
+from raydepth.files.pictures import read_image
 from raydepth.frames.reader import Reader, to_rgb
 from raydepth.frames.segments import Segment
 from raydepth.frames.sources import SourceError
@@ -123,7 +123,9 @@ def batches(
             "error_type": _text([frame.error_type for frame in chunk]),
             "error_message": _text([frame.error_message for frame in chunk]),
             "note": _text([""] * len(chunk)),
-            "seconds_decode": np.full(len(chunk), (time.perf_counter() - began) / len(chunk), np.float32),
+            "seconds_decode": np.full(
+                len(chunk), (time.perf_counter() - began) / len(chunk), np.float32
+            ),
         }
 
 
@@ -132,7 +134,11 @@ def _text(values: list[str]) -> np.ndarray:
 
 
 def _frame(
-    segment: Segment, row: int, rgb: np.ndarray | None, error_type: str = "", error_message: str = ""
+    segment: Segment,
+    row: int,
+    rgb: np.ndarray | None,
+    error_type: str = "",
+    error_message: str = "",
 ) -> Frame:
     return Frame(
         frame_index=int(segment.frame_index[row]), pts=int(segment.pts[row]), time_s=float(segment.time_s[row]),
@@ -140,7 +146,9 @@ def _frame(
     )  # fmt: skip
 
 
-def _read(segment: Segment, reader: Reader, start: int, stop: int, *, retry: bool) -> Iterator[Frame]:
+def _read(
+    segment: Segment, reader: Reader, start: int, stop: int, *, retry: bool
+) -> Iterator[Frame]:
     """Frames of rows [start, stop), one each; with `retry`, those left out on the way are read again from their keyframe."""
     reformatter = VideoReformatter()
     next_row = start
@@ -156,11 +164,15 @@ def _read(segment: Segment, reader: Reader, start: int, stop: int, *, retry: boo
         try:
             yield _frame(segment, row, to_rgb(picture, segment, reformatter))
         except av.FFmpegError as error:
-            yield _lost(segment, row, f"no conversion from {picture.format.name} to RGB: {error.strerror}")
+            yield _lost(
+                segment, row, f"no conversion from {picture.format.name} to RGB: {error.strerror}"
+            )
     yield from (_lost(segment, lost, reader.reason(lost)) for lost in range(next_row, stop))
 
 
-def _read_again(segment: Segment, reader: Reader, origin: int, start: int, stop: int) -> Iterator[Frame]:
+def _read_again(
+    segment: Segment, reader: Reader, origin: int, start: int, stop: int
+) -> Iterator[Frame]:
     """Frames of rows [start, stop), which a run that began at row `origin` left out.
 
     Damage confuses a decoder's reordering beyond the next keyframe, so that it drops frames which are all right. Seen
@@ -182,7 +194,9 @@ def _read_again(segment: Segment, reader: Reader, origin: int, start: int, stop:
 
 
 def _lost(segment: Segment, row: int, reason: str) -> Frame:
-    return _frame(segment, row, None, "DecodeError", f"no picture for pts {segment.pts[row]}: {reason}")
+    return _frame(
+        segment, row, None, "DecodeError", f"no picture for pts {segment.pts[row]}: {reason}"
+    )
 
 
 def _keyframes(segment: Segment) -> np.ndarray:
@@ -196,7 +210,10 @@ def _runs(segment: Segment) -> Iterator[tuple[int, int]]:
     start = 0
     for row in range(1, len(segment)):
         point = keyframes[row]
-        if point > keyframes[row - 1] and segment.seek_index[point] - segment.frame_index[row - 1] > MIN_JUMP:
+        if (
+            point > keyframes[row - 1]
+            and segment.seek_index[point] - segment.frame_index[row - 1] > MIN_JUMP
+        ):
             yield start, row
             start = row
     if len(segment):

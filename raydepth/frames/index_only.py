@@ -3,8 +3,8 @@
 import av.container
 from av.video.stream import VideoStream
 
+from raydepth.files.ranges import RemoteFile
 from raydepth.frames.packets import indexed_keyframes
-from raydepth.ranges import RemoteFile
 
 HEAD = 4 << 10
 """Bytes of a keyframe's packet in which FFmpeg's parser finds out that it is one."""

@@ -97,11 +97,15 @@ def read_packets(
     empty = -1  # demux() ends with an empty packet of its own
     try:
         for packet in container.demux(stream):
-            if not packet.size:  # nothing inside; the decoder would take it for the end of the stream
+            if (
+                not packet.size
+            ):  # nothing inside; the decoder would take it for the end of the stream
                 empty += 1
                 continue
             # edit lists cut packets away; VP8 has packets without a picture, known by bit 4 of their first byte
-            hidden = packet.is_discard or (stream.codec_context.name == "vp8" and not bytes(packet)[0] & 0x10)
+            hidden = packet.is_discard or (
+                stream.codec_context.name == "vp8" and not bytes(packet)[0] & 0x10
+            )
             rows.append((
                 _NONE if packet.pts is None else packet.pts, _NONE if packet.dts is None else packet.dts,
                 packet.size, packet.is_keyframe, hidden,
@@ -123,13 +127,17 @@ def read_packets(
     in_avi = container.format.name == "avi"
     # The index of mp4 and avi has all packets, elsewhere it is of keyframes or of none. Matroska says when a stream ends.
     announced = max(len(stream.index_entries), stream.frames if in_avi else 0)
-    missing_s = _seconds(stream.metadata.get("DURATION", "")) - end * float(cast(Fraction, stream.time_base))
+    missing_s = _seconds(stream.metadata.get("DURATION", "")) - end * float(
+        cast(Fraction, stream.time_base)
+    )
     if len(rows) + empty < announced:
         note = f"truncated: the file announces {announced} packets of video, {len(rows)} are there"
         if in_avi:
             _stamp_by_index(stream, table, positions)
     elif missing_s > 0.5:
-        note = f"truncated: the last {missing_s:.1f} s of video that the file announces are not there"
+        note = (
+            f"truncated: the last {missing_s:.1f} s of video that the file announces are not there"
+        )
     return table, trial, note
 
 
@@ -182,23 +190,34 @@ def plan_by_pts(
     shown = np.array([_NONE if pts is None else pts for pts, _ in trial.shown], np.int64)
     expected = planned[(planned >= shown[0]) & (planned <= shown[-1])]
     # damage that FFmpeg doesn't notice costs a frame or two; fields in packets of their own make it half of them
-    if (np.diff(shown) <= 0).any() or not np.isin(shown, planned).all() or len(shown) < len(expected) * 2 / 3:
+    if (
+        (np.diff(shown) <= 0).any()
+        or not np.isin(shown, planned).all()
+        or len(shown) < len(expected) * 2 / 3
+    ):
         return None
     # A recording that starts in the middle has frames at its head whose references are missing; no player shows them.
     headless = (np.arange(len(table)) < np.argmax(table["key"])) | (table["pts"] < keyframe_pts[0])
     return order[~(headless[order] & (planned < shown[0]))]
 
 
-def seeks_are_exact(container: av.container.InputContainer, stream: VideoStream, table: np.ndarray) -> bool:
+def seeks_are_exact(
+    container: av.container.InputContainer, stream: VideoStream, table: np.ndarray
+) -> bool:
     """Whether packets come with the table's time stamps after seeking to the middle and to the last keyframe too."""
-    if container.format.name == "mpeg":  # wrong by some frames in some places, which two samples may miss
+    if (
+        container.format.name == "mpeg"
+    ):  # wrong by some frames in some places, which two samples may miss
         return False
     keyframes = np.flatnonzero(table["key"] & ~table["hidden"])
     for target in keyframes[[len(keyframes) // 2, -1]] if len(keyframes) > 1 else ():
         try:
             container.seek(int(table["pts"][target]), stream=stream)
             packets = (packet for packet in container.demux(stream) if packet.size)
-            landed = [(p.pts, p.size) for p in islice(dropwhile(lambda p: not p.is_keyframe, packets), TRIAL)]
+            landed = [
+                (p.pts, p.size)
+                for p in islice(dropwhile(lambda p: not p.is_keyframe, packets), TRIAL)
+            ]
         except av.FFmpegError:
             return False
         if not landed:
@@ -235,5 +254,9 @@ def plan_sequentially(
     if len(dts) == len(packets) and (dts != _NONE).all() and (np.diff(dts) > 0).all():
         return np.array(packets, np.int64), dts
     known = table["pts"][table["pts"] != _NONE]
-    step = max(1, round(1 / ((stream.average_rate or Fraction(25)) * cast(Fraction, stream.time_base))))
-    return np.array(packets, np.int64), np.arange(len(packets)) * step + (known[0] if len(known) else 0)
+    step = max(
+        1, round(1 / ((stream.average_rate or Fraction(25)) * cast(Fraction, stream.time_base)))
+    )
+    return np.array(packets, np.int64), np.arange(len(packets)) * step + (
+        known[0] if len(known) else 0
+    )

@@ -22,9 +22,11 @@ from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from raydepth import storage
+from raydepth.files import storage
+from raydepth.files.ranges import RemoteFile, StorageError
 from raydepth.frames.container import open_container, video_stream
 from raydepth.frames.images import IMAGE_RATE, image_sizes
+from raydepth.frames.index_only import thin
 from raydepth.frames.packets import (
     indexed_keyframes,
     plan_by_pts,
@@ -33,8 +35,6 @@ from raydepth.frames.packets import (
     seeks_are_exact,
 )
 from raydepth.frames.sources import IMAGE_SUFFIXES, SourceError, image_names, suffix
-from raydepth.frames.thin import thin
-from raydepth.ranges import RemoteFile, StorageError
 
 UPRIGHT = (1, 0, 0, 1)
 
@@ -100,7 +100,9 @@ def probe(path: str) -> Source:
     try:
         kind = storage.kind(path)
         if kind == "folder":
-            return _probe_images(path, tuple(storage.join(path, name) for name in image_names(path)))
+            return _probe_images(
+                path, tuple(storage.join(path, name) for name in image_names(path))
+            )
         if suffix(path) in IMAGE_SUFFIXES and kind == "file":
             return _probe_images(path, (path,))
         file = storage.open_remote(path) if storage.is_remote(path) and kind == "file" else None

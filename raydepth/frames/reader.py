@@ -11,10 +11,10 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
+from raydepth.files.ranges import reason
 from raydepth.frames.container import number_packet, open_container, packet_number, prepare
 from raydepth.frames.segments import Segment
 from raydepth.frames.sources import SourceError
-from raydepth.ranges import reason
 
 
 class Reader:
@@ -123,7 +123,9 @@ class Reader:
         self.close()
         self._container = open_container(segment.path)
         stream = (
-            self._container.streams[segment.stream] if segment.stream < len(self._container.streams) else None
+            self._container.streams[segment.stream]
+            if segment.stream < len(self._container.streams)
+            else None
         )
         if not isinstance(stream, VideoStream) or stream.codec_context is None:
             raise SourceError(

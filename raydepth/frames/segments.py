@@ -137,7 +137,9 @@ def plan_segments(
         own = source.sizes[start] if source.kind == "images" else (source.height, source.width)
         source_size = (int(own[0]), int(own[1]))
         height, width = working_size(*source_size, size)
-        near = seeks[max(0, bisect.bisect_right(seeks, start) - 5) : bisect.bisect_left(seeks, stop)]
+        near = seeks[
+            max(0, bisect.bisect_right(seeks, start) - 5) : bisect.bisect_left(seeks, stop)
+        ]
         segments.append(
             Segment(
                 video=source.video, path=source.path, kind=source.kind, index=index, height=height, width=width,
@@ -158,7 +160,11 @@ def _cuts(source: Source, min_frames: int) -> list[int]:
     if not source.seekable:
         return [0, count]
     # stretches of one size; a video has one
-    borders = [0, *(np.flatnonzero((np.diff(source.sizes, axis=0) != 0).any(axis=1)) + 1).tolist(), count]
+    borders = [
+        0,
+        *(np.flatnonzero((np.diff(source.sizes, axis=0) != 0).any(axis=1)) + 1).tolist(),
+        count,
+    ]
     cuts = []
     for border, end in pairwise(borders):
         cuts.append(border)

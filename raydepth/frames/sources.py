@@ -4,11 +4,12 @@ import glob
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pyarrow.fs as pafs
 
-from raydepth import storage
-from raydepth.job import JobError
+from raydepth.errors import JobError
+from raydepth.files import storage
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 VIDEO_SUFFIXES = frozenset(
@@ -77,6 +78,15 @@ class SourceError(Exception):
         return str(self.args[1])
 
 
+@dataclass(frozen=True)
+class UnreadableSource:
+    """A file that no frame can be had from; it is reported and the rest of the job goes on."""
+
+    path: str
+    error_type: str
+    error_message: str
+
+
 def natural_key(name: str) -> tuple[list[str | int], str]:
     """Sorting key that puts `frame2` before `frame10`; equal numbers written differently are told apart by spelling."""
     parts = re.split(r"(\d+)", name.casefold())
@@ -102,7 +112,9 @@ def image_names(folder: str) -> tuple[str, ...]:
         names = [info.base_name for info in storage.listing(folder) if info.is_file]
     else:
         names = [e.name for e in os.scandir(folder) if not e.name.startswith(".") and _is_file(e)]
-    return tuple(sorted((name for name in names if suffix(name) in IMAGE_SUFFIXES), key=natural_key))
+    return tuple(
+        sorted((name for name in names if suffix(name) in IMAGE_SUFFIXES), key=natural_key)
+    )
 
 
 def expand(paths: Sequence[str]) -> list[str]:
@@ -122,10 +134,14 @@ def expand(paths: Sequence[str]) -> list[str]:
     Raises:
         JobError: a path doesn't exist, matches nothing, holds neither videos nor images, or can't be listed.
     """
-    found: dict[str, str] = {}  # real path -> path as written, so that a link and its target count once
+    found: dict[
+        str, str
+    ] = {}  # real path -> path as written, so that a link and its target count once
     for path in paths:
         if not path or "\0" in path:
-            raise JobError(f"input.paths: got {path!r}; expected the name of a file or folder, or a pattern")
+            raise JobError(
+                f"input.paths: got {path!r}; expected the name of a file or folder, or a pattern"
+            )
         if storage.is_remote(path):
             try:
                 found |= _remote_sources(path)
@@ -139,9 +155,13 @@ def expand(paths: Sequence[str]) -> list[str]:
             matches = sorted(glob.glob(full, recursive=True), key=natural_key)
             if os.path.basename(full).endswith("*"):
                 known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-                matches = [match for match in matches if os.path.isdir(match) or suffix(match) in known]
+                matches = [
+                    match for match in matches if os.path.isdir(match) or suffix(match) in known
+                ]
         sources = [
-            source for match in matches for source in (_walk(match) if os.path.isdir(match) else [match])
+            source
+            for match in matches
+            for source in (_walk(match) if os.path.isdir(match) else [match])
         ]
         if not sources:
             what = "holds neither videos nor images" if os.path.isdir(full) else "matches nothing"
@@ -161,14 +181,22 @@ def _walk(folder: str) -> list[str]:
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: natural_key(entry.name))
         except OSError as error:
-            raise JobError(f"input.paths: folder {folder!r} can't be listed: {error.strerror}") from error
+            raise JobError(
+                f"input.paths: folder {folder!r} can't be listed: {error.strerror}"
+            ) from error
         entries = [entry for entry in entries if not entry.name.startswith(".")]
         if any(entry.name == OUTPUT_MARK for entry in entries):
             continue
-        videos = [entry.path for entry in entries if suffix(entry.name) in VIDEO_SUFFIXES and _is_file(entry)]
+        videos = [
+            entry.path
+            for entry in entries
+            if suffix(entry.name) in VIDEO_SUFFIXES and _is_file(entry)
+        ]
         sources += videos or ([folder] if image_names(folder) else [])
         # a link could lead round in a circle
-        folders += [entry.path for entry in reversed(entries) if entry.is_dir(follow_symlinks=False)]
+        folders += [
+            entry.path for entry in reversed(entries) if entry.is_dir(follow_symlinks=False)
+        ]
     return sources
 
 
@@ -186,8 +214,12 @@ def _remote_sources(uri: str) -> dict[str, str]:
         sources = []
         for info in sorted(storage.matching(uri), key=lambda info: natural_key(info.path)):
             if not info.is_file:
-                sources += _sources_below(info.path, storage.listing(where.at(info.path), recursive=True))
-            elif not where.path.endswith("*") or suffix(info.path) in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+                sources += _sources_below(
+                    info.path, storage.listing(where.at(info.path), recursive=True)
+                )
+            elif (
+                not where.path.endswith("*") or suffix(info.path) in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+            ):
                 sources.append(info.path)
     if not sources:
         what = "holds neither videos nor images" if kind == "folder" else "matches nothing"

@@ -5,14 +5,18 @@ from typing import Any, Literal
 
 from pydantic import ValidationError, model_validator
 
-from raydepth import strict_yaml
-from raydepth.job.compose import Compose
-from raydepth.job.edit import Background, Edit, Insert, Planes, Recompose
-from raydepth.job.layers import Layers
-from raydepth.job.run import Evaluate, Output, Run
-from raydepth.job.section import JobError, Section
-from raydepth.job.source import Depth, Input
-from raydepth.printable import printable
+from raydepth.compose.settings import Compose
+from raydepth.depth.settings import Depth
+from raydepth.edits.settings import Background, Edit, Insert, Planes, Recompose
+from raydepth.errors import JobError
+from raydepth.evaluate.settings import Evaluate
+from raydepth.files import strict_yaml
+from raydepth.files.text import printable
+from raydepth.frames.settings import Input
+from raydepth.job.run import Run
+from raydepth.layers.settings import Layers
+from raydepth.output.settings import Output
+from raydepth.section import Section
 
 
 class Job(Section):
@@ -40,13 +44,22 @@ class Job(Section):
             )
         if isinstance(edit, Background) and edit.prompt is not None:
             able = compose.method == "featglac-kv" and compose.model != "builtin"
-            if not able or compose.inject.weight > 0 or not compose.blend or compose.prompt != edit.prompt:
+            if (
+                not able
+                or compose.inject.weight > 0
+                or not compose.blend
+                or compose.prompt != edit.prompt
+            ):
                 raise ValueError(
                     "edit.prompt needs a compositor that makes pictures up: compose.method featglac-kv with a model that "
                     "has a text encoder, compose.prompt the same prompt, compose.inject.weight 0 (or the old background "
                     "is made again) and compose.blend true; or give edit.source"
                 )
         return self
+
+    def tree(self) -> dict[str, Any]:
+        """The resolved job as nested dictionaries: every field with its value, defaults included."""
+        return self.model_dump(mode="json")
 
     def writing_to(self, path: str) -> "Job":
         """The same job with another ``output.path``."""
@@ -98,7 +111,9 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     for depth, parent in enumerate(parents):
         child = tree.setdefault(parent, {})
         if not isinstance(child, dict):
-            raise JobError(f"--set {override!r}: {'.'.join(parents[: depth + 1])} is a value, not a section")
+            raise JobError(
+                f"--set {override!r}: {'.'.join(parents[: depth + 1])} is a value, not a section"
+            )
         tree = child
     try:
         tree[last] = strict_yaml.load(value)
@@ -106,7 +121,18 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         raise JobError(f"--set {override!r}: the value is {error}") from error
 
 
-_TAGS = {"one", "several", "auto", "value", "word", "recompose", "insert", "background", "remove", "planes"}
+_TAGS = {
+    "one",
+    "several",
+    "auto",
+    "value",
+    "word",
+    "recompose",
+    "insert",
+    "background",
+    "remove",
+    "planes",
+}
 
 
 def _describe(detail: Any) -> str:
@@ -114,7 +140,9 @@ def _describe(detail: Any) -> str:
     location = [printable(str(part))[:80] for part in detail["loc"]]
     following = [*location, ""][1:]  # both are empty where the job as a whole is refused
     path = [
-        part for part, then in zip(location, following, strict=True) if part not in _TAGS and part != then
+        part
+        for part, then in zip(location, following, strict=True)
+        if part not in _TAGS and part != then
     ]
     field = ".".join(path) or "job"
     value = detail["input"]
@@ -123,7 +151,7 @@ def _describe(detail: Any) -> str:
     if detail["type"] == "missing":
         return f"{field}: required, but missing"
     shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
-    message = printable(detail["msg"].removeprefix("Value error, ").replace("Input should be", "allowed:"))[
-        :400
-    ]
+    message = printable(
+        detail["msg"].removeprefix("Value error, ").replace("Input should be", "allowed:")
+    )[:400]
     return f"{field}: got {shown}; {message}"

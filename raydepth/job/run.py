@@ -4,45 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from raydepth.job.section import Section
-
-
-class Output(Section):
-    """Where results go: ``output``."""
-
-    path: Annotated[str, Field(min_length=1)]
-    """Folder, local or ``s3://`` / ``gs://``."""
-    images: Literal["parquet", "png", "both", "none"] = "parquet"
-    """Where pictures are kept: encoded in the shards, as PNG files, both, or nowhere (figures only)."""
-    keep: list[Literal["edited", "depth", "near", "background", "rgb"]] = [
-        "edited",
-        "depth",
-        "near",
-        "background",
-        "rgb",
-    ]
-    """Which pictures are kept."""
-    overwrite: bool = False
-    """Delete what an earlier run left in the folder instead of going on with it."""
-    shard_frames: Annotated[int, Field(ge=1, le=4096)] = 32
-    """Frames in a shard, rounded up to whole batches: what a crash can cost, per worker."""
-    size: Literal["work", "source"] = "work"
-    """``source``: the edit is carried to the source's own pixels, and all kept pictures have the source's size; figures
-    are measured at working size. ``work``: pictures have the working size."""
-    layers: bool = False
-    """Exports each frame's layers as PNG with 16-bit depth and ``layers.json`` (a layered depth image) to ``layers/``."""
-    video: bool = False
-    """Writes each edited clip as ``videos/<video>.mp4`` after the run: the source's frame times, its audio copied."""
-    crf: Annotated[int, Field(ge=0, le=51)] = 18
-    """Quality of that video (H.264 constant rate factor): 0 is lossless, 18 looks so, 51 is the worst."""
-
-    @model_validator(mode="after")
-    def _video_needs_pictures(self) -> "Output":
-        if self.video and (self.images == "none" or "edited" not in self.keep):
-            raise ValueError(
-                "output.video is made of the kept pictures: output.images must not be none, output.keep must hold edited"
-            )
-        return self
+from raydepth.section import Section
 
 
 class Run(Section):
@@ -84,15 +46,7 @@ class Run(Section):
     @model_validator(mode="after")
     def _min_workers_are_workers(self) -> "Run":
         if self.needed_workers > self.workers:
-            raise ValueError(f"min_workers ({self.min_workers}) must not exceed workers ({self.workers})")
+            raise ValueError(
+                f"min_workers ({self.min_workers}) must not exceed workers ({self.workers})"
+            )
         return self
-
-
-class Evaluate(Section):
-    """What is measured beside the edit: ``evaluate``."""
-
-    again_every: Annotated[int, Field(ge=0)] = 10
-    """Every n-th frame gets its depth estimated again on the result and its codec round trip measured; 0: never."""
-    truth: Annotated[str, Field(min_length=1)] | None = None
-    """Pattern of PNG pictures of the true edited frames (as in ``depth.model: files:``), for example
-    ``{parent}/truth/fill/{frame_index:06d}.png`` beside a clip of ``raydepth synth --truths``; null: not known."""

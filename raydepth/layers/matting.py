@@ -15,7 +15,9 @@ _SMOOTH = 1.0
 """Standard deviation in pixels of the blur that gives a hard mask's edge its course between pixels."""
 
 
-def decontaminate(rgb: np.ndarray, alpha: np.ndarray, width: int = WIDTH) -> tuple[np.ndarray, np.ndarray]:
+def decontaminate(
+    rgb: np.ndarray, alpha: np.ndarray, width: int = WIDTH
+) -> tuple[np.ndarray, np.ndarray]:
     """Splits the mixed pixels of a layer's rim into the layer's colour and its share.
 
     The colour F comes from the layer's inside, that behind it B from outside, both carried into the rim by a

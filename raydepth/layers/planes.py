@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 
 from raydepth.depth.calibrate import Calibration
-from raydepth.job import AtBox, AtMetres, AtPoint, AtQuantile, JobError, Plane
+from raydepth.errors import JobError
+from raydepth.layers.settings import AtBox, AtMetres, AtPoint, AtQuantile, Plane
 
 _BINS = 128
 _SMOOTH = 2.5
@@ -19,7 +20,10 @@ _MERGE = 1e-3
 
 
 def resolve_planes(
-    planes: Sequence[Plane], sampled: Sequence[np.ndarray], first: np.ndarray, calibration: Calibration
+    planes: Sequence[Plane],
+    sampled: Sequence[np.ndarray],
+    first: np.ndarray,
+    calibration: Calibration,
 ) -> tuple[float, ...]:
     """Turns the planes that a job asks for into normalised inverse depths.
 
@@ -36,7 +40,9 @@ def resolve_planes(
     Raises:
         JobError: metres are asked of a model that has none.
     """
-    resolved = sorted((_resolve(plane, sampled, first, calibration) for plane in planes), reverse=True)
+    resolved = sorted(
+        (_resolve(plane, sampled, first, calibration) for plane in planes), reverse=True
+    )
     distinct = resolved[:1]
     for value in resolved[1:]:
         if distinct[-1] - value > _MERGE:
@@ -44,12 +50,16 @@ def resolve_planes(
     return tuple(distinct)
 
 
-def _resolve(plane: Any, sampled: Sequence[np.ndarray], first: np.ndarray, calibration: Calibration) -> float:
+def _resolve(
+    plane: Any, sampled: Sequence[np.ndarray], first: np.ndarray, calibration: Calibration
+) -> float:
     match plane:
         case "auto":
             return auto_plane(np.concatenate([frame.ravel() for frame in sampled]))
         case AtQuantile():
-            return float(np.quantile(np.concatenate([frame.ravel() for frame in sampled]), plane.quantile))
+            return float(
+                np.quantile(np.concatenate([frame.ravel() for frame in sampled]), plane.quantile)
+            )
         case AtMetres():
             if calibration.kind != "depth_m":
                 raise JobError(
@@ -112,7 +122,9 @@ def plane_behind_point(inv_depth: np.ndarray, x: float, y: float) -> float:
     height, width = inv_depth.shape
     row, column = min(int(y * height), height - 1), min(int(x * width), width - 1)
     reach = max(round(0.015 * min(height, width)), 1)
-    near_by = inv_depth[max(row - reach, 0) : row + reach + 1, max(column - reach, 0) : column + reach + 1]
+    near_by = inv_depth[
+        max(row - reach, 0) : row + reach + 1, max(column - reach, 0) : column + reach + 1
+    ]
     return _next_valley(inv_depth, float(np.median(near_by)))
 
 

@@ -8,29 +8,33 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from raydepth.deglad.layers import alpha_masks
-from raydepth.edits.pictures import read_opaque
-from raydepth.edits.rim import decontaminate
-from raydepth.job import Insert, JobError, Segmentation
-from raydepth.models import cached, form_of
+from raydepth.errors import JobError
+from raydepth.files.pictures import read_opaque
+from raydepth.layers.matting import decontaminate
+from raydepth.layers.settings import Segmentation
+from raydepth.layers.stack import alpha_masks
+from raydepth.models.names import cached, form_of
 
 _SPECK = 1e-3
 """Islands and pin-holes of a smaller part of the picture than this are no parts of the object."""
 
 
-def cut_out(edit: Insert) -> bytes:
-    """The object of ``edit.object`` as an RGBA PNG of the picture's size; ``edit.segment`` says how.
+def cut_out(path: str, segment: Segmentation) -> bytes:
+    """The object in a picture as an RGBA PNG of the picture's size.
+
+    Args:
+        path: the picture, ``edit.object``.
+        segment: ``edit.segment``.
 
     Raises:
         JobError: the picture or the model cannot be read, or no object is found at the prompt.
     """
-    assert edit.segment is not None
-    rgb = read_opaque(edit.object)
-    colour, alpha = cut(rgb, scores(rgb, edit.segment))
+    rgb = read_opaque(path)
+    colour, alpha = cut(rgb, scores(rgb, segment))
     if not 0 < alpha.mean() < 1:
         what = "nothing" if not alpha.any() else "the whole picture"
         raise JobError(
-            f"edit.segment: {edit.segment.model} finds {what} in {edit.object}; give point: [x, y] on the object or "
+            f"edit.segment: {segment.model} finds {what} in {path}; give point: [x, y] on the object or "
             "box: [x0, y0, x1, y1] around it, as fractions of the picture's width and height"
         )
     stream = io.BytesIO()
@@ -103,8 +107,12 @@ def _load(name: str) -> tuple[Any, Any]:
             output_loading_info=True,
             trust_remote_code=False,
         )
-        processor = AutoProcessor.from_pretrained(where, local_files_only=local, trust_remote_code=False)
-    except Exception as error:  # a checkpoint can be wrong in many ways, each with a class of its own
+        processor = AutoProcessor.from_pretrained(
+            where, local_files_only=local, trust_remote_code=False
+        )
+    except (
+        Exception
+    ) as error:  # a checkpoint can be wrong in many ways, each with a class of its own
         raise JobError(
             f"edit.segment.model: {name} cannot be loaded as a Segment Anything checkpoint of transformers with safetensors "
             f"weights ({type(error).__name__}: {' '.join(str(error).split())})"

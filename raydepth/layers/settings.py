@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from raydepth.job.section import Section
+from raydepth.section import Section
 
 
 class AtQuantile(Section):
@@ -34,7 +34,9 @@ class AtBox(Section):
     def _box_is_not_empty(self) -> "AtBox":
         x0, y0, x1, y1 = self.box
         if x1 <= x0 or y1 <= y0:
-            raise ValueError(f"box must be [x0, y0, x1, y1] with x0 < x1 and y0 < y1, got {self.box}")
+            raise ValueError(
+                f"box must be [x0, y0, x1, y1] with x0 < x1 and y0 < y1, got {self.box}"
+            )
         return self
 
 
@@ -90,7 +92,9 @@ class Fill(Section):
         if self.method == "onnx" and not self.model:
             raise ValueError("method onnx needs layers.fill.model, the path of an .onnx file")
         if self.method == "plate" and self.model and not self.model.endswith(".onnx"):
-            raise ValueError(f"layers.fill.model of method plate must be an .onnx file, got {self.model!r}")
+            raise ValueError(
+                f"layers.fill.model of method plate must be an .onnx file, got {self.model!r}"
+            )
         if self.method == "diffusion" and self.model and self.model.endswith(".onnx"):
             raise ValueError(
                 "method diffusion needs a diffusers model; for an .onnx file set layers.fill.method: onnx"
@@ -113,20 +117,56 @@ class Layers(Section):
     """Islands and pin-holes of fewer pixels than this are removed."""
     edge_filter: bool = True
     """Median-filter depth at its discontinuities first, so that halos don't stay with the far layer."""
-    within: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=4, max_length=4)] | None = (
-        None
-    )
+    within: (
+        Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=4, max_length=4)]
+        | None
+    ) = None
     """Only what lies in this box of the picture is near: x0, y0, x1, y1 as fractions; all else is the far layer's. So a table
     stays when what stands on it is lifted."""
     fill: Fill = Fill()
 
     @model_validator(mode="after")
     def _within_is_not_empty(self) -> "Layers":
-        if self.within is not None and (self.within[2] <= self.within[0] or self.within[3] <= self.within[1]):
-            raise ValueError(f"within must be [x0, y0, x1, y1] with x0 < x1 and y0 < y1, got {self.within}")
+        if self.within is not None and (
+            self.within[2] <= self.within[0] or self.within[3] <= self.within[1]
+        ):
+            raise ValueError(
+                f"within must be [x0, y0, x1, y1] with x0 < x1 and y0 < y1, got {self.within}"
+            )
         return self
 
     @property
     def planes(self) -> list[Any]:
         """The planes asked for, always as a list."""
         return list(self.at) if isinstance(self.at, list) else [self.at]
+
+
+class Segmentation(Section):
+    """How the mask of an object's picture without alpha is made: ``edit.segment``. Once per job, before the workers start."""
+
+    model: Annotated[str, Field(min_length=1)]
+    """Hub id, for example ``facebook/sam-vit-base``, or local directory of a Segment Anything checkpoint of transformers."""
+    point: (
+        Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)]
+        | None
+    ) = None
+    """A point on the object, x, y as fractions of the picture's width and height; null, without ``box``: its middle."""
+    box: (
+        Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=4, max_length=4)]
+        | None
+    ) = None
+    """A box around the object, x0, y0, x1, y1 as fractions of the picture's width and height."""
+
+    @model_validator(mode="after")
+    def _prompted_once(self) -> "Segmentation":
+        if self.model == "builtin" or self.model.endswith(".onnx"):
+            raise ValueError(
+                "model must be the hub id or the directory of a Segment Anything checkpoint"
+            )
+        if self.point is not None and self.box is not None:
+            raise ValueError("point and box both say where the object is; give one of them")
+        if self.box is not None and (self.box[2] <= self.box[0] or self.box[3] <= self.box[1]):
+            raise ValueError(
+                f"box must be [x0, y0, x1, y1] with x0 < x1 and y0 < y1, got {self.box}"
+            )
+        return self

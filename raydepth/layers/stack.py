@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from raydepth.columns import Batch
+from raydepth.batch import Batch
 
 _STEP = np.float32(2**16)
 """Alphas are multiples of 1 / this: their sums, and products with 8-bit colours, are exact in float32."""
@@ -72,7 +72,8 @@ def stack_columns(stack: LayerStack) -> Batch:
 def kept_stack(batch: Batch, row: int) -> LayerStack:
     """One frame's stack from these columns; its arrays have a first axis of 1."""
     parts = zip(
-        *(batch[f"layer_{part}"][row] for part in ("names", "rgb", "alpha", "inv_depth")), strict=True
+        *(batch[f"layer_{part}"][row] for part in ("names", "rgb", "alpha", "inv_depth")),
+        strict=True,
     )
     return LayerStack(
         [Layer(str(name), rgb[None], alpha[None], depth[None]) for name, rgb, alpha, depth in parts]

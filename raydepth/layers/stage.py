@@ -5,16 +5,18 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from raydepth.columns import Batch, ok_rows
-from raydepth.deglad.fill import Filler, far_depth, fill_hole
-from raydepth.deglad.layers import alpha_masks, filter_edges
-from raydepth.job import Layers
+from raydepth.batch import Batch, ok_rows
+from raydepth.layers.fill.opencv import Filler, far_depth, fill_hole
+from raydepth.layers.settings import Layers
+from raydepth.layers.stack import alpha_masks, filter_edges
 
 EMPTY = "empty near layer"
 FULL = "full near layer: nothing behind it is visible"
 
 
-def cut(layers: Layers, inv_depth: np.ndarray, planes: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+def cut(
+    layers: Layers, inv_depth: np.ndarray, planes: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
     """One frame's filtered depth float32 [H,W] and its alphas float32 [K+1,H,W], near first, from its ``inv_depth``."""
     depth = filter_edges(inv_depth) if layers.edge_filter else inv_depth
     alphas = alpha_masks(depth, planes, feather=layers.feather, min_area=layers.min_area)
@@ -34,7 +36,9 @@ def outside_box(shape: tuple[int, ...], box: Sequence[float]) -> np.ndarray:
 class LayerStage:
     """Cuts every frame of a clip at the clip's planes; a frame's layers depend on nothing but the frame."""
 
-    def __init__(self, layers: Layers, thresholds: Mapping[str, tuple[float, ...]], filler: Filler) -> None:
+    def __init__(
+        self, layers: Layers, thresholds: Mapping[str, tuple[float, ...]], filler: Filler
+    ) -> None:
         """Keeps the settings.
 
         Args:
@@ -67,7 +71,9 @@ class LayerStage:
             depth, alphas[row] = cut(self.layers, inv_depth[row], planes)
             near[row] = 1 - alphas[row, -1]
             layered = time.perf_counter()
-            background[row], hole[row] = fill_hole(filler, rgb[row], near[row], self.layers.fill.dilate)
+            background[row], hole[row] = fill_hole(
+                filler, rgb[row], near[row], self.layers.fill.dilate
+            )
             far_inv_depth[row] = far_depth(depth, hole[row], planes[-1])
             if self.layers.within is not None:
                 kept = outside_box(depth.shape, self.layers.within) & ~hole[row]
@@ -80,7 +86,10 @@ class LayerStage:
             note[row] = "; ".join(filter(None, (note[row], remark)))
             if still is not None:
                 shared[row] = still
-            seconds_layers[row], seconds_fill[row] = layered - started, time.perf_counter() - layered
+            seconds_layers[row], seconds_fill[row] = (
+                layered - started,
+                time.perf_counter() - layered,
+            )
         if shared:
             pictures = [shared.get(row, picture) for row, picture in enumerate(background)]
             batch = batch | {"still": np.stack(pictures)}

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from raydepth.job import JobError
+from raydepth.errors import JobError
 
 
 def open_session(path: str, field: str, *, device: str = "cpu", threads: int = 2) -> Any:

@@ -13,10 +13,10 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from raydepth import storage
-from raydepth.job import JobError
-from raydepth.ranges import RemoteFile, StorageError, reason
-from raydepth.store.lease import Lease, LocalLock, Lock
+from raydepth.errors import JobError
+from raydepth.files import storage
+from raydepth.files.ranges import RemoteFile, StorageError, reason
+from raydepth.output.lease import Lease, LocalLock, Lock
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,15 @@ class OutputFolder:
                 _sync_folder(near)
             else:
                 try:
-                    with open(temporary, "rb") as stream, self.filesystem.open_output_stream(final) as upload:
+                    with (
+                        open(temporary, "rb") as stream,
+                        self.filesystem.open_output_stream(final) as upload,
+                    ):
                         shutil.copyfileobj(stream, upload, 1 << 20)
                 except OSError as error:
-                    raise StorageError(f"{storage.plain(self.uri)}/{name}: {reason(error)}") from error
+                    raise StorageError(
+                        f"{storage.plain(self.uri)}/{name}: {reason(error)}"
+                    ) from error
         finally:
             if os.path.exists(temporary):
                 os.unlink(temporary)

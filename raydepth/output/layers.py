@@ -6,10 +6,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from raydepth import storage
-from raydepth.deglad.layers import Layer, LayerStack
-from raydepth.store.codecs import decode_depth, encode_depth, encode_rgb, encode_rgba
-from raydepth.store.folder import OutputFolder
+from raydepth.files import storage
+from raydepth.layers.stack import Layer, LayerStack
+from raydepth.output.codecs import decode_depth, encode_depth, encode_rgb, encode_rgba
+from raydepth.output.folder import OutputFolder
 
 LAYERS = "layers"
 INDEX = "layers.json"
@@ -29,7 +29,9 @@ def layers_name(video: str, frame_index: int) -> str:
     return f"{LAYERS}/{video}/{frame_index:06d}"
 
 
-def write_layers(folder: OutputFolder, name: str, stack: LayerStack, calibration: dict[str, Any]) -> int:
+def write_layers(
+    folder: OutputFolder, name: str, stack: LayerStack, calibration: dict[str, Any]
+) -> int:
     """Writes one frame's stack; ``layers.json`` comes last, so that one that exists is complete.
 
     Args:
@@ -47,7 +49,10 @@ def write_layers(folder: OutputFolder, name: str, stack: LayerStack, calibration
     for order, layer in enumerate(stack.layers):
         stem = f"{order:02d}_{layer.name}"
         depth, offset, scale = encode_depth(layer.inv_depth[0])
-        files |= {f"{stem}.png": encode_rgba(layer.rgb[0], layer.alpha[0]), f"{stem}_depth.png": depth}
+        files |= {
+            f"{stem}.png": encode_rgba(layer.rgb[0], layer.alpha[0]),
+            f"{stem}_depth.png": depth,
+        }
         entries.append(
             {
                 "name": layer.name,
@@ -57,7 +62,10 @@ def write_layers(folder: OutputFolder, name: str, stack: LayerStack, calibration
                 "depth_scale": scale,
             }
         )
-    rounded = [Layer(layer.name, layer.rgb, _stored(layer.alpha), layer.inv_depth) for layer in stack.layers]
+    rounded = [
+        Layer(layer.name, layer.rgb, _stored(layer.alpha), layer.inv_depth)
+        for layer in stack.layers
+    ]
     files["composite.png"] = encode_rgb(LayerStack(rounded).flatten()[0])
     height, width = stack.layers[0].alpha.shape[1:]
     index = {
@@ -98,7 +106,9 @@ def read_layers(path: str) -> LayerStack:
             depth = storage.read_bytes(storage.join(path, entry["depth"]))
             inv_depth = decode_depth(depth, entry["depth_offset"], entry["depth_scale"])
             alpha = rgba[..., 3].astype(np.float32) / np.float32(255)
-            layers.append(Layer(entry["name"], rgba[..., :3].copy()[None], alpha[None], inv_depth[None]))
+            layers.append(
+                Layer(entry["name"], rgba[..., :3].copy()[None], alpha[None], inv_depth[None])
+            )
     except (KeyError, TypeError, ValueError, cv2.error) as error:
         raise ValueError(f"{path} is no exported frame: {' '.join(str(error).split())}") from error
     return LayerStack(layers)

@@ -15,8 +15,8 @@ from typing import Any
 
 import pyarrow.fs as pafs
 
-from raydepth.job import JobError
-from raydepth.ranges import RemoteFile
+from raydepth.errors import JobError
+from raydepth.files.ranges import RemoteFile
 
 RENEW_S = 20.0
 LOST_S = 60.0
@@ -170,7 +170,11 @@ def _in_use(folder: str, holder: str) -> JobError:
 
 def _uptime() -> float:
     """Seconds by a clock that nobody sets and that, on Linux, goes on while the machine is suspended."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+    return (
+        time.clock_gettime(time.CLOCK_BOOTTIME)
+        if hasattr(time, "CLOCK_BOOTTIME")
+        else time.monotonic()
+    )
 
 
 def _process_space() -> str:

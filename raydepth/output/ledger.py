@@ -3,9 +3,9 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from raydepth.store.folder import OutputFolder
-from raydepth.store.plan import Part, read_plan
-from raydepth.store.shards import FRAMES, read_shards
+from raydepth.output.folder import OutputFolder
+from raydepth.output.plan import Part, read_plan
+from raydepth.output.shards import FRAMES, read_shards
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,11 @@ class Ledger:
 
     def todo(self, parts: list[Part], attempts: int) -> list[Part]:
         """The parts with a frame that is missing or may be tried again; they are redone whole, so their bytes stay equal."""
-        return [part for part in parts if not all(self.finished(frame, attempts) for frame in part.frame_ids)]
+        return [
+            part
+            for part in parts
+            if not all(self.finished(frame, attempts) for frame in part.frame_ids)
+        ]
 
     def tried(self, frame_id: str) -> int:
         """Attempts that earlier runs made on a frame that is not done; 0 for a done or new frame."""
@@ -74,7 +78,12 @@ def status(folder: OutputFolder) -> dict:
             errors[reason] += 1
     sizes = folder.files(FRAMES)
     return {
-        "frames": {"total": planned, "done": done, "failed": failed, "missing": planned - done - failed},
+        "frames": {
+            "total": planned,
+            "done": done,
+            "failed": failed,
+            "missing": planned - done - failed,
+        },
         "shards": len(sizes),
         "bytes": sum(sizes.values()),
         "damaged": list(ledger.damaged),

@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from raydepth.errors import JobError
+from raydepth.files.text import utf8
 from raydepth.frames.segments import Segment
-from raydepth.job import JobError
-from raydepth.printable import utf8
-from raydepth.store.folder import OutputFolder
+from raydepth.frames.sources import UnreadableSource
+from raydepth.output.folder import OutputFolder
 
 SEGMENTS = "segments.parquet"
 
@@ -65,17 +66,13 @@ class Part:
         return [f"{self.segment.video}:{pts}" for pts in self.segment.pts[self.start : self.stop]]
 
 
-@dataclass(frozen=True)
-class UnreadableSource:
-    """A file that no frame can be had from; it is reported and the rest of the job goes on."""
-
-    path: str
-    error_type: str
-    error_message: str
-
-
 def cut_parts(
-    segments: list[Segment], *, batch: int, shard_frames: int, limit: int | None, full_size: bool = False
+    segments: list[Segment],
+    *,
+    batch: int,
+    shard_frames: int,
+    limit: int | None,
+    full_size: bool = False,
 ) -> list[Part]:
     """Cuts segments at fixed positions: parts of ``shard_frames`` rounded up to whole batches, at most 64 MiB of pixels.
 
@@ -100,7 +97,9 @@ def cut_parts(
 
 def by_segment(parts: list[Part]) -> Iterator[list[Part]]:
     """Groups consecutive parts of one segment: what one decoder opens the file once for."""
-    for _, group in itertools.groupby(parts, key=lambda part: (part.segment.video, part.segment.index)):
+    for _, group in itertools.groupby(
+        parts, key=lambda part: (part.segment.video, part.segment.index)
+    ):
         yield list(group)
 
 
@@ -124,7 +123,10 @@ def write_plan(folder: OutputFolder, parts: list[Part], unreadable: list[Unreada
         tables.append(_plan_table(columns, part.frames))
     for source in unreadable:
         columns = {"path": [utf8(source.path)], "frame_index": [-1]}
-        columns |= {"error_type": [source.error_type], "error_message": [utf8(source.error_message)]}
+        columns |= {
+            "error_type": [source.error_type],
+            "error_message": [utf8(source.error_message)],
+        }
         tables.append(_plan_table(columns, 1))
     buffer = io.BytesIO()
     pq.write_table(pa.concat_tables(tables), buffer, write_page_checksum=True)

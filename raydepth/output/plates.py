@@ -6,10 +6,10 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from raydepth.deglad.plate import Plate
-from raydepth.job import JobError
-from raydepth.store.folder import OutputFolder
-from raydepth.store.record import CALIBRATIONS, PlateRecord
+from raydepth.errors import JobError
+from raydepth.layers.fill.plate import Plate
+from raydepth.output.folder import OutputFolder
+from raydepth.output.record import CALIBRATIONS, PlateRecord
 
 AGAIN = (
     f"delete {CALIBRATIONS} there to have the clips measured again, which gives the same plates unless "

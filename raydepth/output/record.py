@@ -11,12 +11,12 @@ from typing import Any
 import yaml
 
 import raydepth
-from raydepth import strict_yaml
 from raydepth.depth.calibrate import Calibration
 from raydepth.edits.clip import ClipEdit
-from raydepth.edits.light import ClipLight
-from raydepth.job import Job, JobError
-from raydepth.store.folder import OutputFolder
+from raydepth.edits.relight.light import ClipLight
+from raydepth.errors import JobError
+from raydepth.files import strict_yaml
+from raydepth.output.folder import OutputFolder
 
 JOB = "job.yaml"
 ENVIRONMENT = "environment.json"
@@ -80,20 +80,24 @@ class ClipCalibration:
     """How many sampled frames hold its depth, with ``depth.steady``; 0: none, its camera moves."""
 
 
-def resolve(job: Job) -> str:
-    """The resolved job as YAML: every field with its value, defaults included."""
-    return yaml.safe_dump(job.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+def job_yaml(tree: dict[str, Any]) -> str:
+    """A resolved job's tree as YAML: every field with its value, defaults included."""
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
-def check_same_job(folder: OutputFolder, job: Job) -> None:
+def check_same_job(folder: OutputFolder, job: dict[str, Any]) -> None:
     """Refuses to go on in a folder whose frames another job or another raydepth made.
+
+    Args:
+        folder: the output folder.
+        job: the resolved job as a tree.
 
     Raises:
         JobError: the folder's job differs in a field that changes results (the message lists field, there and here), or its
             record is gone or damaged.
     """
     there = _flat(read_job(folder))
-    here = _flat(job.model_dump(mode="json"))
+    here = _flat(job)
     differences = [
         f"  {field}: {there.get(field)!r} there, {here.get(field)!r} here"
         for field in sorted(there.keys() | here.keys())
@@ -149,17 +153,21 @@ def read_benchmark(folder: OutputFolder) -> dict[str, Any]:
 
 
 def _damaged(folder: OutputFolder, name: str, error: Exception) -> JobError:
-    reason = "gone" if isinstance(error, FileNotFoundError) else f"damaged ({' '.join(str(error).split())})"
+    reason = (
+        "gone"
+        if isinstance(error, FileNotFoundError)
+        else f"damaged ({' '.join(str(error).split())})"
+    )
     return JobError(
         f"{folder.uri}/{name} is {reason}, so what made the frames there is not known; put it back, name another folder "
         "or set output.overwrite"
     )
 
 
-def record_job(folder: OutputFolder, job: Job) -> None:
-    """Writes ``environment.json`` and then ``job.yaml``."""
+def record_job(folder: OutputFolder, job: dict[str, Any]) -> None:
+    """Writes ``environment.json`` and then ``job.yaml``, the resolved job's tree."""
     folder.write(ENVIRONMENT, json.dumps(environment(), indent=2).encode())
-    folder.write(JOB, resolve(job).encode())
+    folder.write(JOB, job_yaml(job).encode())
 
 
 def _changes_results(field: str) -> bool:
@@ -235,12 +243,16 @@ def read_calibrations(folder: OutputFolder) -> dict[str, ClipCalibration]:
         clips = {}
         for video, clip in json.loads(folder.read(CALIBRATIONS)).items():
             scale, planes = Calibration(**clip["depth"]), tuple(clip["planes"])
-            if not (planes and all(math.isfinite(value) for value in (scale.lo, scale.hi, *planes))):
+            if not (
+                planes and all(math.isfinite(value) for value in (scale.lo, scale.hi, *planes))
+            ):
                 raise ValueError(f"the scale of {video} is no scale")
             edit = ClipEdit.from_tree(clip["edit"]) if clip.get("edit") else None
             plate = PlateRecord(**clip["plate"]) if clip.get("plate") else None
             light = ClipLight.from_tree(clip["light"]) if clip.get("light") else None
-            clips[video] = ClipCalibration(scale, planes, edit, plate, light, int(clip.get("samples", 0)))
+            clips[video] = ClipCalibration(
+                scale, planes, edit, plate, light, int(clip.get("samples", 0))
+            )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise JobError(
             f"{folder.uri}/{CALIBRATIONS} is damaged ({' '.join(str(error).split())}); delete it to have the clips measured again, "

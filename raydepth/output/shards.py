@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raydepth.columns import Batch
+from raydepth.batch import Batch
 from raydepth.evaluate.measures import MEASURES
-from raydepth.job import Output
-from raydepth.printable import utf8
-from raydepth.store.codecs import encode_alpha, encode_depth, encode_rgb
-from raydepth.store.folder import OutputFolder
+from raydepth.files.text import utf8
+from raydepth.output.codecs import encode_alpha, encode_depth, encode_rgb
+from raydepth.output.folder import OutputFolder
+from raydepth.output.settings import Output
 
 FRAMES = "frames"
 IMAGES = "images"
@@ -25,7 +25,9 @@ _TEXT = ("frame_id", "video", "path", "status", "error_type", "error_message", "
 _INT64 = ("frame_index", "pts", "seed")
 _INT32 = ("segment", "part", "height", "width", "attempts")
 _NEVER_NULL = {
-    **dict.fromkeys(("frame_id", "video", "path", "status", "error_type", "error_message"), pa.string()),
+    **dict.fromkeys(
+        ("frame_id", "video", "path", "status", "error_type", "error_message"), pa.string()
+    ),
     "frame_index": pa.int64(),
     "attempts": pa.int32(),
     "time_s": pa.float64(),
@@ -108,7 +110,9 @@ def batch_table(batch: Batch, pictures: dict[str, list]) -> pa.Table:
     return pa.table(columns)
 
 
-def write_shard(folder: OutputFolder, part_name: str, tables: list[pa.Table], output: Output) -> int:
+def write_shard(
+    folder: OutputFolder, part_name: str, tables: list[pa.Table], output: Output
+) -> int:
     """Writes a part's rows as one shard, and its pictures as PNG files where asked; returns the bytes written.
 
     PNG files come first and the shard last: a shard that exists is complete.
@@ -153,7 +157,11 @@ def read_shards(folder: OutputFolder, *, damaged: list[str]) -> Iterator[pa.Tabl
 
 
 def read_shard(
-    folder: OutputFolder, name: str, *, columns: Collection[str] | None = None, pictures: bool = False
+    folder: OutputFolder,
+    name: str,
+    *,
+    columns: Collection[str] | None = None,
+    pictures: bool = False,
 ) -> pa.Table:
     """Reads one shard, all its columns or those named; pictures only when asked for.
 

@@ -19,10 +19,10 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from raydepth.frames.container import open_container
 from raydepth.frames.segments import Segment
 from raydepth.frames.sources import SourceError
-from raydepth.store.codecs import decode_rgb
-from raydepth.store.folder import OutputFolder
-from raydepth.store.plan import Part
-from raydepth.store.shards import DamagedShard, image_name, read_shard, shard_name
+from raydepth.output.codecs import decode_rgb
+from raydepth.output.folder import OutputFolder
+from raydepth.output.plan import Part
+from raydepth.output.shards import DamagedShard, image_name, read_shard, shard_name
 
 VIDEOS = "videos"
 SAME_BYTES = {"x264-params": "cpu-independent=1"}
@@ -73,7 +73,9 @@ def shown_frames(folder: OutputFolder, parts: Sequence[Part]) -> Iterator[Shown]
             rows = {row["frame_id"]: row for row in table.to_pylist() if row["status"] == "ok"}
         except (FileNotFoundError, DamagedShard):
             rows = {}
-        for frame_id, pts in zip(part.frame_ids, part.segment.pts[part.start : part.stop], strict=True):
+        for frame_id, pts in zip(
+            part.frame_ids, part.segment.pts[part.start : part.stop], strict=True
+        ):
             data = None
             if row := rows.get(frame_id):
                 file = image_name(part.segment.video, row["frame_index"], "edited")
@@ -81,7 +83,9 @@ def shown_frames(folder: OutputFolder, parts: Sequence[Part]) -> Iterator[Shown]
             yield Shown(int(pts), decode_rgb(data) if data else None)
 
 
-def write_video(path: str, parts: Sequence[Part], frames: Iterator[Shown], *, crf: int) -> str | None:
+def write_video(
+    path: str, parts: Sequence[Part], frames: Iterator[Shown], *, crf: int
+) -> str | None:
     """Encodes one clip as H.264 (yuv420p, BT.709) with the source's time stamps, and copies its audio.
 
     A frame without a picture shows the one before it (the first ones: the first that has one). Odd sizes get their last row or
@@ -139,8 +143,12 @@ class _Writer:
         self._output, self._time_base, self._origin = output, segment.time_base, origin
         self._size = shape[0] + shape[0] % 2, shape[1] + shape[1] % 2
         self._reformatter = VideoReformatter()
-        rate = min(max(1 / (gap * segment.time_base), Fraction(1)), Fraction(1000)).limit_denominator(1001)
-        self._stream = output.add_stream("libx264", rate=rate, options={"crf": str(crf)} | SAME_BYTES)
+        rate = min(
+            max(1 / (gap * segment.time_base), Fraction(1)), Fraction(1000)
+        ).limit_denominator(1001)
+        self._stream = output.add_stream(
+            "libx264", rate=rate, options={"crf": str(crf)} | SAME_BYTES
+        )
         self._stream.height, self._stream.width = self._size
         self._stream.pix_fmt = "yuv420p"
         self._stream.time_base = self._stream.codec_context.time_base = segment.time_base
@@ -155,8 +163,12 @@ class _Writer:
         if segment.kind == "video":
             self._open_audio(segment.path)
         # Streams that don't begin at 0 begin at a tick of the whole movie, by default at a millisecond.
-        ticks = math.lcm(segment.time_base.denominator, *(stream.rate for stream in self._audio.values()))
-        output.options["movie_timescale"] = str(ticks if ticks < 2**31 else segment.time_base.denominator)
+        ticks = math.lcm(
+            segment.time_base.denominator, *(stream.rate for stream in self._audio.values())
+        )
+        output.options["movie_timescale"] = str(
+            ticks if ticks < 2**31 else segment.time_base.denominator
+        )
 
     def show(self, pts: int, rgb: np.ndarray) -> None:
         """Shows a picture from this time on, in the source's time base."""
@@ -198,9 +210,13 @@ class _Writer:
             except ValueError:
                 left_out.append(stream.codec_context.name)
         if self._audio:
-            self._packets = self._source.demux([self._source.streams[index] for index in self._audio])
+            self._packets = self._source.demux(
+                [self._source.streams[index] for index in self._audio]
+            )
             self._said = (
-                f"audio copied ({len(self._audio)} streams)" if len(self._audio) > 1 else "audio copied"
+                f"audio copied ({len(self._audio)} streams)"
+                if len(self._audio) > 1
+                else "audio copied"
             )
         if left_out:
             self._said += f", {', '.join(left_out)} left out: mp4 does not hold it"

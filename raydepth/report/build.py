@@ -7,9 +7,9 @@ from typing import Any, TypedDict
 import numpy as np
 import pyarrow as pa
 
-from raydepth import strict_yaml
 from raydepth.evaluate.fold import Fold, Group, deduplicate
 from raydepth.evaluate.measures import THREE_RMSES
+from raydepth.files import strict_yaml
 from raydepth.report import figures
 from raydepth.report.choose import Example, choose
 from raydepth.report.numbers import document, stages, to_json
@@ -85,7 +85,9 @@ def _write_pictures(
     write: Callable[[str, bytes], None],
 ) -> list[dict[str, Any]]:
     dilate = job.get("layers", {}).get("fill", {}).get("dilate", 8)
-    stored = read_pictures(list(dict.fromkeys(str(example.row["frame_id"]) for example in examples)))
+    stored = read_pictures(
+        list(dict.fromkeys(str(example.row["frame_id"]) for example in examples))
+    )
     written = []
     for number, example in enumerate(examples):
         row = example.row
@@ -121,10 +123,14 @@ def _write_figures(
         values = _column(done, name)
         if np.isfinite(values).any():
             below = floor if name == "rmse_outside" else math.nan
-            data = figures.distribution(name, values[np.isfinite(values)], folded.overall.get(name), below)
+            data = figures.distribution(
+                name, values[np.isfinite(values)], folded.overall.get(name), below
+            )
             keep("distribution", name, f"distribution_{name}", data)
         measured = {
-            labels[video]: group.get(name) for video, group in folded.videos.items() if group.get(name).count
+            labels[video]: group.get(name)
+            for video, group in folded.videos.items()
+            if group.get(name).count
         }
         if len(measured) > 1:
             keep("spread", name, f"spread_{name}", figures.spread(name, measured))
@@ -144,7 +150,9 @@ def _write_figures(
             keep("curves", labels[video], f"curves_{number}", data)
     timings = stages(folded.overall)
     if timings:
-        keep("seconds", "seconds per stage", "seconds_per_stage", figures.seconds_per_stage(timings))
+        keep(
+            "seconds", "seconds per stage", "seconds_per_stage", figures.seconds_per_stage(timings)
+        )
     return written
 
 
@@ -158,6 +166,8 @@ def _labels(videos: dict[str, Group]) -> dict[str, str]:
     """File names, told apart by the video id where two are the same."""
     names = [group.label() for group in videos.values()]
     return {
-        video: group.label() if names.count(group.label()) == 1 else f"{group.label()} ({video[:6]})"
+        video: group.label()
+        if names.count(group.label()) == 1
+        else f"{group.label()} ({video[:6]})"
         for video, group in videos.items()
     }

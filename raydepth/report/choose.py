@@ -35,7 +35,11 @@ def choose(frames: pa.Table) -> tuple[list[Example], list[Example]]:
     names = list(dict.fromkeys(videos))
     for name in _spread(names, SPREAD_VIDEOS) if len(names) > FULL_VIDEOS else names:
         rows = np.flatnonzero(videos == name)
-        places = {"first frame": rows[0], "middle frame": rows[len(rows) // 2], "last frame": rows[-1]}
+        places = {
+            "first frame": rows[0],
+            "middle frame": rows[len(rows) // 2],
+            "last frame": rows[-1],
+        }
         if len(rows) == 1:
             places = {"only frame": rows[0]}
         elif len(names) > FULL_VIDEOS:
@@ -65,7 +69,9 @@ def _spread(names: list[str], count: int) -> list[str]:
 def _collect(into: list[Example], frames: pa.Table, chosen: list[tuple[int, str]]) -> None:
     for row, reason in chosen:
         record = frames.slice(row, 1).to_pylist()[0]
-        same = next((example for example in into if example.row["frame_id"] == record["frame_id"]), None)
+        same = next(
+            (example for example in into if example.row["frame_id"] == record["frame_id"]), None
+        )
         if same:
             same.reasons.append(reason)
         else:

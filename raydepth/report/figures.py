@@ -83,7 +83,10 @@ def distribution(name: str, values: np.ndarray, statistics: Statistics, floor: f
     bottom.step(np.r_[ordered[0], ordered], shares, where="post", color=colour, lw=2)
     bottom.scatter(ordered[-1:], [1.0], s=18, color=colour, zorder=3)
     p50, p95 = statistics.quantile(0.5), statistics.quantile(0.95)
-    marks = [(f"median {p50:.3g}", p50, INK, "-"), (f"95 % of frames below {p95:.3g}", p95, QUIET, "--")]
+    marks = [
+        (f"median {p50:.3g}", p50, INK, "-"),
+        (f"95 % of frames below {p95:.3g}", p95, QUIET, "--"),
+    ]
     marks = marks if values.size > 1 else []
     if math.isfinite(floor):
         marks.append((f"codec floor {floor:.3g}", floor, RED, ":"))
@@ -117,7 +120,9 @@ def spread(name: str, videos: Mapping[str, Statistics]) -> bytes:
     axes.set(ylim=(len(shown) - 0.4, -0.6), xlabel=_with_unit(name))
     axes.grid(visible=False, axis="y")
     left_out = len(ordered) - len(shown)
-    note = f"\nthe {len(shown)} largest medians; {left_out} more videos left out" if left_out else ""
+    note = (
+        f"\nthe {len(shown)} largest medians; {left_out} more videos left out" if left_out else ""
+    )
     figure.suptitle(
         f"dot: median   bar: middle half   line: middle 90 % of frames{note}",
         fontsize=9.5,
@@ -165,14 +170,19 @@ def curves(
 def _curve(axes: Axes, time_s: np.ndarray, values: np.ndarray, colour: str, label: str) -> None:
     measured = np.isfinite(values)
     marker = "o" if np.count_nonzero(measured) <= 60 else ""
-    axes.plot(time_s[measured], values[measured], color=colour, lw=1.5, marker=marker, ms=3.5, label=label)
+    axes.plot(
+        time_s[measured], values[measured], color=colour, lw=1.5, marker=marker, ms=3.5, label=label
+    )
 
 
 @rc_context(STYLE)
 def seconds_per_stage(stages: Mapping[str, Statistics]) -> bytes:
     """Where a frame's time goes: the means stacked to the whole, and below it each stage's mean, p50, p95 and share."""
     whole = sum(statistics.mean for statistics in stages.values()) or 1.0
-    widest = max(max(statistics.mean, statistics.quantile(0.95)) for statistics in stages.values()) or 1.0
+    widest = (
+        max(max(statistics.mean, statistics.quantile(0.95)) for statistics in stages.values())
+        or 1.0
+    )
     figure = Figure(figsize=(12.0, 2.0 + 0.34 * len(stages)))
     top, rows = figure.subplots(2, 1, gridspec_kw={"height_ratios": (1.6, 0.6 + 0.9 * len(stages))})
     start = 0.0
@@ -194,15 +204,25 @@ def seconds_per_stage(stages: Mapping[str, Statistics]) -> bytes:
         start += mean
         rows.barh([place], [mean], height=0.62, color=colour)
         first = "" if place else "p50"
-        rows.scatter([p50], [place], marker="|", s=190, color=INK, linewidths=2, zorder=3, label=first)
-        rows.scatter([p95], [place], marker="D", s=22, color=INK, zorder=3, label=first.replace("50", "95"))
+        rows.scatter(
+            [p50], [place], marker="|", s=190, color=INK, linewidths=2, zorder=3, label=first
+        )
+        rows.scatter(
+            [p95], [place], marker="D", s=22, color=INK, zorder=3, label=first.replace("50", "95")
+        )
         share = f"{mean:.3g} s   {mean / whole:.1%}"
-        rows.text(max(mean, p95) + widest * 0.02, place, share, va="center", fontsize=9, color=QUIET)
+        rows.text(
+            max(mean, p95) + widest * 0.02, place, share, va="center", fontsize=9, color=QUIET
+        )
     top.set(xlim=(0, whole), yticks=[], xticks=[])
     top.set_title(f"{whole:.3g} s a frame: mean over frames, stages one after the other")
     top.spines[["left", "bottom"]].set_visible(False)
     rows.set_yticks(range(len(stages)), list(stages))
-    rows.set(ylim=(len(stages) - 0.45, -0.55), xlim=(0, widest * 1.22), xlabel="seconds a frame (bar: mean)")
+    rows.set(
+        ylim=(len(stages) - 0.45, -0.55),
+        xlim=(0, widest * 1.22),
+        xlabel="seconds a frame (bar: mean)",
+    )
     rows.grid(visible=False, axis="y")
     rows.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderaxespad=0.0)
     return _png(figure)

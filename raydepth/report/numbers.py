@@ -40,7 +40,9 @@ STAGES = ("decode", "depth", "layers", "fill", "compose", "metrics", "encode")
 _PLACE = ("frame_id", "video", "path", "frame_index", "time_s")
 
 
-def document(folded: Fold, frames: pa.Table, summary: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
+def document(
+    folded: Fold, frames: pa.Table, summary: dict[str, Any], job: dict[str, Any]
+) -> dict[str, Any]:
     """The report as a tree, all but ``pictures`` and ``figures``; may hold NaN and inf, see ``to_json``.
 
     Args:
@@ -97,14 +99,19 @@ def document(folded: Fold, frames: pa.Table, summary: dict[str, Any], job: dict[
                 "path": group.path,
                 "done": group.done,
                 "failed": group.failed,
-                "metrics": {name: describe(group.get(name)) for name in MEASURES if group.get(name).count},
+                "metrics": {
+                    name: describe(group.get(name)) for name in MEASURES if group.get(name).count
+                },
             }
             for video, group in folded.videos.items()
         ],
         "worst": {name: _worst(frames, name) for name in THREE_RMSES},
         "errors": summary.get("errors") or folded.errors(),
         "failures": [vars(failure) for failure in folded.failures],
-        "environment": {"machine": summary.get("machine", {}), "versions": summary.get("versions", {})},
+        "environment": {
+            "machine": summary.get("machine", {}),
+            "versions": summary.get("versions", {}),
+        },
     }
 
 
@@ -159,7 +166,9 @@ def _worst(frames: pa.Table, name: str) -> list[dict[str, Any]]:
     if name not in frames.schema.names:
         return []
     values = frames[name].cast(pa.float64()).to_numpy()
-    chosen = worst_rows(np.where(np.array(frames["status"].to_pylist()) == "ok", values, np.nan), WORST)
+    chosen = worst_rows(
+        np.where(np.array(frames["status"].to_pylist()) == "ok", values, np.nan), WORST
+    )
     return [
         {**record, "value": values[row]}
         for row in chosen

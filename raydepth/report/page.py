@@ -45,7 +45,9 @@ _CARDS = {
 }
 
 
-def render(tree: dict[str, Any], examples: list[Example], worst: list[Example], job_yaml: str) -> str:
+def render(
+    tree: dict[str, Any], examples: list[Example], worst: list[Example], job_yaml: str
+) -> str:
     """HTML text of ``index.html``; every text that comes from outside is escaped.
 
     Args:
@@ -79,7 +81,11 @@ def render(tree: dict[str, Any], examples: list[Example], worst: list[Example], 
         sentence=_EDITS.get(tree["job"]["edit"], "were edited by depth")
         + (f", composed by {method}" if method else ""),
         # Only synthetic clips have true edits: most reports have no place for that card.
-        cards=[_card(name, tree) for name in _CARDS if name in THREE_RMSES or tree["metrics"][name]["count"]],
+        cards=[
+            _card(name, tree)
+            for name in _CARDS
+            if name in THREE_RMSES or tree["metrics"][name]["count"]
+        ],
         examples=strips[: len(examples)],
         worst=strips[len(examples) :],
         any_pictures=any(strip["panels"] for strip in strips),
@@ -154,7 +160,11 @@ def _card(name: str, tree: dict[str, Any]) -> dict[str, Any]:
         )
     ]
     beside = {
-        "rmse_truth": (("AbsRel", "abs_rel_truth"), ("delta1", "delta1_truth"), ("SILog", "silog_truth")),
+        "rmse_truth": (
+            ("AbsRel", "abs_rel_truth"),
+            ("delta1", "delta1_truth"),
+            ("SILog", "silog_truth"),
+        ),
         "rmse_outside": (
             ("PSNR, dB", "psnr_outside"),
             ("PSNR of whole frame, dB", "psnr_all"),
@@ -172,7 +182,11 @@ def _card(name: str, tree: dict[str, Any]) -> dict[str, Any]:
         hint = f"infinite on {infinite} frames" if infinite else ""
         if metrics[other]["count"] or infinite:
             rows.append(
-                (label, number(metrics[other]["mean"] if metrics[other]["count"] else math.inf), hint)
+                (
+                    label,
+                    number(metrics[other]["mean"] if metrics[other]["count"] else math.inf),
+                    hint,
+                )
             )
     floor = metrics["rmse_round_trip_outside"] if name == "rmse_outside" else None
     top = max(statistics["max"], floor["mean"] if floor and floor["count"] else 0.0) or 1.0
@@ -199,7 +213,9 @@ def _card(name: str, tree: dict[str, Any]) -> dict[str, Any]:
 def _strip(example: Example, panels: dict[str, str], tree: dict[str, Any]) -> dict[str, Any]:
     row = example.row
     measured = [
-        (name, row[name], tree["metrics"][name]["unit"]) for name in THREE_RMSES if _is_number(row.get(name))
+        (name, row[name], tree["metrics"][name]["unit"])
+        for name in THREE_RMSES
+        if _is_number(row.get(name))
     ]
     reasons = [f"worst {reason}" if reason in THREE_RMSES else reason for reason in example.reasons]
     return {"row": row, "reasons": reasons, "measured": measured, "panels": panels}

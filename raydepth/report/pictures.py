@@ -35,9 +35,15 @@ def panels(
     """
     decoded = {kind: _decode(data) for kind, data in stored.items()}
     pictures = {kind: _fit(picture) for kind, picture in decoded.items() if picture is not None}
-    made = {kind: picture for kind, picture in pictures.items() if kind in ("rgb", "background", "edited")}
+    made = {
+        kind: picture
+        for kind, picture in pictures.items()
+        if kind in ("rgb", "background", "edited")
+    }
     if "depth" in pictures:
-        made["depth"] = colour_depth(pictures["depth"].astype(np.float32), depth_offset, depth_scale)
+        made["depth"] = colour_depth(
+            pictures["depth"].astype(np.float32), depth_offset, depth_scale
+        )
     if "near" in pictures:
         near_side = min(decoded["near"].shape)  # type: ignore[union-attr]  # it is there, as it could be fitted
         alpha = pictures["near"].astype(np.float32) / 255.0

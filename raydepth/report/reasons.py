@@ -43,7 +43,9 @@ def what_it_means(name: str, job: dict[str, Any], overall: Group) -> str:
         and compose.get("paste_back", True)
         and statistics.high == 0
     ):
-        return "0 by construction: paste-back copies these pixels from the input (compose.paste_back)."
+        return (
+            "0 by construction: paste-back copies these pixels from the input (compose.paste_back)."
+        )
     if name == "rmse_truth" and statistics.count:
         scale, shift = overall.get("align_scale"), overall.get("align_shift")
         if (scale.low, scale.high, shift.low, shift.high) == (1.0, 1.0, 0.0, 0.0):

@@ -11,30 +11,31 @@ from typing import Any
 import cv2
 import numpy as np
 
-from raydepth.columns import Batch
-from raydepth.deglad.fill import find_hole, load_filler
-from raydepth.deglad.plate import make_plate
-from raydepth.deglad.stage import cut
-from raydepth.deglad.threshold import resolve_planes
+from raydepth.batch import Batch
+from raydepth.camera.stabilise import gather
+from raydepth.camera.track import SIZE as TRACK_SIZE
+from raydepth.camera.track import View
 from raydepth.depth.calibrate import calibrate
 from raydepth.depth.estimator import load_depth
 from raydepth.depth.stage import refined
-from raydepth.depth.steady import gather
 from raydepth.edits.clip import fix_edit
-from raydepth.edits.light import measure_light
-from raydepth.edits.track import SIZE as TRACK_SIZE
-from raydepth.edits.track import View
+from raydepth.edits.relight.light import measure_light
+from raydepth.errors import JobError
 from raydepth.frames.decode import batches
 from raydepth.frames.segments import Segment, working_size
-from raydepth.job import Job, JobError
-from raydepth.store.folder import OutputFolder
-from raydepth.store.plan import Part
-from raydepth.store.plates import write_plate
-from raydepth.store.record import ClipCalibration, PlateRecord
-from raydepth.store.samples import write_samples
-from raydepth.tracker import Attempt, Failure, Progress
-from raydepth.watchdog import watched
-from raydepth.worker import PartEditor, Step, load_steps
+from raydepth.job import Job
+from raydepth.layers.fill.opencv import find_hole, load_filler
+from raydepth.layers.fill.plate import make_plate
+from raydepth.layers.planes import resolve_planes
+from raydepth.layers.stage import cut
+from raydepth.output.folder import OutputFolder
+from raydepth.output.plan import Part
+from raydepth.output.plates import write_plate
+from raydepth.output.record import ClipCalibration, PlateRecord
+from raydepth.output.references import write_references
+from raydepth.run.tracker import Attempt, Failure, Progress
+from raydepth.run.watchdog import watched
+from raydepth.run.worker import PartEditor, Step, load_steps
 
 
 @contextmanager
@@ -79,8 +80,14 @@ class ClipCalibrator:
         """Measures one clip; see __call__."""
         unit = f"calibrate {segments[0].video}"
         attempt = self._progress.begin(unit)
-        samples = list(self._sampled(segments, unit)) if attempt.number <= self._job.run.attempts else []
-        clip = self._fix(segments, samples, unit) if samples and not self._progress.stopping() else None
+        samples = (
+            list(self._sampled(segments, unit)) if attempt.number <= self._job.run.attempts else []
+        )
+        clip = (
+            self._fix(segments, samples, unit)
+            if samples and not self._progress.stopping()
+            else None
+        )
         self._progress.finish(unit, 0, 0)
         # A scale from half of the samples, or a track of half of the frames, must not be kept.
         return None if self._progress.stopping() else clip
@@ -98,52 +105,69 @@ class ClipCalibrator:
             for rgb, depth in zip(frames, sampled, strict=True)
         ]
         if held is not None:
-            write_samples(OutputFolder.at(self._job.output.path), segments[0].video, held)
+            write_references(OutputFolder.at(self._job.output.path), segments[0].video, held)
         planes = resolve_planes(self._job.layers.planes, sampled, sampled[0], scale)
-        edit = fix_edit(self._job.edit, sampled, frames[0], scale, lambda: self._views(segments, unit))
+        edit = fix_edit(
+            self._job.edit, sampled, frames[0], scale, lambda: self._views(segments, unit)
+        )
         plate = self._plate(segments[0].video, frames, sampled, planes)
         light = None
         if self._job.compose.matched_light.asked:
             light = measure_light(self._job.edit, self._job.layers, frames, sampled, planes, edit)
-        return ClipCalibration(scale, planes, edit, plate, light, 0 if held is None else len(held.rgb))
+        return ClipCalibration(
+            scale, planes, edit, plate, light, 0 if held is None else len(held.rgb)
+        )
 
     def _views(self, segments: list[Segment], unit: str) -> Iterator[View]:
         """The clip's wanted frames for tracking, small and grey; ends early when the run is stopping."""
         for segment in segments:
             height, width = working_size(segment.height, segment.width, TRACK_SIZE)
             small = replace(segment, height=height, width=width)
-            for batch in watched(batches(small, 8), self._job.run.decode_timeout_s, unit, self._progress):
+            for batch in watched(
+                batches(small, 8), self._job.run.decode_timeout_s, unit, self._progress
+            ):
                 self._progress.tick(unit, 0)
-                for pts, rgb, status in zip(batch["pts"], batch["rgb"], batch["status"], strict=True):
+                for pts, rgb, status in zip(
+                    batch["pts"], batch["rgb"], batch["status"], strict=True
+                ):
                     if self._progress.stopping():
                         return
                     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) if status == "ok" else None
                     yield View(int(pts), grey, segment.width / segment.height)
 
     def _plate(
-        self, video: str, frames: list[np.ndarray], inv_depths: list[np.ndarray], planes: tuple[float, ...]
+        self,
+        video: str,
+        frames: list[np.ndarray],
+        inv_depths: list[np.ndarray],
+        planes: tuple[float, ...],
     ) -> PlateRecord | None:
         """Makes and keeps the clip's plate where the job wants one."""
         layers = self._job.layers
         if self._filler is None:
             return None
-        holes = [find_hole(1 - cut(layers, depth, planes)[1][-1], layers.fill.dilate) for depth in inv_depths]
+        holes = [
+            find_hole(1 - cut(layers, depth, planes)[1][-1], layers.fill.dilate)
+            for depth in inv_depths
+        ]
         folder = OutputFolder.at(self._job.output.path)
         return write_plate(folder, video, make_plate(frames, holes, self._filler))
 
-    def _sampled(self, segments: list[Segment], unit: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _sampled(
+        self, segments: list[Segment], unit: str
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Raw depth maps and pictures of the clip's sampled frames that can be decoded and have depth."""
         for segment in sample_frames(segments, self._job.depth.calibration_frames):
-            for batch in watched(batches(segment, 1), self._job.run.decode_timeout_s, unit, self._progress):
+            for batch in watched(
+                batches(segment, 1), self._job.run.decode_timeout_s, unit, self._progress
+            ):
                 if self._progress.stopping():
                     return
                 self._progress.tick(unit, 0)
                 if batch["status"][0] == "ok":
                     try:
                         maps = self._estimator(batch)
-                    except (
-                        Exception
-                    ):  # a frame that no scale can be had from fails, and says why, when it is edited
+                    except Exception:  # a frame that no scale can be had from fails, and says why, when it is edited
                         continue
                     yield from ((raw, batch["rgb"][0]) for raw in maps if np.isfinite(raw).all())
 
@@ -171,7 +195,9 @@ class Decoder:
     def __call__(self, row: dict[str, bytes]) -> Iterator[dict[str, Any]]:
         """``parts`` (pickled list[Part]) -> rows ``part``, ``rgb`` uint8 [n,H,W,3], ``columns`` (pickled, the rest)."""
         for part, decoded in self.parts(pickle.loads(row["parts"])):
-            joined = {name: np.concatenate([batch[name] for batch in decoded]) for name in decoded[0]}
+            joined = {
+                name: np.concatenate([batch[name] for batch in decoded]) for name in decoded[0]
+            }
             rgb = joined.pop("rgb")
             yield {"part": pickle.dumps(part), "rgb": rgb, "columns": pickle.dumps(joined)}
 
@@ -264,7 +290,8 @@ class Editor:
         columns = {"rgb": rows["rgb"][0], **pickle.loads(rows["columns"][0])}
         starts = range(0, len(columns["rgb"]), self._job.run.batch)
         split = [
-            {name: column[i : i + self._job.run.batch] for name, column in columns.items()} for i in starts
+            {name: column[i : i + self._job.run.batch] for name, column in columns.items()}
+            for i in starts
         ]
         yield pickle.loads(rows["part"][0]), split
 
@@ -286,5 +313,7 @@ def device_and_dtype(job: Job) -> dict[str, str]:
         # Ray sets OMP_NUM_THREADS to the reserved CPUs; models should use the cores that are there, fairly shared.
         torch.set_num_threads(job.run.threads or max(1, (os.cpu_count() or 1) // job.run.workers))
     device = "cpu" if cpu else "cuda"
-    dtype = {"cpu": "float32", "cuda": "float16"}[device] if job.run.dtype == "auto" else job.run.dtype
+    dtype = (
+        {"cpu": "float32", "cuda": "float16"}[device] if job.run.dtype == "auto" else job.run.dtype
+    )
     return {"device": device, "dtype": dtype}

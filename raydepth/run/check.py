@@ -1,76 +1,44 @@
-"""The models that a job names: builtin, hub ids, local directories and ONNX files; found and checked before anything starts."""
+"""The models and files that a job names, found and checked before anything starts (step 1)."""
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from raydepth import builtin
 from raydepth.depth.files import DepthFiles
+from raydepth.edits.settings import Background, Edit, Insert, Planes, ReplaceLayer
+from raydepth.errors import JobError
 from raydepth.evaluate.true_edits import TrueEdits
-from raydepth.job import Background, Edit, Insert, Job, JobError, Planes, ReplaceLayer
-
-Form = Literal["builtin", "onnx", "directory", "hub", "files"]
-
-HUB_DEFAULTS = {
-    "depth": [
-        ("depth-anything/Depth-Anything-V2-Small-hf", "Apache-2.0"),
-        ("Intel/dpt-hybrid-midas", "Apache-2.0"),
-        ("Intel/zoedepth-nyu-kitti", "MIT"),
-        ("apple/DepthPro-hf", "Apple AMLR"),
-    ],
-    "diffusion": [
-        ("stable-diffusion-v1-5/stable-diffusion-v1-5", "CreativeML OpenRAIL-M"),
-        ("latent-consistency/lcm-lora-sdv1-5", "OpenRAIL++"),
-    ],
-    "segmentation": [("facebook/sam-vit-base", "Apache-2.0")],
-}
-"""Hub models that jobs and documentation name, with the licence that their page states (to be read there)."""
-
-
-@dataclass(frozen=True)
-class NamedModel:
-    """A model as a job names it: the field, the name, and what form of name it is."""
-
-    field: str
-    name: str
-    form: Form
-    role: Literal["depth", "diffusion", "inpaint", "fill", "lora", "adapter", "segmentation"]
-    file: str | None = None
-    """The file of it that the job names, if any."""
-
-
-def form_of(name: str) -> Form:
-    """What kind of name a model has; a path is a path when it exists, looks absolute, or starts with a dot."""
-    if name == "builtin":
-        return "builtin"
-    if name.startswith("files:"):
-        return "files"
-    if name.endswith(".onnx"):
-        return "onnx"
-    if Path(name).is_dir() or name.startswith(("/", "./", "../", "~")) or name.count("/") != 1:
-        return "directory"
-    return "hub"
+from raydepth.job import Job
+from raydepth.models import builtin
+from raydepth.models.names import NamedModel, cached, form_of
 
 
 def named_models(job: Job) -> Iterator[NamedModel]:
     """Every model that the job will load."""
     yield NamedModel("depth.model", job.depth.model, form_of(job.depth.model), "depth")
     if job.layers.fill.method in ("onnx", "plate") and job.layers.fill.model:
-        yield NamedModel("layers.fill.model", job.layers.fill.model, form_of(job.layers.fill.model), "fill")
+        yield NamedModel(
+            "layers.fill.model", job.layers.fill.model, form_of(job.layers.fill.model), "fill"
+        )
     if job.layers.fill.method == "diffusion":
         name = job.layers.fill.model or job.compose.model
         yield NamedModel("layers.fill.model", name, form_of(name), "inpaint")
     if job.compose.method.startswith("featglac"):
-        yield NamedModel("compose.model", job.compose.model, form_of(job.compose.model), "diffusion")
+        yield NamedModel(
+            "compose.model", job.compose.model, form_of(job.compose.model), "diffusion"
+        )
         if job.compose.lora:
             yield NamedModel("compose.lora", job.compose.lora, form_of(job.compose.lora), "lora")
     if isinstance(job.edit, Insert) and (segment := job.edit.segment):
-        yield NamedModel("edit.segment.model", segment.model, form_of(segment.model), "segmentation")
+        yield NamedModel(
+            "edit.segment.model", segment.model, form_of(segment.model), "segmentation"
+        )
     if adapter := job.compose.ip_adapter:
         file = f"{adapter.subfolder}/{adapter.weight_name}".lstrip("/")
-        yield NamedModel("compose.ip_adapter.model", adapter.model, form_of(adapter.model), "adapter", file)
+        yield NamedModel(
+            "compose.ip_adapter.model", adapter.model, form_of(adapter.model), "adapter", file
+        )
 
 
 def check_models(job: Job) -> None:
@@ -96,7 +64,8 @@ def check_models(job: Job) -> None:
                 model.role if model.role in ("depth", "inpaint") else "diffusion"
             )
             _check_directory(
-                model, builtin.path(own) if model.form == "builtin" else Path(model.name).expanduser()
+                model,
+                builtin.path(own) if model.form == "builtin" else Path(model.name).expanduser(),
             )
 
 
@@ -149,14 +118,6 @@ def check_paths(job: Job) -> None:
             )
 
 
-def cached(name: str, file: str | None = None) -> bool:
-    """Whether a hub model's configuration, or this file of it, is in the local Hugging Face cache."""
-    from huggingface_hub import try_to_load_from_cache
-
-    files = [file] if file else ["config.json", "model_index.json", "pytorch_lora_weights.safetensors"]
-    return any(isinstance(try_to_load_from_cache(name, file), str) for file in files)
-
-
 def _check_onnx(model: NamedModel) -> None:
     path = Path(model.name).expanduser()
     if not path.is_file():
@@ -171,7 +132,9 @@ def _check_onnx(model: NamedModel) -> None:
     quiet.log_severity_level = 3
     try:
         onnxruntime.InferenceSession(str(path), quiet, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises a family of its own for every way a file can be wrong
+    except (
+        Exception
+    ) as error:  # onnxruntime raises a family of its own for every way a file can be wrong
         raise JobError(f"{model.field}: {model.name} cannot be loaded as ONNX: {error}") from error
 
 
@@ -184,7 +147,9 @@ def _check_directory(model: NamedModel, path: Path) -> None:
             f"{model.field}: {model.name} is not .safetensors (pickled weights run code and are not loaded)"
         )
     if not lora_file and not path.is_dir():
-        raise JobError(f"{model.field}: no directory {model.name} (a hub id has the form owner/name)")
+        raise JobError(
+            f"{model.field}: no directory {model.name} (a hub id has the form owner/name)"
+        )
     if model.file and path.is_dir() and not (path / model.file).is_file():
         raise JobError(f"{model.field}: {model.name} holds no {model.file}")
     index = "model_index.json" if model.role in ("diffusion", "inpaint") else "config.json"
@@ -194,7 +159,9 @@ def _check_directory(model: NamedModel, path: Path) -> None:
             if not isinstance(config, dict):
                 raise ValueError("it is no JSON object")
         except (OSError, ValueError, RecursionError) as error:
-            raise JobError(f"{model.field}: {model.name} has no readable {index}: {error}") from error
+            raise JobError(
+                f"{model.field}: {model.name} has no readable {index}: {error}"
+            ) from error
         if model.form == "directory" and (foreign := _foreign_code(config)):
             raise JobError(
                 f"{model.field}: {model.name} wants code of its own ({index}: {foreign}), which is never run; name a model of "
@@ -217,7 +184,7 @@ def _foreign_code(config: dict) -> str:
     """What of a model's configuration names Python files beside it; empty where it stays with the libraries' classes."""
     if config.get("auto_map"):
         return "auto_map"
-    known = ("diffusers", "transformers", "stable_diffusion", "raydepth.builtin.codec")
+    known = ("diffusers", "transformers", "stable_diffusion", "raydepth.models.builtin.codec")
     for name, value in config.items():
         custom_pipeline = name == "_class_name" and not isinstance(value, str)
         component = not name.startswith("_") and isinstance(value, list) and len(value) == 2

@@ -20,9 +20,10 @@ from ray._private import ray_constants
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import raydepth
-from raydepth.job import JobError, Run
-from raydepth.submission.entrypoint import lacking
-from raydepth.tracker import Attempt, Failure, Snapshot, Tracker
+from raydepth.errors import JobError
+from raydepth.job.run import Run
+from raydepth.run.submit.requirements import lacking
+from raydepth.run.tracker import Attempt, Failure, Snapshot, Tracker
 
 OBJECT_STORE_GB = 1.0
 """The embedded default's object store: a few parts of raw frames; explicit, because Ray would take 30 % of the memory."""
@@ -52,7 +53,9 @@ def connect(run: Run, address: str | None) -> Resources:
         JobError: there is no cluster at the address, or it wants a token.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's C++ side writes to the terminal otherwise
+    os.environ.setdefault(
+        "RAY_BACKEND_LOG_LEVEL", "fatal"
+    )  # Ray's C++ side writes to the terminal otherwise
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault(
         "RAY_task_events_report_interval_ms", "0"
@@ -76,7 +79,9 @@ def connect(run: Run, address: str | None) -> Resources:
         if address is None:
             raise
         hint = "is it running? With token authentication set RAY_AUTH_MODE=token and the token (ray get-auth-token)"
-        raise JobError(f"--address {address}: cannot attach to a Ray cluster: {error}; {hint}") from error
+        raise JobError(
+            f"--address {address}: cannot attach to a Ray cluster: {error}; {hint}"
+        ) from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -87,7 +92,9 @@ def connect(run: Run, address: str | None) -> Resources:
     # A segment in an actor is silent to Ray for long; monitor.watch gives the alarm.
     context.execution_no_progress_timeout_s = -1
     for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # errors reach the user by way of the tracker
+        logging.getLogger(name).setLevel(
+            logging.CRITICAL
+        )  # errors reach the user by way of the tracker
     total = ray.cluster_resources()
     return Resources(total.get("CPU", 0.0), total.get("GPU", 0.0))
 
@@ -171,7 +178,10 @@ def preflight(run: Run, resources: Resources) -> None:
     Raises:
         JobError: required and available resources, and what to change.
     """
-    workers, name = run.needed_workers, "run.workers" if run.min_workers is None else "run.min_workers"
+    workers, name = (
+        run.needed_workers,
+        "run.workers" if run.min_workers is None else "run.min_workers",
+    )
     cpus = workers * worker_cpus(run) + (1 if run.decode == "stream" else 0)
     gpus = workers * run.gpus_per_worker
     if gpus > resources.gpus:
@@ -198,7 +208,9 @@ def check_nodes() -> None:
     for node in ray.nodes():
         if node["Alive"] and (node["Resources"].get("CPU") or node["Resources"].get("GPU")):
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            answer = ray.remote(num_cpus=0, scheduling_strategy=there, max_retries=0)(lacking).remote()
+            answer = ray.remote(num_cpus=0, scheduling_strategy=there, max_retries=0)(
+                lacking
+            ).remote()
             asked[answer] = node["NodeManagerAddress"]
     answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=NODE_ANSWER_S)
     complaints = []
@@ -217,7 +229,9 @@ def worker_pool(run: Run, most: int) -> dict[str, Any]:
     """Keyword arguments of ``map_batches`` for a pool of at most ``most`` workers, which grows when nodes join."""
     least = min(run.needed_workers, most)
     # Two tasks each: one at work and one fetched ahead; more would wait behind a slow node while others are idle.
-    pool = ray.data.ActorPoolStrategy(min_size=least, max_size=most, max_tasks_in_flight_per_actor=2)
+    pool = ray.data.ActorPoolStrategy(
+        min_size=least, max_size=most, max_tasks_in_flight_per_actor=2
+    )
     return {"compute": pool, "num_gpus": run.gpus_per_worker or None, "num_cpus": worker_cpus(run)}
 
 

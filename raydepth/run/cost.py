@@ -2,10 +2,12 @@
 
 import math
 
-from raydepth.job import Job, JobError, Planes
-from raydepth.models import form_of
-from raydepth.store.folder import OutputFolder
-from raydepth.store.record import read_benchmark
+from raydepth.edits.settings import Planes
+from raydepth.errors import JobError
+from raydepth.job import Job
+from raydepth.models.names import form_of
+from raydepth.output.folder import OutputFolder
+from raydepth.output.record import read_benchmark
 
 T4_LANES_PER_S = 14.0
 """SD 1.5 U-Net lanes a second on a T4 in float16 at 512 x 512, whatever the batch (method.md, section 5)."""
@@ -16,7 +18,7 @@ SD_PIXELS = 512 * 512
 
 def lanes_per_frame(job: Job) -> int:
     """U-Net lanes of a frame, forward and backward; at most, where layers of ``edit.kind: planes`` show equal pictures."""
-    from raydepth.featglac.lanes import count_lanes  # diffusers takes seconds to import
+    from raydepth.compose.featglac.lanes import count_lanes  # diffusers takes seconds to import
 
     layers = {"remove": 1}.get(job.edit.kind, 2)
     if isinstance(job.edit, Planes):
@@ -68,7 +70,9 @@ def check_deadline(job: Job, frames: int, pixels: int) -> None:
     room = int(frames * deadline / hours)
     every = math.ceil(frames * job.compose.every / room) if room else 0
     sampled = (
-        f"set compose.every: {every} to edit every {every}th frame only, " if room else "not one frame fits; "
+        f"set compose.every: {every} to edit every {every}th frame only, "
+        if room
+        else "not one frame fits; "
     )
     raise JobError(
         f"compose.method: featglac-grad would take {hours:.2f} h for {frames} frames on {job.run.workers} workers ({seconds} s "

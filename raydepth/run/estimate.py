@@ -3,12 +3,12 @@
 import math
 from typing import Any
 
-from raydepth.cost import check_deadline, lanes_per_frame, seconds_per_frame
 from raydepth.edits.build import check_edit
+from raydepth.frames.find import find_segments
 from raydepth.job import Job
-from raydepth.models import check_models
-from raydepth.pipeline import find_segments
-from raydepth.store.plan import cut_parts
+from raydepth.output.plan import cut_parts
+from raydepth.run.check import check_models
+from raydepth.run.cost import check_deadline, lanes_per_frame, seconds_per_frame
 
 MEMORY_FROM = "the diffusion models' code run on shapes, not confirmed on a GPU; depth model, CUDA context and workspaces come on top"
 
@@ -27,7 +27,7 @@ def estimate(job: Job, *, address: str | None = None) -> dict[str, Any]:
     """
     check_models(job)
     check_edit(job.edit, job.layers)
-    segments, unreadable = find_segments(job)
+    segments, unreadable = find_segments(job.input, job.compose.every)
     parts = cut_parts(
         segments,
         batch=job.run.batch,
@@ -42,8 +42,8 @@ def estimate(job: Job, *, address: str | None = None) -> dict[str, Any]:
     kept = math.prod(parts[0].segment.size(job.output.size))
     stored = sum(BITS_PER_PIXEL[kind] for kind in job.output.keep) / 8 * kept * frames
     copies = {"parquet": 1, "png": 1, "both": 2, "none": 0}[job.output.images]
-    from raydepth import cluster
-    from raydepth.memory import job_memory
+    from raydepth.run import cluster
+    from raydepth.run.memory import job_memory
 
     memory = job_memory(job, parts[0].segment.height, parts[0].segment.width)
     resources = cluster.connect(job.run, address)

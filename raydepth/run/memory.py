@@ -11,10 +11,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from raydepth import builtin
-from raydepth.featglac.features import block_weights, tapped, to_grid
-from raydepth.featglac.load import codec_class
+from raydepth.compose.featglac.features import block_weights, tapped, to_grid
+from raydepth.diffusion.load import codec_class
 from raydepth.job import Job
+from raydepth.models import builtin
 
 _ROUND = 64
 """Picture sizes are rounded up to this many pixels, as four levels below a compression of 8 need it."""
@@ -104,13 +104,20 @@ def peak_bytes(
             weights = sum(tensor.nbytes for tensor in _tensors(unet, vae))
             picture = torch.empty(1, 3, height, width)
             encoded = vae.encode(picture)
-            latent = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
+            latent = (
+                encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
+            )
             shape = latent.shape[2:]
             text = torch.empty(lanes, 77, unet.config.cross_attention_dim)
 
             def denoise(rows: int = lanes) -> torch.Tensor:
                 latents = torch.empty(rows, unet.config.in_channels, *shape).requires_grad_(True)
-                unet(latents, 1, encoder_hidden_states=text[:1].expand(rows, -1, -1), return_dict=False)
+                unet(
+                    latents,
+                    1,
+                    encoder_hidden_states=text[:1].expand(rows, -1, -1),
+                    return_dict=False,
+                )
                 return latents
 
             def guide() -> None:
@@ -124,10 +131,13 @@ def peak_bytes(
                         loss = torch.zeros(lanes, *shape)
                         for block, mine in taps.rows(0).items():
                             mine, layers = (
-                                to_grid(stack, torch.empty(0, 0, *shape)) for stack in (mine, theirs[block])
+                                to_grid(stack, torch.empty(0, 0, *shape))
+                                for stack in (mine, theirs[block])
                             )
                             for layer in layers.split(lanes):
-                                loss = loss + F.smooth_l1_loss(mine, layer.clone(), reduction="none").mean(1)
+                                loss = loss + F.smooth_l1_loss(
+                                    mine, layer.clone(), reduction="none"
+                                ).mean(1)
                         torch.autograd.grad(loss.sum(), latents)
 
             steps: dict[str, Callable[[], Any]] = {
@@ -164,7 +174,13 @@ def job_memory(job: Job, height: int, width: int) -> dict[str, float] | None:
     figures: dict[str, float] = {}
     weights: dict[str, float] = {}
     if compose.method.startswith("featglac"):
-        layers = 1 if job.edit.kind == "remove" else 2 if job.edit.kind in ("recompose", "background") else 3
+        layers = (
+            1
+            if job.edit.kind == "remove"
+            else 2
+            if job.edit.kind in ("recompose", "background")
+            else 3
+        )
         grad = compose.method == "featglac-grad"
         lanes = batch if grad else batch * ((2 if compose.guidance > 1 else 1) + layers)
         pictures = batch * _PICTURES.get(job.edit.kind, 3)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from raydepth.tracker import Snapshot
+from raydepth.run.tracker import Snapshot
 
 POLL_S = 0.5
 
@@ -80,9 +80,15 @@ def watch(
                 thread.join(POLL_S)
                 snapshot = tracker.snapshot()
                 line.show(snapshot)
-                if stopped is None and limits.deadline is not None and time.monotonic() >= limits.deadline:
+                if (
+                    stopped is None
+                    and limits.deadline is not None
+                    and time.monotonic() >= limits.deadline
+                ):
                     stopped = "deadline"
-                    say("deadline: finishing what is in flight; run the same command again to go on")
+                    say(
+                        "deadline: finishing what is in flight; run the same command again to go on"
+                    )
                     tracker.stop()
                 if limits.folder_lost():
                     raise FolderLost(
@@ -109,7 +115,9 @@ def watch(
 @contextmanager
 def _sigterm_interrupts() -> Iterator[None]:
     """SIGTERM, which ``ray job stop`` and batch systems send before they kill, counts as Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():  # only there Python lets one set it
+    if (
+        threading.current_thread() is not threading.main_thread()
+    ):  # only there Python lets one set it
         yield
         return
     kept = signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -1,38 +1,37 @@
 """The data flow, top to bottom: videos -> frames -> depth -> layers -> fill -> composition -> shards -> report, on Ray Data."""
 
-import os
 import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 
-from raydepth import cluster  # isort: skip (before ray, which reads when it is imported what this module sets)
+from raydepth.run import cluster  # isort: skip (before ray, which reads when it is imported what this module sets)
 
 import ray
 
-from raydepth import storage
-from raydepth.actors import ClipCalibrator, Decoder, Editor
-from raydepth.cluster import RemoteTracker
-from raydepth.cost import check_deadline
 from raydepth.edits.build import check_edit
-from raydepth.frames.probe import probe
-from raydepth.frames.segments import Segment, plan_segments
-from raydepth.frames.sources import SourceError, expand
-from raydepth.job import Insert, Job, JobError
-from raydepth.models import check_models, check_paths
-from raydepth.monitor import Limits, Stop, watch
-from raydepth.printable import printable
-from raydepth.store import record
-from raydepth.store.folder import OutputFolder
-from raydepth.store.ledger import Ledger, status
-from raydepth.store.plan import Part, UnreadableSource, by_segment, cut_parts, write_plan
-from raydepth.store.record import ClipCalibration
-from raydepth.store.shards import FRAMES
-from raydepth.store.video import write_videos
-from raydepth.summary import summarise
+from raydepth.edits.settings import Insert
+from raydepth.errors import JobError
+from raydepth.files import storage
+from raydepth.files.text import printable
+from raydepth.frames.find import find_segments
+from raydepth.frames.segments import Segment
+from raydepth.job import Job
+from raydepth.output import record
+from raydepth.output.folder import OutputFolder
+from raydepth.output.ledger import Ledger, status
+from raydepth.output.plan import Part, by_segment, cut_parts, write_plan
+from raydepth.output.record import ClipCalibration
+from raydepth.output.shards import FRAMES
+from raydepth.output.video import write_videos
+from raydepth.run.actors import ClipCalibrator, Decoder, Editor
+from raydepth.run.check import check_models, check_paths
+from raydepth.run.cluster import RemoteTracker
+from raydepth.run.cost import check_deadline
+from raydepth.run.monitor import Limits, Stop, watch
+from raydepth.run.summary import summarise
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
     if address is not None and not cluster.is_submitted():
         check_paths(job)
     check_edit(job.edit, job.layers)
-    segments, unreadable = find_segments(job)
+    segments, unreadable = find_segments(job.input, job.compose.every)
     for source in unreadable:
         say(printable(f"{source.error_type}: {source.error_message}"))
     parts = cut_parts(
@@ -86,7 +85,7 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
         lock = stack.enter_context(folder.lock())
         anew = job.output.overwrite or not folder.files(FRAMES)
         if not anew:
-            record.check_same_job(folder, job)
+            record.check_same_job(folder, job.tree())
         ledger = Ledger({}) if anew else Ledger.read(folder)
         for name in ledger.damaged:
             say(printable(f"damaged shard, its frames are done again: {name}"))
@@ -105,14 +104,16 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
             folder.clear(record.OURS)
         if cut is not None:
             folder.write(record.OBJECT, cut)
-        record.record_job(folder, job)
+        record.record_job(folder, job.tree())
         if isinstance(job.edit, Insert) and job.edit.segment:
             job = job.with_object(storage.join(folder.location, record.OBJECT))
         folder.delete_temporaries()
         write_plan(folder, parts, unreadable)
         frames = sum(part.frames for part in todo)
         covered = sum(part.frames for part in parts)
-        say(f"{covered} frames of {len({part.segment.video for part in parts})} videos; {frames} to do")
+        say(
+            f"{covered} frames of {len({part.segment.video for part in parts})} videos; {frames} to do"
+        )
         stopped, edited, restarts = None, 0, 0
         if todo:
             tracker = RemoteTracker()
@@ -140,7 +141,9 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
         if job.output.video and stopped is None:
             for line in write_videos(folder, parts, crf=job.output.crf):
                 say(printable(line))
-        report = summarise(folder, seconds=time.monotonic() - started, edited=edited, restarts=restarts)
+        report = summarise(
+            folder, seconds=time.monotonic() - started, edited=edited, restarts=restarts
+        )
         state = status(folder)
         return Outcome(state["frames"], state["errors"], stopped, report)
 
@@ -156,53 +159,25 @@ def cut_object(job: Job, say: Callable[[str], None]) -> bytes | None:
     if not isinstance(job.edit, Insert) or job.edit.segment is None:
         return None
     # Here, because few jobs need torch on the driver.
-    from raydepth.edits.segment import cut_out
+    from raydepth.layers.segment import cut_out
 
     say(printable(f"cutting {job.edit.object} out with {job.edit.segment.model}"))
-    return cut_out(job.edit)
-
-
-def find_segments(job: Job) -> tuple[list[Segment], list[UnreadableSource]]:
-    """Probes every source of a job, several at a time; sources that cannot be read, or end early, are told, not raised.
-
-    Raises:
-        JobError: a path matches nothing, or no frame is left to edit.
-    """
-    settings, stride = job.input, job.input.stride * job.compose.every
-
-    def read(path: str) -> tuple[list[Segment], UnreadableSource | None]:
-        try:
-            source = probe(path)
-        except SourceError as error:
-            return [], UnreadableSource(path, error.error_type, str(error))
-        found = plan_segments(
-            source, size=settings.size, stride=stride, start_s=settings.start_s, end_s=settings.end_s
-        )
-        # The frames that a truncated file announces and lacks have no time stamps, so one row stands for them.
-        return found, UnreadableSource(path, "Truncated", f"{path}: {source.note}") if source.note else None
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(pool.map(read, expand(settings.paths)))
-    unreadable = [problem for _, problem in results if problem]
-    by_video: dict[str, list[Segment]] = {}
-    for found, _ in results:
-        if found:
-            by_video.setdefault(found[0].video, found)  # two copies of one clip are one clip
-    segments = [segment for found in by_video.values() for segment in found]
-    if not segments:
-        reasons = "".join("\n  " + printable(problem.error_message) for problem in unreadable)
-        span = f"start_s: {settings.start_s}, end_s: {settings.end_s}, stride: {stride}"
-        raise JobError(f"input: no frames to edit in {len(results)} sources ({span}){reasons}")
-    return segments, unreadable
+    return cut_out(job.edit.object, job.edit.segment)
 
 
 def calibrate_clips(
-    job: Job, folder: OutputFolder, segments: Sequence[Segment], todo: Sequence[Part], tracker: RemoteTracker
+    job: Job,
+    folder: OutputFolder,
+    segments: Sequence[Segment],
+    todo: Sequence[Part],
+    tracker: RemoteTracker,
 ) -> dict[str, ClipCalibration]:
     """Calibrations of the clips that have work to do: those kept by an earlier run, and new ones measured on the workers."""
     clips = record.read_calibrations(folder)
     wanted = sorted({part.segment.video for part in todo} - clips.keys())
-    by_video = {video: list(group) for video, group in groupby(segments, key=lambda segment: segment.video)}
+    by_video = {
+        video: list(group) for video, group in groupby(segments, key=lambda segment: segment.video)
+    }
     rows = [{"segments": pickle.dumps(by_video[video])} for video in wanted]
     if rows:
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
@@ -231,7 +206,12 @@ def edit_dataset(
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
     if job.run.decode == "stream":
         dataset = dataset.flat_map(Decoder(job, tracker), num_cpus=1)
-    tried = {frame: ledger.tried(frame) for part in todo for frame in part.frame_ids if ledger.tried(frame)}
+    tried = {
+        frame: ledger.tried(frame)
+        for part in todo
+        for frame in part.frame_ids
+        if ledger.tried(frame)
+    }
     return dataset.map_batches(
         Editor,
         fn_constructor_args=(job, folder, dict(clips), tried, tracker),

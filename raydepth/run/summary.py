@@ -8,14 +8,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raydepth.evaluate.fold import Fold, fold, row_columns
-from raydepth.report.build import Summary, build_report
-from raydepth.report.numbers import stages
-from raydepth.store import record
-from raydepth.store.folder import OutputFolder
-from raydepth.store.layers import LAYERS
-from raydepth.store.ledger import status
-from raydepth.store.plan import read_plan
-from raydepth.store.shards import (
+from raydepth.output import record
+from raydepth.output.folder import OutputFolder
+from raydepth.output.layers import LAYERS
+from raydepth.output.ledger import status
+from raydepth.output.plan import read_plan
+from raydepth.output.shards import (
     FRAMES,
     IMAGES,
     PICTURES,
@@ -25,7 +23,9 @@ from raydepth.store.shards import (
     read_shards,
     shard_name,
 )
-from raydepth.store.video import VIDEOS
+from raydepth.output.video import VIDEOS
+from raydepth.report.build import Summary, build_report
+from raydepth.report.numbers import stages
 
 _MODEL_STEPS = ("depth", "fill", "compose")
 """Steps whose time is models at work: what the speed of light is made of."""
@@ -59,7 +59,11 @@ def _read(folder: OutputFolder) -> tuple[pa.Table, Fold]:
     for table in read_shards(folder, damaged=[]):
         tables.append(
             table.select(
-                [name for name in table.column_names if name in set(row_columns(table.column_names))]
+                [
+                    name
+                    for name in table.column_names
+                    if name in set(row_columns(table.column_names))
+                ]
             )
         )
     if not tables:
@@ -72,7 +76,9 @@ def _benchmark(
 ) -> dict[str, Any]:
     job = record.read_job(folder)
     per_stage = {
-        name: statistics.mean for name, statistics in stages(folded.overall).items() if statistics.count
+        name: statistics.mean
+        for name, statistics in stages(folded.overall).items()
+        if statistics.count
     }
     models = sum(per_stage.get(name, 0.0) for name in _MODEL_STEPS)
     in_worker = sum(value for name, value in per_stage.items() if name != "decode")
@@ -87,7 +93,9 @@ def _benchmark(
         "speed_of_light_frames_per_second": light,
         "share_of_speed_of_light": rate / light if light else None,
         "bytes": sum(
-            size for below in (FRAMES, IMAGES, LAYERS, VIDEOS) for size in folder.files(below).values()
+            size
+            for below in (FRAMES, IMAGES, LAYERS, VIDEOS)
+            for size in folder.files(below).values()
         ),
         "restarts": restarts,
         "workers": job["run"]["workers"],
@@ -107,7 +115,9 @@ def _report(folder: OutputFolder, rows: pa.Table, folded: Fold) -> str:
         "frames_per_s": benchmark.get("frames_per_second"),
         "wall_s": benchmark.get("wall_seconds"),
         "speed_of_light": benchmark.get("speed_of_light_frames_per_second"),
-        "machine": {name: environment[name] for name in ("platform", "machine", "cpus", "memory_bytes")},
+        "machine": {
+            name: environment[name] for name in ("platform", "machine", "cpus", "memory_bytes")
+        },
         "versions": {
             "raydepth": environment["raydepth"],
             "python": environment["python"],

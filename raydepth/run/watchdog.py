@@ -5,12 +5,14 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from raydepth.tracker import Progress
+from raydepth.run.tracker import Progress
 
 _Item = TypeVar("_Item")
 
 
-def watched(items: Iterable[_Item], seconds: float, unit: str, progress: Progress) -> Iterator[_Item]:
+def watched(
+    items: Iterable[_Item], seconds: float, unit: str, progress: Progress
+) -> Iterator[_Item]:
     """Passes items on, and ends this process when the next one takes longer than ``seconds``.
 
     A thread cannot interrupt what hangs inside FFmpeg or the kernel (a dead network mount, say), but Ray replaces a dead

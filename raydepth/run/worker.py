@@ -11,40 +11,45 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raydepth.columns import Batch, mark_error, ok_rows
-from raydepth.deglad.fill import Filler, load_filler
-from raydepth.deglad.plate import PlateFiller
-from raydepth.deglad.stage import LayerStage
+from raydepth.batch import Batch, mark_error, ok_rows
+from raydepth.camera.stabilise import ReferenceFrames
+from raydepth.compose.crop import Crops
+from raydepth.compose.fullsize.frames import SourceFrames
+from raydepth.compose.fullsize.results import frame_layers, frame_pictures
+from raydepth.compose.protocol import Compositor
+from raydepth.compose.registry import load_compositor
+from raydepth.compose.stage import ComposeStage
 from raydepth.depth.estimator import load_depth
 from raydepth.depth.files import DepthFiles
 from raydepth.depth.stage import DepthStage
-from raydepth.depth.steady import Samples
+from raydepth.diffusion.noise import clip_seed
 from raydepth.edits.build import load_edit
+from raydepth.edits.settings import Insert
 from raydepth.evaluate.stage import MetricStage
 from raydepth.evaluate.true_edits import TrueEdits
-from raydepth.featglac.compositor import Compositor, load_compositor
-from raydepth.featglac.crop import Crops
-from raydepth.featglac.stage import ComposeStage, clip_seed
 from raydepth.frames.decode import Frame
-from raydepth.fullsize.frames import SourceFrames
-from raydepth.fullsize.results import frame_layers, frame_pictures
-from raydepth.job import Insert, Job
-from raydepth.store.folder import OutputFolder
-from raydepth.store.layers import layers_name, write_layers
-from raydepth.store.plan import Part
-from raydepth.store.plates import cache_plates
-from raydepth.store.record import ClipCalibration
-from raydepth.store.samples import cache_samples
-from raydepth.store.shards import batch_table, encode_pictures, write_shard
-from raydepth.tracker import Attempt, Progress
-from raydepth.watchdog import watched
+from raydepth.job import Job
+from raydepth.layers.fill.opencv import Filler, load_filler
+from raydepth.layers.fill.plate import PlateFiller
+from raydepth.layers.stage import LayerStage
+from raydepth.output.folder import OutputFolder
+from raydepth.output.layers import layers_name, write_layers
+from raydepth.output.plan import Part
+from raydepth.output.plates import cache_plates
+from raydepth.output.record import ClipCalibration
+from raydepth.output.references import cache_references
+from raydepth.output.shards import batch_table, encode_pictures, write_shard
+from raydepth.run.tracker import Attempt, Progress
+from raydepth.run.watchdog import watched
 
 Step = Callable[[Batch], Batch]
 
 _AGAIN = "decoding it again at source size (output.size: source)"
 
 
-def load_steps(job: Job, clips: Mapping[str, ClipCalibration], *, device: str, dtype: str) -> list[Step]:
+def load_steps(
+    job: Job, clips: Mapping[str, ClipCalibration], *, device: str, dtype: str
+) -> list[Step]:
     """Loads the models and gives the steps that a micro-batch goes through, in order.
 
     Args:
@@ -67,10 +72,21 @@ def load_steps(job: Job, clips: Mapping[str, ClipCalibration], *, device: str, d
     planes = {video: clip.planes for video, clip in clips.items()}
     fixed = {video: (clip.depth, clip.edit) for video, clip in clips.items()}
     edit = load_edit(job.edit, job.layers, fixed, estimator, split=job.compose.split_rim)
-    truth = DepthFiles(job.depth.truth, kind="depth_m", scale=job.depth.scale) if job.depth.truth else None
+    truth = (
+        DepthFiles(job.depth.truth, kind="depth_m", scale=job.depth.scale)
+        if job.depth.truth
+        else None
+    )
     return [
-        DepthStage(estimator, calibrations, samples=_load_samples(job, clips), guided=job.depth.guided),
-        LayerStage(job.layers, planes, _load_filler(job, clips, compositor, device=device, dtype=dtype)),
+        DepthStage(
+            estimator,
+            calibrations,
+            references=_load_references(job, clips),
+            guided=job.depth.guided,
+        ),
+        LayerStage(
+            job.layers, planes, _load_filler(job, clips, compositor, device=device, dtype=dtype)
+        ),
         ComposeStage(
             edit,
             compositor,
@@ -93,22 +109,33 @@ def load_steps(job: Job, clips: Mapping[str, ClipCalibration], *, device: str, d
     ]
 
 
-def _load_samples(job: Job, clips: Mapping[str, ClipCalibration]) -> Callable[[str], Samples | None]:
+def _load_references(
+    job: Job, clips: Mapping[str, ClipCalibration]
+) -> Callable[[str], ReferenceFrames | None]:
     if not job.depth.steady:
         return lambda video: None
-    return cache_samples(OutputFolder.at(job.output.path), {v: clip.samples for v, clip in clips.items()})
+    return cache_references(
+        OutputFolder.at(job.output.path), {v: clip.samples for v, clip in clips.items()}
+    )
 
 
 def _load_filler(
-    job: Job, clips: Mapping[str, ClipCalibration], compositor: Compositor, *, device: str, dtype: str
+    job: Job,
+    clips: Mapping[str, ClipCalibration],
+    compositor: Compositor,
+    *,
+    device: str,
+    dtype: str,
 ) -> Filler:
     fill = job.layers.fill
     if fill.method == "plate":
-        plates = cache_plates(OutputFolder.at(job.output.path), {v: clip.plate for v, clip in clips.items()})
+        plates = cache_plates(
+            OutputFolder.at(job.output.path), {v: clip.plate for v, clip in clips.items()}
+        )
         return PlateFiller(plates, load_filler(fill, device=device))
     if fill.method == "diffusion":
         # Here, because diffusers takes seconds to import and the other methods do without.
-        from raydepth.deglad.fill_diffusion import load_diffusion_filler
+        from raydepth.layers.fill.diffusion import load_diffusion_filler
 
         return load_diffusion_filler(
             fill,
@@ -156,7 +183,9 @@ def blank(batch: Batch, row: int, error_type: str, message: str) -> None:
 
 def _run(steps: list[Step], batch: Batch) -> Batch:
     # Steps add columns and may mark rows; copies of the text columns keep a failed pass from leaking into the next.
-    state = {name: column.copy() if column.dtype == object else column for name, column in batch.items()}
+    state = {
+        name: column.copy() if column.dtype == object else column for name, column in batch.items()
+    }
     for step in steps:
         state = step(state)
     return state
@@ -208,7 +237,10 @@ class PartEditor:
             if self._job.output.size == "source" and self._job.compose.crop == "region":
                 first = int(np.searchsorted(part.segment.pts, batch["pts"][0]))
                 batch["origin"] = np.fromiter(
-                    (partial(self._again, self._crops, part, first + i) for i in range(len(batch["pts"]))),
+                    (
+                        partial(self._again, self._crops, part, first + i)
+                        for i in range(len(batch["pts"]))
+                    ),
                     object,
                 )
             self._set_aside(part, batch, attempt)
@@ -222,7 +254,9 @@ class PartEditor:
             pending.append(self._encoder.submit(self._encode, part, batch))
             self._progress.tick(part.name, done)
         tables = [table.result() for table in pending]
-        done = sum(map(_count_done, tables))  # encoding can fail too, as it decodes again for source size
+        done = sum(
+            map(_count_done, tables)
+        )  # encoding can fail too, as it decodes again for source size
         failed = sum(table.num_rows for table in tables) - done
         written = write_shard(self._folder, part.name, tables, self._job.output)
         self._progress.finish(part.name, done, failed)
@@ -234,10 +268,15 @@ class PartEditor:
             limit = f"{self._job.run.decode_timeout_s:g} s (run.decode_timeout_s)"
             for row in ok_rows(batch):
                 blank(
-                    batch, row, "DecodeTimeout", f"{_AGAIN} gave nothing for {limit}, {attempt.hangs} times"
+                    batch,
+                    row,
+                    "DecodeTimeout",
+                    f"{_AGAIN} gave nothing for {limit}, {attempt.hangs} times",
                 )
             return
-        number = attempt.number - attempt.hangs  # the other tries: what hung was not the frames' work
+        number = (
+            attempt.number - attempt.hangs
+        )  # the other tries: what hung was not the frames' work
         died = f"the worker process died {number - 1} times on"
         hopeless = number > self._job.run.attempts + len(attempt.deaths) + 1
         for row in ok_rows(batch):
@@ -254,7 +293,8 @@ class PartEditor:
             for row in ok_rows(batch):
                 self._progress.at(part.name, str(batch["frame_id"][row]))
                 edit_batch(
-                    self._steps, {name: column[row : row + 1].copy() for name, column in batch.items()}
+                    self._steps,
+                    {name: column[row : row + 1].copy() for name, column in batch.items()},
                 )
                 self._progress.at(part.name, None)
 
@@ -268,7 +308,9 @@ class PartEditor:
         n = len(batch["status"])
         pictures = encode_pictures(self._pictures(part, batch))
         constant: dict[str, Any] = {"segment": part.segment.index, "part": part.number}
-        constant |= dict(zip(("height", "width"), part.segment.size(self._job.output.size), strict=True))
+        constant |= dict(
+            zip(("height", "width"), part.segment.size(self._job.output.size), strict=True)
+        )
         constant |= {"seed": clip_seed(self._job.run.seed, part.segment.video)}
         clip = self._clips.get(part.segment.video)
         constant |= {"depth_kind": clip.depth.kind if clip else ""}
@@ -295,7 +337,9 @@ class PartEditor:
                 calibration = asdict(self._clips[part.segment.video].depth)
                 write_layers(self._folder, name, frame_layers(batch, row, picture), calibration)
             keep = output.keep if output.images != "none" else []
-            yield frame_pictures(batch, row, keep, picture, keep_source=self._job.compose.paste_back)
+            yield frame_pictures(
+                batch, row, keep, picture, keep_source=self._job.compose.paste_back
+            )
 
     def _again(self, source: SourceFrames, part: Part, row: int) -> Frame:
         """A frame of a part's segment at source size, decoded a second time; what hangs is ended as the first time."""

@@ -107,7 +107,9 @@ _world = functools.lru_cache(maxsize=8)(World)
 class Moment:
     """A staging at one time as one camera sees it: every picture and truth, each rendered when it is asked for."""
 
-    def __init__(self, staging: Staging, seconds: float, size: tuple[int, int], samples: int) -> None:
+    def __init__(
+        self, staging: Staging, seconds: float, size: tuple[int, int], samples: int
+    ) -> None:
         """Renders the scene's depth; see `Case` for what the methods return."""
         self.camera: Camera = staging.scene.path.at(seconds)
         self.threshold_m = staging.threshold(seconds, size[1] / size[0])
@@ -137,7 +139,9 @@ class Moment:
 
     def fill_shadowed(self) -> np.ndarray:
         """The same with the near objects' shadows: a camera whose view begins behind them sees just that."""
-        return self._whole.colour(self.camera, self._size, samples=self._samples, beyond=self.threshold_m)
+        return self._whole.colour(
+            self.camera, self._size, samples=self._samples, beyond=self.threshold_m
+        )
 
     def layers(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The near layer RGBA and the rest RGB; the one over the other is `rgb` exactly (see `peel`)."""

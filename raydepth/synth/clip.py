@@ -16,8 +16,8 @@ import av
 import numpy as np
 from PIL import Image
 
-from raydepth.job import JobError
-from raydepth.store.video import SAME_BYTES
+from raydepth.errors import JobError
+from raydepth.output.video import SAME_BYTES
 from raydepth.synth.case import Moment
 from raydepth.synth.render import SAMPLES
 from raydepth.synth.staging import Staging, random_staging
@@ -88,7 +88,9 @@ def write_clip(
     """
     height, width = size
     if frames < 1 or fps <= 0 or samples < 1:
-        raise JobError(f"frames, fps and samples must be positive, got {frames}, {fps:g} and {samples}")
+        raise JobError(
+            f"frames, fps and samples must be positive, got {frames}, {fps:g} and {samples}"
+        )
     if not all(side >= SMALLEST and side % 2 == 0 for side in size) or min(size) > LARGEST:
         raise JobError(
             f"size must be even (H.264) and at least {SMALLEST} pixels, the shorter side at most {LARGEST};"
@@ -127,7 +129,9 @@ class _Video:
     def __init__(self, path: Path, size: tuple[int, int], fps: float) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._container = av.open(str(path), "w")
-        self._stream: Any = self._container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        self._stream: Any = self._container.add_stream(
+            "libx264", rate=Fraction(fps).limit_denominator(1001)
+        )
         self._stream.height, self._stream.width, self._stream.pix_fmt = *size, "yuv420p"
         self._stream.options = {"crf": "15", "preset": "medium", "threads": "1"} | SAME_BYTES
 
@@ -152,7 +156,14 @@ def _write(
     seed: int,
 ) -> None:
     focal = staging.scene.path.start.focal * size[0]
-    lens = {"fx": focal, "fy": focal, "cx": size[1] / 2, "cy": size[0] / 2, "fps": fps, "seed": seed}
+    lens = {
+        "fx": focal,
+        "fy": focal,
+        "cx": size[1] / 2,
+        "cy": size[0] / 2,
+        "fps": fps,
+        "seed": seed,
+    }
     with contextlib.ExitStack() as stack:
         video = stack.enter_context(_Video(paths.video, size, fps))
         if paths.truth:
@@ -165,7 +176,12 @@ def _write(
             rgb = moment.rgb()
             video.add(rgb)
             right, up, forward = moment.camera.axes()
-            pose = {"time_s": index / fps, "position": moment.camera.position, "right": right, "up": up}
+            pose = {
+                "time_s": index / fps,
+                "position": moment.camera.position,
+                "right": right,
+                "up": up,
+            }
             pose |= {"forward": forward, "threshold_m": moment.threshold_m}
             text.write(json.dumps(pose) + (",\n" if index + 1 < frames else "\n]}\n"))
             _save((moment.depth * 1000).round().astype(np.uint16), paths.depth, index)

@@ -10,7 +10,17 @@ from typing import Literal
 import numpy as np
 
 from raydepth.synth.looks import Style, random_colours, random_material
-from raydepth.synth.scene import Camera, CameraPath, Lamp, Material, Patch, Scene, Sky, Solid, Vector
+from raydepth.synth.scene import (
+    Camera,
+    CameraPath,
+    Lamp,
+    Material,
+    Patch,
+    Scene,
+    Sky,
+    Solid,
+    Vector,
+)
 from raydepth.synth.textures import Kind
 
 SolidKind = Literal["sphere", "box", "cylinder", "cone", "vase", "card"]
@@ -58,12 +68,18 @@ def random_place(rng: np.random.Generator, style: Style, aspect: float) -> Place
     calm = style == "calm"
     colours = random_colours(rng, style)
     kind = rng.choice(["room", "yard", "open"], p=[0.5, 0.2, 0.3])
-    height = rng.uniform(1.15, 1.7) if calm else math.exp(rng.uniform(math.log(0.35), math.log(3.0)))
+    height = (
+        rng.uniform(1.15, 1.7) if calm else math.exp(rng.uniform(math.log(0.35), math.log(3.0)))
+    )
     focal = rng.uniform(1.0, 1.35) if calm else rng.uniform(0.65, 2.2)
     if kind == "open":
-        depth = rng.uniform(9.0, 14.0) if calm else math.exp(rng.uniform(math.log(6.0), math.log(40.0)))
+        depth = (
+            rng.uniform(9.0, 14.0) if calm else math.exp(rng.uniform(math.log(6.0), math.log(40.0)))
+        )
     else:
-        depth = rng.uniform(5.0, 8.0) if calm else math.exp(rng.uniform(math.log(2.2), math.log(20.0)))
+        depth = (
+            rng.uniform(5.0, 8.0) if calm else math.exp(rng.uniform(math.log(2.2), math.log(20.0)))
+        )
     pitch = rng.uniform(0.12, 0.22) if calm else float(np.clip(rng.normal(0.12, 0.22), -0.45, 0.75))
     yaw = rng.uniform(-0.12, 0.12) if calm else rng.uniform(-0.6, 0.6)
     away = 0.6 * depth
@@ -136,7 +152,11 @@ def random_place(rng: np.random.Generator, style: Style, aspect: float) -> Place
                 aspect,
             )
     return Place(
-        _lit(rng, kind, style, patches, path, depth, walls, None), tuple(colours), depth, style, aspect
+        _lit(rng, kind, style, patches, path, depth, walls, None),
+        tuple(colours),
+        depth,
+        style,
+        aspect,
     )
 
 
@@ -155,7 +175,11 @@ def _lit(
     middle = (0.0, 0.5, 0.45 * depth)
     lamps: list[Lamp] = []
     for number in range(int(rng.integers(1, 4))):
-        side = float(rng.choice([-1.0, 1.0])) if number == 0 else -math.copysign(1.0, lamps[-1].position[0])
+        side = (
+            float(rng.choice([-1.0, 1.0]))
+            if number == 0
+            else -math.copysign(1.0, lamps[-1].position[0])
+        )
         away = rng.uniform(4.0, 7.0) if kind == "room" else rng.uniform(25.0, 40.0)
         if ceiling is not None and number == 1:
             position = (side * rng.uniform(0.3, 1.0), ceiling - 0.1, depth * rng.uniform(0.5, 0.7))
@@ -176,7 +200,9 @@ def _lit(
         for wall in walls:
             x = max(x, wall + 0.4) if wall < 0 else min(x, wall - 0.4)
         strength = (
-            (1.0, 0.35, 0.2)[number] * rng.uniform(0.9, 1.25) * (1.0 if calm else rng.uniform(0.6, 1.2))
+            (1.0, 0.35, 0.2)[number]
+            * rng.uniform(0.9, 1.25)
+            * (1.0 if calm else rng.uniform(0.6, 1.2))
         )
         hue, tint = (
             rng.choice([0.09, 0.11, 0.6, 0.58, 0.93]),
@@ -186,11 +212,17 @@ def _lit(
         gain = strength / (0.3 * tone[0] + 0.6 * tone[1] + 0.1 * tone[2])
         radius = float(rng.choice([0.15, 0.35, 0.6])) * math.dist((x, *position[1:]), middle) / 6
         lamps.append(
-            Lamp((x, *position[1:]), middle, (gain * tone[0], gain * tone[1], gain * tone[2]), radius)
+            Lamp(
+                (x, *position[1:]), middle, (gain * tone[0], gain * tone[1], gain * tone[2]), radius
+            )
         )
     ambient = rng.uniform(0.3, 0.5) if calm else rng.uniform(0.15, 0.8)
     if kind == "room":
-        zenith = horizon = (ambient * rng.uniform(0.9, 1.05), ambient, ambient * rng.uniform(0.9, 1.15))
+        zenith = horizon = (
+            ambient * rng.uniform(0.9, 1.05),
+            ambient,
+            ambient * rng.uniform(0.9, 1.15),
+        )
     else:
         zenith, horizon = (
             (ambient * 0.5, ambient * 0.85, ambient * 1.6),
@@ -202,7 +234,15 @@ def _lit(
 
 def solid_looks(rng: np.random.Generator, place: Place, size: float, number: int) -> Material:
     """Draws how a solid of about `size` metres looks; `number` walks through the place's colours."""
-    surfaces: tuple[Kind, ...] = ("noise", "noise", "stripes", "checker", "speckle", "wood", "photo")
+    surfaces: tuple[Kind, ...] = (
+        "noise",
+        "noise",
+        "stripes",
+        "checker",
+        "speckle",
+        "wood",
+        "photo",
+    )
     if place.style == "wide":
         surfaces += ("leaves", "leaves", "photo")
     return random_material(
@@ -214,7 +254,11 @@ def solid_shape(rng: np.random.Generator, size: float, calm: bool) -> tuple[Soli
     """Draws a kind of solid and its half extents of about `size` metres."""
     kinds: tuple[SolidKind, ...] = ("sphere", "box", "cylinder", "cone", "vase", "card")
     kind = kinds[int(rng.integers(len(kinds)))]
-    half = (size * rng.uniform(0.7, 1.2), size * rng.uniform(0.7, 1.9), size * rng.uniform(0.7, 1.2))
+    half = (
+        size * rng.uniform(0.7, 1.2),
+        size * rng.uniform(0.7, 1.9),
+        size * rng.uniform(0.7, 1.2),
+    )
     if kind == "sphere":
         half = (size, size, size) if calm or rng.uniform() < 0.5 else (half[0], half[1], half[0])
     elif kind in ("cylinder", "cone", "vase"):
@@ -236,7 +280,9 @@ def furniture(rng: np.random.Generator, place: Place, nearest: float) -> tuple[S
     for _ in range(int(rng.integers(4, 10)) if calm else int(rng.integers(3, 10))):
         for _ in range(25):
             z = math.exp(
-                rng.uniform(math.log(nearest), math.log(max(min(place.depth * 0.93, 18.0), nearest * 1.2)))
+                rng.uniform(
+                    math.log(nearest), math.log(max(min(place.depth * 0.93, 18.0), nearest * 1.2))
+                )
             )
             x = z * (math.tan(yaw) + half_width * rng.uniform(-0.9, 0.9))
             size = (
@@ -247,10 +293,13 @@ def furniture(rng: np.random.Generator, place: Place, nearest: float) -> tuple[S
             kind, half = solid_shape(rng, size, calm)
             reach = max(half[0], half[2]) * (1.35 if kind == "box" else 1.0)
             blocked = any(
-                math.hypot(x - s.centre[0], z - s.centre[2]) < 1.1 * (reach + max(s.half[0], s.half[2]))
+                math.hypot(x - s.centre[0], z - s.centre[2])
+                < 1.1 * (reach + max(s.half[0], s.half[2]))
                 for s in solids
             )
-            outside = z + reach > place.depth or any(x - reach < w if w < 0 else x + reach > w for w in walls)
+            outside = z + reach > place.depth or any(
+                x - reach < w if w < 0 else x + reach > w for w in walls
+            )
             if blocked or outside or z - reach < 0.35:
                 continue
             y = half[1]
@@ -268,7 +317,9 @@ def furniture(rng: np.random.Generator, place: Place, nearest: float) -> tuple[S
                     half,
                     turn,
                     solid_looks(rng, place, size, len(solids)),
-                    sway=(float(rng.uniform(0.3, 1.0) * size), 0.0, 0.0) if moves else (0.0, 0.0, 0.0),
+                    sway=(float(rng.uniform(0.3, 1.0) * size), 0.0, 0.0)
+                    if moves
+                    else (0.0, 0.0, 0.0),
                     cycles=int(rng.integers(2, 6)),
                     turns=int(rng.integers(-3, 4)) if moves and kind != "card" else 0,
                 )

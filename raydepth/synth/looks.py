@@ -71,7 +71,11 @@ def random_material(
         tiles *= math.exp(rng.uniform(-0.8, 0.8))
     dark, light = _scaled(colour, contrast), _scaled(colour, 1.08)
     if kind in ("leaves", "photo"):
-        light = (1.0, 1.0, 1.0) if rng.uniform() < 0.6 else _scaled(colour, 1.0 / max(max(colour), 0.05))
+        light = (
+            (1.0, 1.0, 1.0)
+            if rng.uniform() < 0.6
+            else _scaled(colour, 1.0 / max(max(colour), 0.05))
+        )
     return Material(
         kind,
         int(rng.integers(VARIANTS[kind])),

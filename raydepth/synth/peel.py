@@ -19,7 +19,9 @@ def over(front: np.ndarray, behind: np.ndarray) -> np.ndarray:
     return ((2 * (alpha * front[..., :3] + (255 - alpha) * behind) + 255) // 510).astype(np.uint8)
 
 
-def peel(picture: np.ndarray, behind: np.ndarray, coverage: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def peel(
+    picture: np.ndarray, behind: np.ndarray, coverage: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Finds layers with soft edges that recompose the picture exactly: ``over(front, back) == picture``.
 
     Hard alpha would alias, and the renderer's own colours do not add up in 8 bits. So alpha is the coverage; the back is

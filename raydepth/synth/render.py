@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from raydepth.job import JobError
+from raydepth.errors import JobError
 from raydepth.synth.scene import Camera, Lamp, Material, Scene, Sky, Vector
 from raydepth.synth.shapes import Mesh, patch_mesh, solid_mesh
 from raydepth.synth.textures import texture
@@ -70,9 +70,13 @@ class World:
         mi = mitsuba()
         parts: dict[str, Any] = {"type": "scene", "sky": _sky(scene.sky)}
         for number, patch in enumerate(scene.patches):
-            parts[f"patch{number}"] = _shape(patch_mesh(patch), patch.material if textured else None)
+            parts[f"patch{number}"] = _shape(
+                patch_mesh(patch), patch.material if textured else None
+            )
         for number, solid in enumerate(scene.solids):
-            parts[f"solid{number}"] = _shape(solid_mesh(solid), solid.material if textured else None)
+            parts[f"solid{number}"] = _shape(
+                solid_mesh(solid), solid.material if textured else None
+            )
         for number, lamp in enumerate(scene.lamps):
             parts[f"lamp{number}"] = _lamp(lamp)
         self._scene = mi.load_dict(parts)
@@ -108,7 +112,9 @@ class World:
         )  # bright light rolls off instead of clipping
         return np.rint(255 * shoulder.clip(0, 1) ** (1 / 2.2)).astype(np.uint8)
 
-    def depth(self, camera: Camera, size: tuple[int, int], *, beyond: float = _CLOSEST) -> np.ndarray:
+    def depth(
+        self, camera: Camera, size: tuple[int, int], *, beyond: float = _CLOSEST
+    ) -> np.ndarray:
         """Returns the distance along the optical axis at the pixel centres in metres, float32 [H, W], at most FAR."""
         return self._depth(camera, size, beyond, (0, size[0], 0, size[1]))
 
@@ -131,7 +137,10 @@ class World:
                 continue
             box = (top, bottom, int(columns[0]), int(columns[-1]) + 1)
             fine = self._depth(
-                camera, (height * _FINER, width * _FINER), _CLOSEST, tuple(side * _FINER for side in box)
+                camera,
+                (height * _FINER, width * _FINER),
+                _CLOSEST,
+                tuple(side * _FINER for side in box),
             )
             blocks = (fine < nearer_than).reshape(bottom - top, _FINER, box[3] - box[2], _FINER)
             share[top:bottom, box[2] : box[3]] = blocks.mean((1, 3))
@@ -225,7 +234,11 @@ def _surface(material: Material | None) -> Any:
         "raw": True,
     }
     if material.gloss:
-        inner = {"type": "roughplastic", "diffuse_reflectance": reflectance, "alpha": 1 - material.gloss}
+        inner = {
+            "type": "roughplastic",
+            "diffuse_reflectance": reflectance,
+            "alpha": 1 - material.gloss,
+        }
     else:
         inner = {"type": "diffuse", "reflectance": reflectance}
     return mi.load_dict({"type": "twosided", "inner": inner})
@@ -235,7 +248,9 @@ def _lamp(lamp: Lamp) -> Any:
     mi = mitsuba()
     position, target = lamp.position, lamp.target
     away = (math.dist(position, target) / lamp.radius) ** 2
-    side = [0, 1, 0] if abs(target[1] - position[1]) < 0.9 * math.dist(target, position) else [0, 0, 1]
+    side = (
+        [0, 1, 0] if abs(target[1] - position[1]) < 0.9 * math.dist(target, position) else [0, 0, 1]
+    )
     place = mi.ScalarTransform4f().look_at(_mirrored(lamp.position), _mirrored(lamp.target), side)
     return {
         "type": "disk",

@@ -32,7 +32,9 @@ def patch_mesh(patch: Patch) -> Mesh:
         across, along = along, across  # v runs upwards on every wall
     corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * patch.half
     points = np.array(patch.centre) + corners[:, :1] * across + corners[:, 1:] * along
-    return _mesh(points, np.tile(normal, (4, 1)), _tiled(patch.material, corners), [(0, 1, 2), (0, 2, 3)])
+    return _mesh(
+        points, np.tile(normal, (4, 1)), _tiled(patch.material, corners), [(0, 1, 2), (0, 2, 3)]
+    )
 
 
 def solid_mesh(solid: Solid) -> Mesh:
@@ -90,7 +92,11 @@ def _card(solid: Solid) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
     if solid.material.variant % 3 == 0:
         x = x * (1 - 0.25 * np.cos(3.1 * y + 6.3 * solid.material.shift[0]) ** 2)
     elif solid.material.variant % 3 == 2:
-        wobble = 0.9 + 0.07 * np.cos(9 * angle + 6.3 * solid.material.shift[0]) + 0.03 * np.cos(21 * angle)
+        wobble = (
+            0.9
+            + 0.07 * np.cos(9 * angle + 6.3 * solid.material.shift[0])
+            + 0.03 * np.cos(21 * angle)
+        )
         x, y = x * wobble, np.where(y > 0, y * wobble, y)
     flat = np.stack([x * solid.half[0], y * solid.half[1]], 1)
     flat = np.concatenate([np.zeros((1, 2)), flat])
@@ -112,7 +118,9 @@ def _turned(solid: Solid) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarra
             [(0.0, -1.0), (0.55, -1.0)],
             np.stack(
                 [
-                    0.72 + 0.28 * np.sin(2.6 * ticks + 0.4) - 0.17 * (ticks < -0.9) * (-ticks - 0.9) * 10,
+                    0.72
+                    + 0.28 * np.sin(2.6 * ticks + 0.4)
+                    - 0.17 * (ticks < -0.9) * (-ticks - 0.9) * 10,
                     ticks,
                 ],
                 1,
@@ -151,7 +159,9 @@ def _turned(solid: Solid) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarra
         )
         points.append((unit * half).reshape(-1, 3))
         normals.append(
-            (normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)).reshape(-1, 3)
+            (normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)).reshape(
+                -1, 3
+            )
         )
         u = np.broadcast_to(angle / (2 * math.pi) * around, (len(profile), _AROUND + 1))
         v = np.repeat(length[:, None] * solid.material.tiles_per_metre, _AROUND + 1, 1)
@@ -161,4 +171,9 @@ def _turned(solid: Solid) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarra
         faces += [np.stack([corner, corner + _AROUND + 1, corner + 1], 1)]
         faces += [np.stack([corner + 1, corner + _AROUND + 1, corner + _AROUND + 2], 1)]
         first += len(profile) * (_AROUND + 1)
-    return np.concatenate(points), np.concatenate(normals), np.concatenate(uv), np.concatenate(faces)
+    return (
+        np.concatenate(points),
+        np.concatenate(normals),
+        np.concatenate(uv),
+        np.concatenate(faces),
+    )

@@ -56,7 +56,10 @@ class Staging:
         for seconds in np.arange(0, PERIOD, 0.5):
             near, behind = self._gap(seconds, aspect)
             camera = self.scene.path.at(seconds)
-            if near * _MARGIN > behind or min(depth_range(s.at(seconds), camera)[0] for s in self.near) < 0.3:
+            if (
+                near * _MARGIN > behind
+                or min(depth_range(s.at(seconds), camera)[0] for s in self.near) < 0.3
+            ):
                 return False
         return True
 
@@ -64,7 +67,9 @@ class Staging:
 def depth_range(solid: Solid, camera: Camera) -> tuple[float, float]:
     """Smallest and largest depth (metres along the optical axis) of the box around a solid."""
     _, _, forward = camera.axes()
-    middle = sum(f * (c - p) for f, c, p in zip(forward, solid.centre, camera.position, strict=True))
+    middle = sum(
+        f * (c - p) for f, c, p in zip(forward, solid.centre, camera.position, strict=True)
+    )
     cos, sin = math.cos(solid.yaw), math.sin(solid.yaw)
     own = (cos * forward[0] - sin * forward[2], forward[1], sin * forward[0] + cos * forward[2])
     reach = sum(abs(f) * h for f, h in zip(own, solid.half, strict=True))
@@ -129,9 +134,13 @@ def _behind(solids: tuple[Solid, ...], place: Place, floor: float) -> tuple[Soli
 
 def _other_light(rng: np.random.Generator, lamp: Lamp) -> Lamp:
     """The lamp in a strong colour, warm or cold, so that the other place's light is seen to be another."""
-    tone = colorsys.hsv_to_rgb(float(rng.choice([0.04, 0.09, 0.58, 0.64, 0.85])), rng.uniform(0.35, 0.7), 1.0)
+    tone = colorsys.hsv_to_rgb(
+        float(rng.choice([0.04, 0.09, 0.58, 0.64, 0.85])), rng.uniform(0.35, 0.7), 1.0
+    )
     strength = sum(lamp.colour) / sum(tone) * rng.uniform(0.7, 1.2)
-    return dataclasses.replace(lamp, colour=(strength * tone[0], strength * tone[1], strength * tone[2]))
+    return dataclasses.replace(
+        lamp, colour=(strength * tone[0], strength * tone[1], strength * tone[2])
+    )
 
 
 def _near(rng: np.random.Generator, place: Place, limit: float) -> tuple[Solid, ...]:
@@ -183,7 +192,9 @@ def _thing(rng: np.random.Generator, place: Place, near: tuple[Solid, ...], floo
     else:
         yaw = math.atan2(camera.target[0], camera.target[2])
         x = z * (math.tan(yaw) + 0.5 * place.aspect / camera.focal * rng.uniform(-0.7, 0.7))
-    return Solid(kind, (x, half[1], z), half, rng.uniform(-0.5, 0.5), solid_looks(rng, place, size, 3))
+    return Solid(
+        kind, (x, half[1], z), half, rng.uniform(-0.5, 0.5), solid_looks(rng, place, size, 3)
+    )
 
 
 def _is_worth_it(staging: Staging, aspect: float) -> bool:
@@ -191,9 +202,9 @@ def _is_worth_it(staging: Staging, aspect: float) -> bool:
     camera = staging.scene.path.at(0)
     size = (_PREVIEW, round(_PREVIEW * aspect))
     near, thing, scene = (
-        World(dataclasses.replace(staging.scene, patches=patches, solids=solids), textured=False).depth(
-            camera, size
-        )
+        World(
+            dataclasses.replace(staging.scene, patches=patches, solids=solids), textured=False
+        ).depth(camera, size)
         for patches, solids in (
             ((), staging.near),
             ((), (staging.thing,)),
@@ -207,7 +218,9 @@ def _is_worth_it(staging: Staging, aspect: float) -> bool:
         > 1.2 * (max(s.half[0], s.half[2]) + max(staging.thing.half[0], staging.thing.half[2]))
         for s in staging.scene.solids
     )
-    inside = not bare[[0, -1]].any() and not bare[:, [0, -1]].any() and (thing < 60).sum() == bare.sum()
+    inside = (
+        not bare[[0, -1]].any() and not bare[:, [0, -1]].any() and (thing < 60).sum() == bare.sum()
+    )
     return bool(
         clear
         and inside

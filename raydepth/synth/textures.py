@@ -59,7 +59,9 @@ def texture(kind: Kind, variant: int) -> np.ndarray:
         "photo": _photo,
     }
     tile = painters[kind](rng, variant)
-    picture = np.ascontiguousarray(tile[..., None] if tile.ndim == 2 else tile.transpose(1, 2, 0), np.float32)
+    picture = np.ascontiguousarray(
+        tile[..., None] if tile.ndim == 2 else tile.transpose(1, 2, 0), np.float32
+    )
     picture = picture.clip(0, 1)
     picture.flags.writeable = False
     return picture
@@ -70,13 +72,17 @@ def _grid() -> tuple[np.ndarray, np.ndarray]:
     return np.meshgrid(ticks, ticks)
 
 
-def _fractal(rng: np.random.Generator, slope: float, stretch: float = 1.0, lowest: float = 1.0) -> np.ndarray:
+def _fractal(
+    rng: np.random.Generator, slope: float, stretch: float = 1.0, lowest: float = 1.0
+) -> np.ndarray:
     """Periodic Gaussian noise with amplitude 1 / f**slope, zero mean, unit variance, stretched along u."""
     fu = np.fft.rfftfreq(SIZE)[None] * SIZE * stretch
     fv = np.fft.fftfreq(SIZE)[:, None] * SIZE
     frequency = np.hypot(fu, fv)
     amplitude = np.where(frequency >= lowest, np.maximum(frequency, 1.0) ** -slope, 0.0)
-    field = np.fft.irfft2(amplitude * np.fft.rfft2(rng.standard_normal((SIZE, SIZE))), s=(SIZE, SIZE))
+    field = np.fft.irfft2(
+        amplitude * np.fft.rfft2(rng.standard_normal((SIZE, SIZE))), s=(SIZE, SIZE)
+    )
     return (field - field.mean()) / field.std()
 
 
@@ -85,7 +91,9 @@ def _squash(field: np.ndarray) -> np.ndarray:
 
 
 def _noise(rng: np.random.Generator, variant: int) -> np.ndarray:
-    return _squash(_fractal(rng, (1.3, 1.6, 1.9, 2.3)[variant % 4], lowest=(1.0, 4.0)[variant // 4]))
+    return _squash(
+        _fractal(rng, (1.3, 1.6, 1.9, 2.3)[variant % 4], lowest=(1.0, 4.0)[variant // 4])
+    )
 
 
 def _stripes(rng: np.random.Generator, variant: int) -> np.ndarray:
@@ -122,7 +130,9 @@ def _tiles(rng: np.random.Generator, variant: int) -> np.ndarray:
     columns, rows, offset = ((4, 4, 0.0), (3, 6, 0.5), (2, 2, 0.0), (4, 8, 0.5))[variant]
     row = np.floor(v * rows)
     across = u * columns + offset * (row % 2)
-    tone = rng.uniform(-0.12, 0.12, (rows, columns))[row.astype(int), np.floor(across).astype(int) % columns]
+    tone = rng.uniform(-0.12, 0.12, (rows, columns))[
+        row.astype(int), np.floor(across).astype(int) % columns
+    ]
     edge = np.minimum(
         0.5 - np.abs(across % 1.0 - 0.5), (0.5 - np.abs((v * rows) % 1.0 - 0.5)) * columns / rows
     )
@@ -182,7 +192,11 @@ def photograph(index: int) -> np.ndarray:
     from skimage import data
 
     picture = getattr(data, _PHOTOS[index])().astype(np.float32) / 255
-    return np.repeat(picture[None], 3, axis=0) if picture.ndim == 2 else picture.transpose(2, 0, 1).copy()
+    return (
+        np.repeat(picture[None], 3, axis=0)
+        if picture.ndim == 2
+        else picture.transpose(2, 0, 1).copy()
+    )
 
 
 PHOTOGRAPHS = len(_PHOTOS)

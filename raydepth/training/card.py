@@ -13,17 +13,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from raydepth import builtin
-from raydepth.builtin.data import FIRST_SEED, scene_picture
-from raydepth.builtin.redraw import Redraw
-from raydepth.deglad.fill import Filler, fill_hole, load_filler
-from raydepth.deglad.fill_diffusion import load_diffusion_filler
+from raydepth.compose.settings import Compose
 from raydepth.depth.hub import HubDepth
 from raydepth.evaluate.depth import abs_rel, align, delta, order_accuracy, readings, sample_pairs
 from raydepth.evaluate.image import psnr, rmse, ssim
-from raydepth.job import Compose, Fill
+from raydepth.layers.fill.diffusion import load_diffusion_filler
+from raydepth.layers.fill.opencv import Filler, fill_hole, load_filler
+from raydepth.layers.settings import Fill
+from raydepth.models import builtin
 from raydepth.synth.case import Moment
 from raydepth.synth.staging import random_staging
+from raydepth.training.data import FIRST_SEED, scene_picture
+from raydepth.training.redraw import Redraw
 
 SHORT_SIDE = 192
 """Short side in pixels at which the depth model is measured; it is also what its preprocessor file asks for."""
@@ -49,14 +50,20 @@ def real_depth(folder: Path) -> dict[str, list[Truth]]:
     """Real pictures with measured depth, as far as they are there."""
     found: dict[str, list[Truth]] = {}
     if (folder / "rgbd/nyu").is_dir():
-        rgb, depth = (np.squeeze(np.load(folder / f"rgbd/nyu/{name}.npy")) for name in ("rgb", "depth"))
+        rgb, depth = (
+            np.squeeze(np.load(folder / f"rgbd/nyu/{name}.npy")) for name in ("rgb", "depth")
+        )
         rgb = rgb if rgb.shape[2] == 3 else rgb.transpose(1, 2, 0)
-        found["NYUv2, one indoor frame"] = [((rgb * 255).round().astype(np.uint8), depth.astype(np.float32))]
+        found["NYUv2, one indoor frame"] = [
+            ((rgb * 255).round().astype(np.uint8), depth.astype(np.float32))
+        ]
     if (folder / "rgbd/sequence").is_dir():
         found["Open3D living room, 5 frames"] = [
             (
                 np.asarray(Image.open(name)),
-                np.asarray(Image.open(folder / f"rgbd/sequence/depth/{name.stem}.png")).astype(np.float32)
+                np.asarray(Image.open(folder / f"rgbd/sequence/depth/{name.stem}.png")).astype(
+                    np.float32
+                )
                 / 1000,
             )
             for name in sorted((folder / "rgbd/sequence/color").glob("*.jpg"))
@@ -82,9 +89,12 @@ def real_frames(folder: Path, side: int = 256, each: int = 3) -> list[np.ndarray
             for frame in frames:
                 scale = side / min(frame.height, frame.width)
                 small = frame.to_image().resize(
-                    (round(frame.width * scale), round(frame.height * scale)), Image.Resampling.LANCZOS
+                    (round(frame.width * scale), round(frame.height * scale)),
+                    Image.Resampling.LANCZOS,
                 )
-                pictures.append(np.asarray(small)[: small.height // 16 * 16, : small.width // 16 * 16].copy())
+                pictures.append(
+                    np.asarray(small)[: small.height // 16 * 16, : small.width // 16 * 16].copy()
+                )
     return pictures
 
 
@@ -94,7 +104,9 @@ def depth_rows(model: HubDepth, sets: dict[str, list[Truth]]) -> list[str]:
     for name, truths in sets.items():
         figures = []
         for rgb, depth in truths:
-            ramp = np.broadcast_to(np.linspace(0, 1, rgb.shape[0], dtype=np.float32)[:, None], depth.shape)
+            ramp = np.broadcast_to(
+                np.linspace(0, 1, rgb.shape[0], dtype=np.float32)[:, None], depth.shape
+            )
             pairs = sample_pairs(readings(depth, depth), 4000, seed=0)
             row = []
             for guess in (model({"rgb": rgb[None]})[0], ramp):
@@ -107,7 +119,9 @@ def depth_rows(model: HubDepth, sets: dict[str, list[Truth]]) -> list[str]:
                 ]
             figures.append(row)
         mean = np.mean(figures, axis=0)
-        rows.append(f"| {name} ({len(truths)}) | " + " | ".join(f"{value:.3f}" for value in mean) + " |")
+        rows.append(
+            f"| {name} ({len(truths)}) | " + " | ".join(f"{value:.3f}" for value in mean) + " |"
+        )
     return rows
 
 
@@ -116,9 +130,13 @@ def redraw_rows(redraw: Redraw, sets: dict[str, list[np.ndarray]]) -> list[str]:
     rows = []
     for name, pictures in sets.items():
         if pictures:
-            means = [np.mean([psnr(redraw(rgb, strength=s), rgb) for rgb in pictures]) for s in STRENGTHS]
+            means = [
+                np.mean([psnr(redraw(rgb, strength=s), rgb) for rgb in pictures]) for s in STRENGTHS
+            ]
             rows.append(
-                f"| {name} ({len(pictures)}) | " + " | ".join(f"{value:.1f}" for value in means) + " |"
+                f"| {name} ({len(pictures)}) | "
+                + " | ".join(f"{value:.1f}" for value in means)
+                + " |"
             )
     return rows
 
@@ -133,7 +151,9 @@ def composites(count: int) -> list[np.ndarray]:
     results = []
     near, far = list(scenes("calm", 2 * count))[::2], list(scenes("calm", 2 * count))[1::2]
     for (front, depth), (back, _) in zip(near, far, strict=True):
-        tinted = (front.astype(np.float32) * np.array([1.12, 1.0, 0.85])).clip(0, 255).astype(np.uint8)
+        tinted = (
+            (front.astype(np.float32) * np.array([1.12, 1.0, 0.85])).clip(0, 255).astype(np.uint8)
+        )
         mask = depth < np.quantile(depth, 0.25)
         results.append(np.where(mask[..., None], tinted, back))
     return results
@@ -146,7 +166,9 @@ Hole = tuple[np.ndarray, np.ndarray, np.ndarray]
 def holes(count: int, side: int) -> list[Hole]:
     """True fills of held-out stagings: seeds below FIRST_SEED."""
     moments = [Moment(random_staging(seed, 1.0), 0.0, (side, side), 24) for seed in range(count)]
-    return [(moment.rgb(), moment.near.astype(np.float32), moment.fill_shadowed()) for moment in moments]
+    return [
+        (moment.rgb(), moment.near.astype(np.float32), moment.fill_shadowed()) for moment in moments
+    ]
 
 
 def fill_rows(fillers: dict[str, Filler], sets: dict[str, list[Hole]]) -> list[str]:
@@ -155,8 +177,13 @@ def fill_rows(fillers: dict[str, Filler], sets: dict[str, list[Hole]]) -> list[s
     for name, truths in sets.items():
         for method, filler in fillers.items():
             filled = [fill_hole(filler, rgb, near, Fill().dilate) for rgb, near, _ in truths]
-            pairs = [(made, truth, hole) for (made, hole), (_, _, truth) in zip(filled, truths, strict=True)]
-            error, likeness = (np.mean([measure(*pair) for pair in pairs]) for measure in (rmse, ssim))
+            pairs = [
+                (made, truth, hole)
+                for (made, hole), (_, _, truth) in zip(filled, truths, strict=True)
+            ]
+            error, likeness = (
+                np.mean([measure(*pair) for pair in pairs]) for measure in (rmse, ssim)
+            )
             rows.append(f"| {name} ({len(truths)}) | {method} | {error:.1f} | {likeness:.3f} |")
     return rows
 
@@ -171,7 +198,9 @@ def draw_curves(logs: dict[str, Path], path: Path) -> None:
     figure, axes = plt.subplots(1, len(logs), figsize=(3.6 * len(logs), 2.8), squeeze=False)
     for axis, (name, log) in zip(axes[0], logs.items(), strict=True):
         entries = [json.loads(line) for line in log.read_text().splitlines()]
-        axis.plot([entry["step"] for entry in entries], [entry["loss"] for entry in entries], linewidth=1)
+        axis.plot(
+            [entry["step"] for entry in entries], [entry["loss"] for entry in entries], linewidth=1
+        )
         axis.set(title=f"{name}/", xlabel="step", ylabel="training loss")
         axis.grid(alpha=0.3)
     figure.tight_layout()
@@ -182,14 +211,19 @@ def draw_curves(logs: dict[str, Path], path: Path) -> None:
 def _grey(values: np.ndarray) -> np.ndarray:
     low, high = np.quantile(values, [0.01, 0.99])
     return np.repeat(
-        ((values - low) / max(high - low, 1e-6) * 255).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2
+        ((values - low) / max(high - low, 1e-6) * 255).clip(0, 255).astype(np.uint8)[..., None],
+        3,
+        axis=2,
     )
 
 
 def _sheet(columns: list[list[np.ndarray]], cell: int, path: Path) -> None:
     """Saves pictures as a table, one inner list a column."""
     cells = [
-        [np.asarray(Image.fromarray(p).resize((cell, cell), Image.Resampling.LANCZOS)) for p in column]
+        [
+            np.asarray(Image.fromarray(p).resize((cell, cell), Image.Resampling.LANCZOS))
+            for p in column
+        ]
         for column in columns
     ]
     Image.fromarray(np.concatenate([np.concatenate(column) for column in cells], axis=1)).save(
@@ -199,7 +233,9 @@ def _sheet(columns: list[list[np.ndarray]], cell: int, path: Path) -> None:
 
 def main() -> None:
     """Evaluates the models in the package and writes MODEL_CARD.md and card/*.png beside them."""
-    parser = argparse.ArgumentParser(prog="python -m raydepth.builtin.card", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m raydepth.training.card", description=main.__doc__
+    )
     home = Path(builtin.__file__).parent
     parser.add_argument(
         "--real",
@@ -214,7 +250,11 @@ def main() -> None:
 
     depth = HubDepth(str(builtin.path("depth")), name="builtin", input_size=SHORT_SIDE)
     calm, wide = list(scenes("calm", arguments.scenes)), list(scenes("wide", arguments.scenes))
-    sets = {"Held-out calm scenes": calm, "Held-out wide scenes": wide, **real_depth(arguments.real)}
+    sets = {
+        "Held-out calm scenes": calm,
+        "Held-out wide scenes": wide,
+        **real_depth(arguments.real),
+    }
     shown = [*calm[:3], *wide[:4]]
     _sheet(
         [[rgb, _grey(1 / metres), _grey(depth({"rgb": rgb[None]})[0])] for rgb, metres in shown],
@@ -256,7 +296,9 @@ def main() -> None:
         cut = np.where(made[0][1][..., None], np.uint8(128), rgb)
         columns.append([rgb, cut, *(background for background, _ in made), truth])
     _sheet(columns, 144, pictures / "inpaint.png")
-    draw_curves({name: builtin.path(name) / "training_log.jsonl" for name in NAMES}, pictures / "curves.png")
+    draw_curves(
+        {name: builtin.path(name) / "training_log.jsonl" for name in NAMES}, pictures / "curves.png"
+    )
 
     text = (home / "card.template.md").read_text()
     fields: dict[str, object] = {

@@ -65,7 +65,9 @@ def fill_picture(number: int, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]
     return seen.fill_shadowed(), seen.near
 
 
-def _write_shard(job: tuple[Path, int, Callable[[int], tuple[np.ndarray, np.ndarray]], int, str]) -> None:
+def _write_shard(
+    job: tuple[Path, int, Callable[[int], tuple[np.ndarray, np.ndarray]], int, str],
+) -> None:
     folder, index, picture, first, beside = job
     render_threads(1)
     pictures = [picture(first + index * SHARD + i) for i in range(SHARD)]
@@ -86,9 +88,15 @@ def build(folder: Path, *, shards: int, workers: int = 2, fills: bool = False) -
         fills: Render `fill_picture`s and not `scene_picture`s.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    kind = (fill_picture, MOMENTS * FIRST_SEED, "near") if fills else (scene_picture, FIRST_SEED, "inv")
+    kind = (
+        (fill_picture, MOMENTS * FIRST_SEED, "near")
+        if fills
+        else (scene_picture, FIRST_SEED, "inv")
+    )
     jobs = [
-        (folder, index, *kind) for index in range(shards) if not (folder / f"{index:04d}-rgb.npy").exists()
+        (folder, index, *kind)
+        for index in range(shards)
+        if not (folder / f"{index:04d}-rgb.npy").exists()
     ]
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         for _ in pool.imap_unordered(_write_shard, jobs):
@@ -111,10 +119,12 @@ class Cache:
         names = sorted(folder.glob("*-rgb.npy"))
         if not names:
             raise FileNotFoundError(
-                f"{folder} holds no finished shard (*-rgb.npy): run `python -m raydepth.builtin.train data`"
+                f"{folder} holds no finished shard (*-rgb.npy): run `python -m raydepth.training data`"
             )
         self._rgb = [np.load(name, mmap_mode="r") for name in names]
-        self._beside = [np.load(str(name).replace("-rgb", f"-{beside}"), mmap_mode="r") for name in names]
+        self._beside = [
+            np.load(str(name).replace("-rgb", f"-{beside}"), mmap_mode="r") for name in names
+        ]
 
     def __len__(self) -> int:
         return len(self._rgb) * SHARD
@@ -128,7 +138,9 @@ class Cache:
         return rgb, torch.from_numpy(self._beside[shard][row].astype(np.float32))[None]
 
 
-def crop(pictures: torch.Tensor, side: int, generator: torch.Generator, *, smallest: float) -> torch.Tensor:
+def crop(
+    pictures: torch.Tensor, side: int, generator: torch.Generator, *, smallest: float
+) -> torch.Tensor:
     """Cuts a random part out of a picture, flips it half of the time, and resizes it without aliasing.
 
     Args:
@@ -192,5 +204,8 @@ def degrade(rgb: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         Image.fromarray((rgb.permute(1, 2, 0) * 255).to(torch.uint8).numpy()).save(
             stream, "JPEG", quality=int(25 + 65 * chance[11])
         )
-        rgb = torch.from_numpy(np.asarray(Image.open(stream), dtype=np.float32)).permute(2, 0, 1) / 255
+        rgb = (
+            torch.from_numpy(np.asarray(Image.open(stream), dtype=np.float32)).permute(2, 0, 1)
+            / 255
+        )
     return rgb

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from transformers import GLPNConfig, GLPNForDepthEstimation
 
-from raydepth.builtin.data import Cache, crop, degrade
-from raydepth.builtin.loop import Budget, train
+from raydepth.training.data import Cache, crop, degrade
+from raydepth.training.loop import Budget, train
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Normalisation of the input, per channel, for RGB in 0..1."""
@@ -83,7 +83,8 @@ def disparity_loss(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor
     for scale in range(4):
         part = error[:, :: 2**scale, :: 2**scale]
         loss = loss + 0.5 * (
-            (part[:, 1:] - part[:, :-1]).abs().mean() + (part[:, :, 1:] - part[:, :, :-1]).abs().mean()
+            (part[:, 1:] - part[:, :-1]).abs().mean()
+            + (part[:, :, 1:] - part[:, :, :-1]).abs().mean()
         )
     return loss + (predicted - stretched).abs().mean() + _log_error(predicted, truth)
 
@@ -114,7 +115,7 @@ def run(
     """Trains on cached scenes and writes `out/depth` (the model) and `out/depth-training` (checkpoint and log).
 
     Args:
-        data: Folder of shards made by `raydepth.builtin.data.build`.
+        data: Folder of shards made by `raydepth.training.data.build`.
         out: Where to write.
         budget: How long and how fast.
         resume: Go on from the last checkpoint.
@@ -125,7 +126,9 @@ def run(
     model = (
         build_model(seed)
         if start is None
-        else GLPNForDepthEstimation.from_pretrained(start, dtype=torch.float32, use_safetensors=True)
+        else GLPNForDepthEstimation.from_pretrained(
+            start, dtype=torch.float32, use_safetensors=True
+        )
     )
     model = model.to(memory_format=torch.channels_last)
 

@@ -9,10 +9,10 @@ import diffusers
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 
-from raydepth.builtin.codec import BlockDCT
-from raydepth.builtin.data import Cache, crop
-from raydepth.builtin.loop import Budget, train
+from raydepth.models.builtin.codec import BlockDCT
 from raydepth.synth.textures import PHOTOGRAPHS, VARIANTS, photograph, texture
+from raydepth.training.data import Cache, crop
+from raydepth.training.loop import Budget, train
 
 LAST_STEP = 700
 """Timesteps from here to 1000 are never trained: editing starts from a picture, not from pure noise."""
@@ -32,7 +32,9 @@ def build_codec(cache: Cache) -> BlockDCT:
     raw = BlockDCT().encode(pictures, return_dict=False)[0]
     scale = raw.std((0, 2, 3)).clamp(min=_FLOOR) ** _WHITENING
     mean = torch.where(raw.std((0, 2, 3)) > _FLOOR, raw.mean((0, 2, 3)), 0.0)
-    return BlockDCT(mean=[round(v, 4) for v in mean.tolist()], scale=[round(v, 4) for v in scale.tolist()])
+    return BlockDCT(
+        mean=[round(v, 4) for v in mean.tolist()], scale=[round(v, 4) for v in scale.tolist()]
+    )
 
 
 def build_unet(seed: int = 0) -> UNet2DConditionModel:
@@ -126,7 +128,7 @@ def save(
         "text_encoder": nothing,
         "tokenizer": nothing,
         "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["raydepth.builtin.codec", "BlockDCT"],
+        "vae": ["raydepth.models.builtin.codec", "BlockDCT"],
     }
     (out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
     (out / "training.json").write_text(json.dumps(effort, indent=2) + "\n")
@@ -139,7 +141,7 @@ def run(data: Path, out: Path, budget: Budget, *, resume: bool, seed: int = 0) -
     half of it counts errors in latents, half in pixels.
 
     Args:
-        data: Folder of shards made by `raydepth.builtin.data.build`.
+        data: Folder of shards made by `raydepth.training.data.build`.
         out: Where to write.
         budget: How long and how fast.
         resume: Go on from the last checkpoint; the codec is then the saved one.
@@ -170,7 +172,9 @@ def run(data: Path, out: Path, budget: Budget, *, resume: bool, seed: int = 0) -
         )
         velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * clean
         with torch.autocast("cpu", torch.bfloat16):
-            predicted = network(noisy, times, encoder_hidden_states=torch.zeros(batch, 1, 32)).sample
+            predicted = network(
+                noisy, times, encoder_hidden_states=torch.zeros(batch, 1, 32)
+            ).sample
         ratio = alpha / (1 - alpha)
         weight = ratio.clamp(max=5.0) / (ratio + 1)
         return (weight * importance * (predicted.float() - velocity) ** 2).mean()

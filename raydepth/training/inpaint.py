@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 
-from raydepth.builtin.codec import BlockDCT
-from raydepth.builtin.data import Cache, crop
-from raydepth.builtin.loop import Budget, train
-from raydepth.builtin.train_diffusion import LAST_STEP, build_scheduler, develop, draw_picture, save
-from raydepth.deglad.fill import OpenCVFiller, find_hole
+from raydepth.layers.fill.opencv import OpenCVFiller, find_hole
+from raydepth.models.builtin.codec import BlockDCT
+from raydepth.training.data import Cache, crop
+from raydepth.training.diffusion import LAST_STEP, build_scheduler, develop, draw_picture, save
+from raydepth.training.loop import Budget, train
 
 _USUAL = (50, 400)
 """Timesteps of six pictures in seven: filling starts from a rough fill, and a step or two lead to the end."""
@@ -62,13 +62,17 @@ def draw_hole(
             shapes = [crop(fills[other][1], side, generator, smallest=0.6) for other in others]
             near = shapes[0]
             if inverse is not None:
-                near = min(shapes, key=lambda shape: float((shape * inverse).sum() / (shape.sum() + 1)))
+                near = min(
+                    shapes, key=lambda shape: float((shape * inverse).sum() / (shape.sum() + 1))
+                )
         hole = find_hole((near[0] > 0.5).numpy(), round(side / 128 * (2 + 9 * grow)))
         if 0.03 < hole.mean() < _LARGEST:
             return picture, hole
 
 
-def fill_roughly(picture: torch.Tensor, hole: np.ndarray, generator: torch.Generator) -> torch.Tensor:
+def fill_roughly(
+    picture: torch.Tensor, hole: np.ndarray, generator: torch.Generator
+) -> torch.Tensor:
     """Fills the hole as what precedes the model does: mostly `telea`, sometimes worse, sometimes better.
 
     Args:
@@ -83,7 +87,9 @@ def fill_roughly(picture: torch.Tensor, hole: np.ndarray, generator: torch.Gener
     else:
         rgb = ((picture + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
         filler = OpenCVFiller(cv2.INPAINT_NS if kind < 0.14 else cv2.INPAINT_TELEA, 5.0)
-        guess = torch.from_numpy(filler(np.ascontiguousarray(rgb), hole)).permute(2, 0, 1) / 127.5 - 1
+        guess = (
+            torch.from_numpy(filler(np.ascontiguousarray(rgb), hole)).permute(2, 0, 1) / 127.5 - 1
+        )
         if kind > 0.92:
             guess = torch.lerp(guess, picture, share)
     return torch.where(known, picture, guess)
@@ -115,7 +121,7 @@ def run(
     root mean square error of colours in the hole and some of 1 - SSIM there, each picture counting the same.
 
     Args:
-        data: Folder of scenes made by `raydepth.builtin.data.build`.
+        data: Folder of scenes made by `raydepth.training.data.build`.
         fills: Folder of true fills made by it.
         start: A diffusers folder, whose U-Net it starts from and whose codec it keeps.
         out: Where to write.
@@ -139,14 +145,18 @@ def run(
         truth = torch.stack([picture for picture, _ in drawn])
         rough = torch.stack([fill_roughly(picture, hole, generator) for picture, hole in drawn])
         hole = torch.stack([torch.from_numpy(hole) for _, hole in drawn])[:, None].float()
-        noise = torch.randn(batch, codec.config.latent_channels, side // 4, side // 4, generator=generator)
+        noise = torch.randn(
+            batch, codec.config.latent_channels, side // 4, side // 4, generator=generator
+        )
         times = torch.where(
             torch.rand(batch, generator=generator) < 1 / 7,
             torch.randint(LAST_STEP, (batch,), generator=generator),
             torch.randint(*_USUAL, (batch,), generator=generator),
         )
         alpha = alphas[times].view(-1, 1, 1, 1)
-        noisy = alpha.sqrt() * codec.encode(rough, return_dict=False)[0] + (1 - alpha).sqrt() * noise
+        noisy = (
+            alpha.sqrt() * codec.encode(rough, return_dict=False)[0] + (1 - alpha).sqrt() * noise
+        )
         # As DiffusionFiller has it: a cell is in the hole when its first pixel is.
         cells = torch.nn.functional.interpolate(hole, noise.shape[2:])
         seen = torch.cat([noisy, cells, codec.encode(truth * (1 - hole), return_dict=False)[0]], 1)
@@ -161,7 +171,9 @@ def run(
         area = hole.sum((1, 2, 3))
         error = ((picture - truth) ** 2).sum((1, 2, 3)) / (3 * 4 * area)
         inner = hole[..., 5:-5, 5:-5]
-        unlike = ((1 - similarity(picture, truth)) * inner).sum((1, 2, 3)) / (3 * inner.sum((1, 2, 3)) + 1)
+        unlike = ((1 - similarity(picture, truth)) * inner).sum((1, 2, 3)) / (
+            3 * inner.sum((1, 2, 3)) + 1
+        )
         return ((error + 1e-5).sqrt() + _SIMILARITY * unlike).mean()
 
     train(

@@ -108,7 +108,9 @@ def train(
         step += 1
         keep = min(budget.average, (1 + step) / (10 + step))
         with torch.no_grad():
-            for mean, value in zip(averaged.state_dict().values(), model.state_dict().values(), strict=True):
+            for mean, value in zip(
+                averaged.state_dict().values(), model.state_dict().values(), strict=True
+            ):
                 if mean.is_floating_point():
                     mean.lerp_(value, 1 - keep)
                 else:

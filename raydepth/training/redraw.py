@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 
-from raydepth.builtin.codec import BlockDCT
+from raydepth.models.builtin.codec import BlockDCT
 
 
 class Redraw:
@@ -32,7 +32,9 @@ class Redraw:
         self.scheduler = DDIMScheduler.from_pretrained(folder, subfolder="scheduler")
 
     @torch.inference_mode()
-    def __call__(self, rgb: np.ndarray, *, strength: float, steps: int = 10, seed: int = 0) -> np.ndarray:
+    def __call__(
+        self, rgb: np.ndarray, *, strength: float, steps: int = 10, seed: int = 0
+    ) -> np.ndarray:
         """Redraws one picture.
 
         Args:
@@ -49,7 +51,9 @@ class Redraw:
         """
         if rgb.shape[0] % 16 or rgb.shape[1] % 16:
             raise ValueError(f"height and width must be multiples of 16, got {rgb.shape[:2]}")
-        latents = self.codec.encode(torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None] / 127.5 - 1).latents
+        latents = self.codec.encode(
+            torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None] / 127.5 - 1
+        ).latents
         self.scheduler.set_timesteps(steps)
         times = self.scheduler.timesteps[steps - int(steps * strength) :]
         if len(times):

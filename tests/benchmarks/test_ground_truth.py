@@ -19,7 +19,8 @@ def made_up(seed: int) -> Case:
     """A near block before a wall and a floor of one colour each; the object stands behind the block, seen by half."""
     rng = np.random.default_rng(seed)
     wall, other = (
-        np.broadcast_to(rng.integers(60, 200, 3), (SIZE, SIZE, 3)).astype(np.uint8) for _ in range(2)
+        np.broadcast_to(rng.integers(60, 200, 3), (SIZE, SIZE, 3)).astype(np.uint8)
+        for _ in range(2)
     )
     near = np.zeros((SIZE, SIZE), bool)
     near[14:40, 10:24] = True
@@ -64,7 +65,9 @@ def test_an_interrupted_run_goes_on_and_does_nothing_twice(bench, monkeypatch):
     done = []
     compose = Scenes.compose
     monkeypatch.setattr(
-        Scenes, "compose", lambda self, edit, *rest: (done.append(edit), compose(self, edit, *rest))[1]
+        Scenes,
+        "compose",
+        lambda self, edit, *rest: (done.append(edit), compose(self, edit, *rest))[1],
     )
     measure(bench, [0, 1], methods, Results(file))
     assert done == list(EDITS) and file.read_text().startswith(first)
@@ -99,4 +102,7 @@ def test_differences_are_paired_by_scene(tmp_path):
     assert np.isnan(found["occlusion"]["mean"])
     write_table(tmp_path / "table", rows, ["paste", "better"], ["insert"], {})
     assert "**-1.00 [-1.00, -1.00]**" in (tmp_path / "table.md").read_text()
-    assert json.loads((tmp_path / "table.json").read_text())["table"]["insert"]["better"]["scenes"] == 30
+    assert (
+        json.loads((tmp_path / "table.json").read_text())["table"]["insert"]["better"]["scenes"]
+        == 30
+    )

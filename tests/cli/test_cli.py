@@ -12,8 +12,8 @@ import ray
 import yaml
 
 from raydepth import cli
-from tests.clips import write_clip
-from tests.runs import small_job
+from tests.support.clips import write_clip
+from tests.support.runs import small_job
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,9 @@ def test_help_answers_fast_and_without_heavy_imports():
     output = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     ).stdout
-    assert time.monotonic() - began < 10  # well under one second on a machine that does nothing else
+    assert (
+        time.monotonic() - began < 10
+    )  # well under one second on a machine that does nothing else
     assert output.splitlines()[-2:] == ["0", "[]"]
 
 
@@ -81,7 +83,9 @@ def test_an_output_path_that_is_a_file_and_one_without_permission(
     clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     (tmp_path / "file").write_text("mine")
-    code, _, err = call(capsys, "run", write_job(tmp_path, clip), "--set", f"output.path={tmp_path / 'file'}")
+    code, _, err = call(
+        capsys, "run", write_job(tmp_path, clip), "--set", f"output.path={tmp_path / 'file'}"
+    )
     assert (code, "is a file" in err) == (cli.WRONG, True)
     assert (tmp_path / "file").read_text() == "mine"
     if os.geteuid():  # root may write anywhere
@@ -92,14 +96,18 @@ def test_an_output_path_that_is_a_file_and_one_without_permission(
         assert (code, "cannot be written" in err) == (cli.WRONG, True)
 
 
-def test_damaged_weights_are_refused(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    from raydepth import builtin
+def test_damaged_weights_are_refused(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    from raydepth.models import builtin
 
     model = tmp_path / "model"
     model.mkdir()
     for file in builtin.path("depth").iterdir():
         data = file.read_bytes()
-        (model / file.name).write_bytes(data[: len(data) // 2] if file.suffix == ".safetensors" else data)
+        (model / file.name).write_bytes(
+            data[: len(data) // 2] if file.suffix == ".safetensors" else data
+        )
     code, _, err = call(capsys, "run", write_job(tmp_path, clip), "--set", f"depth.model={model}")
     assert (code, "damaged" in err) == (cli.WRONG, True)
     onnx = tmp_path / "model.onnx"

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from raydepth.featglac.baselines import poisson
-from raydepth.featglac.compositor import load_compositor
+from raydepth.compose.baselines import poisson
+from raydepth.compose.registry import load_compositor
 
 
 def test_paste_is_the_composite(make_compose, make_plan):
@@ -18,7 +18,9 @@ def test_paste_is_the_composite(make_compose, make_plan):
 @pytest.mark.parametrize("method", ["paste", "poisson"])
 def test_pixels_outside_the_region_are_the_sources(make_compose, make_plan, method):
     plan, source, seeds = make_plan()
-    compositor = load_compositor(make_compose(method=method, paste_back=True), device="cpu", dtype="float32")
+    compositor = load_compositor(
+        make_compose(method=method, paste_back=True), device="cpu", dtype="float32"
+    )
     edited = compositor(plan, source, seeds)
     assert np.array_equal(edited[plan.region == 0], source[plan.region == 0])
     plan.region[:] = 0
@@ -49,7 +51,9 @@ def test_poisson_of_equal_gradients_changes_nothing(mask):
     source = smooth()
     # A composite that is brighter by a constant has the source's gradients, so its clone is the source; but where the
     # region touches the picture's border the composite's own colours are the boundary condition.
-    result = poisson(np.where(inside[..., None], source + 20, source).astype(np.uint8), source, inside)
+    result = poisson(
+        np.where(inside[..., None], source + 20, source).astype(np.uint8), source, inside
+    )
     assert result.shape == source.shape
     assert np.array_equal(result[~inside], source[~inside])
     if mask in ("inside", "odd", "pixel"):

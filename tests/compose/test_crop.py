@@ -5,12 +5,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raydepth.columns import Batch
-from raydepth.deglad.layers import Layer, LayerStack
+from raydepth.batch import Batch
+from raydepth.compose.baselines import Paste
+from raydepth.compose.crop import MOST, PARTS, Crops, find_window
+from raydepth.compose.stage import ComposeStage
 from raydepth.edits.plan import EditPlan
-from raydepth.featglac.baselines import Paste
-from raydepth.featglac.crop import MOST, PARTS, Crops, find_window
-from raydepth.featglac.stage import ComposeStage
+from raydepth.layers.stack import Layer, LayerStack
 
 SIZE = (72, 128)
 
@@ -24,7 +24,9 @@ class Recorder(Paste):
 
 
 def textured(size: tuple[int, int]) -> np.ndarray:
-    return cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8), (0, 0), 1.0)
+    return cv2.GaussianBlur(
+        np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8), (0, 0), 1.0
+    )
 
 
 def batch_and_plan(box: tuple[int, int, int, int], frames: int = 2) -> tuple[Batch, EditPlan]:
@@ -35,7 +37,9 @@ def batch_and_plan(box: tuple[int, int, int, int], frames: int = 2) -> tuple[Bat
     region[:, y0:y1, x0:x1] = 1
     asked = np.where(region[..., None] > 0, np.uint8(128), rgb)
     opaque = np.ones_like(region)
-    text = {name: np.array([""] * frames, object) for name in ("error_type", "error_message", "note")}
+    text = {
+        name: np.array([""] * frames, object) for name in ("error_type", "error_message", "note")
+    }
     batch = {
         "rgb": rgb,
         "video": np.array(["v"] * frames, object),
@@ -56,7 +60,9 @@ def test_the_window_holds_the_region_and_lies_in_the_frame(data: st.DataObject):
     region = np.zeros((2, height, width), np.float32)
     for n in range(2):
         y, x = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
-        region[n, y : y + data.draw(st.integers(1, height)), x : x + data.draw(st.integers(1, width))] = 0.5
+        region[
+            n, y : y + data.draw(st.integers(1, height)), x : x + data.draw(st.integers(1, width))
+        ] = 0.5
     window = find_window(region)
     inside = (region > 0).any(0)
     if window is None:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from raydepth.featglac.kv import FeatGLaC
-from raydepth.featglac.preserve import FEATHER, latent_region, only_edges, paste_back
+from raydepth.compose.featglac.kv import FeatGLaC
+from raydepth.compose.preserve import FEATHER, latent_region, only_edges, paste_back
 
 
 def pictures(frames=2, height=40, width=50):
@@ -25,7 +25,9 @@ def test_outside_is_exact_and_deep_inside_is_the_edit():
     deep = (slice(10 + FEATHER, 30 - FEATHER), slice(10 + FEATHER, 40 - FEATHER))
     assert np.array_equal(result[0][deep], edited[0][deep])
     rim = np.abs(result[0, 10, 20:30].astype(int) - source[0, 10, 20:30])
-    assert (rim <= np.abs(edited[0, 10, 20:30].astype(int) - source[0, 10, 20:30]) / (FEATHER + 1) + 1).all()
+    assert (
+        rim <= np.abs(edited[0, 10, 20:30].astype(int) - source[0, 10, 20:30]) / (FEATHER + 1) + 1
+    ).all()
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5])
@@ -40,7 +42,9 @@ def test_the_picture_border_is_no_edge():
     source, edited = pictures()
     region = np.zeros(source.shape[:3], np.float32)
     region[:, :20] = 1
-    assert np.array_equal(paste_back(source, edited, region)[:, : 20 - FEATHER], edited[:, : 20 - FEATHER])
+    assert np.array_equal(
+        paste_back(source, edited, region)[:, : 20 - FEATHER], edited[:, : 20 - FEATHER]
+    )
 
 
 def test_a_latent_cell_may_change_if_one_of_its_pixels_may():

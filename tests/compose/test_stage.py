@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from raydepth.compose.featglac.kv import FeatGLaC
+from raydepth.compose.registry import load_compositor
+from raydepth.compose.stage import ComposeStage
+from raydepth.diffusion.noise import clip_seed
 from raydepth.edits import recompose, remove
-from raydepth.featglac.compositor import load_compositor
-from raydepth.featglac.kv import FeatGLaC
-from raydepth.featglac.stage import ComposeStage, clip_seed
 
 
 @pytest.fixture
@@ -16,7 +17,10 @@ def make_batch():
         rgb, background = rng.integers(0, 256, (2, frames, height, width, 3), np.uint8)
         near = np.zeros((frames, height, width), np.float32)
         near[:, 8:16, 10:25] = 1
-        text = {name: np.array([""] * frames, object) for name in ("error_type", "error_message", "note")}
+        text = {
+            name: np.array([""] * frames, object)
+            for name in ("error_type", "error_message", "note")
+        }
         hole = np.zeros(near.shape, bool)
         hole[:, 6:18, 8:27] = True
         return text | {
@@ -83,14 +87,19 @@ def test_notes_are_added_and_failures_become_error_rows(make_batch):
     recorder = Recorder(notes=["more", "new", ""], failed=np.array([False, False, True]))
     done = ComposeStage(remove.build, recorder, 0)(batch)
     assert done["note"].tolist() == ["before; more", "new", ""]
-    assert done["status"].tolist() == ["ok", "ok", "error"] and done["error_type"][2] == "NonFinitePicture"
+    assert (
+        done["status"].tolist() == ["ok", "ok", "error"]
+        and done["error_type"][2] == "NonFinitePicture"
+    )
     assert not done["edited"][2].any()
     assert batch["status"].tolist() == ["ok"] * 3
 
 
 @pytest.mark.parametrize("edit", [recompose.build, remove.build])
 @pytest.mark.parametrize("method", ["featglac-kv", "paste", "poisson"])
-def test_every_method_keeps_pixels_outside_the_region(make_batch, make_models, make_compose, edit, method):
+def test_every_method_keeps_pixels_outside_the_region(
+    make_batch, make_models, make_compose, edit, method
+):
     batch = make_batch()
     compose = make_compose(method=method, blend=True, paste_back=True)
     if method == "featglac-kv":

@@ -26,7 +26,11 @@ def test_one_range_for_all_sampled_frames_and_none_clipped():
     near, far = np.full((10, 10), 1.0, np.float32), np.full((10, 10), 4.0, np.float32)
     calibration = calibrate([near, far], estimator="m", kind="depth_m")
     assert (calibration.lo, calibration.hi) == (0.25, 1.0)
-    assert calibration.normalise(np.array([4.0, 1.0, 0.5])).tolist() == [0.0, 1.0, pytest.approx(7 / 3)]
+    assert calibration.normalise(np.array([4.0, 1.0, 0.5])).tolist() == [
+        0.0,
+        1.0,
+        pytest.approx(7 / 3),
+    ]
     assert calibration.normalise(np.array([100.0]))[0] < 0
 
 
@@ -39,7 +43,9 @@ def test_a_few_outliers_do_not_set_the_range():
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -3.0, 1e6, 1e-9])
 def test_a_constant_map_is_legal(value):
-    calibration = calibrate([np.full((4, 4), value, np.float32)], estimator="m", kind="disparity_rel")
+    calibration = calibrate(
+        [np.full((4, 4), value, np.float32)], estimator="m", kind="disparity_rel"
+    )
     assert calibration.hi > calibration.lo
     assert np.allclose(calibration.normalise(np.full((4, 4), value, np.float32)), 0.5, atol=1e-3)
 

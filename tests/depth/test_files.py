@@ -7,8 +7,9 @@ import pytest
 from raydepth.depth.calibrate import Calibration
 from raydepth.depth.estimator import load_depth
 from raydepth.depth.files import DepthFiles, fill_nearest, read_depth
+from raydepth.depth.settings import Depth
 from raydepth.depth.stage import DepthStage
-from raydepth.job import Depth, JobError
+from raydepth.errors import JobError
 from tests.depth.tiny import batch, frames
 
 
@@ -49,10 +50,15 @@ def test_every_name_of_the_pattern():
         image=np.array(["", "in/b/x.1.jpg"], object),
     )
     files = DepthFiles("{parent}/d/{stem}_{frame_index:06d}_{pts}_{image}.png")
-    assert [files.path(columns, i) for i in (0, 1)] == ["in/d/a_000007_0_.png", "in/d/b_000030_512_x.1.png"]
+    assert [files.path(columns, i) for i in (0, 1)] == [
+        "in/d/a_000007_0_.png",
+        "in/d/b_000030_512_x.1.png",
+    ]
 
 
-@pytest.mark.parametrize("pattern", ["{frame}.png", "{stem.png", "{0}.npy", "{stem}.jpg", "{stem:06d}.png"])
+@pytest.mark.parametrize(
+    "pattern", ["{frame}.png", "{stem.png", "{0}.npy", "{stem}.jpg", "{stem:06d}.png"]
+)
 def test_malformed_patterns_are_refused(pattern):
     with pytest.raises(JobError, match=r"depth files .*(allowed: {parent}|ends in .png)"):
         DepthFiles(pattern)
@@ -96,7 +102,12 @@ def test_a_missing_file_is_an_error_row_that_names_it(tmp_path):
     )
     out = stage(batch(frames(4, 8, 8)))
     assert list(out["status"]) == ["ok", "error", "error", "error"]
-    assert list(out["error_type"]) == ["", "MissingDepthFile", "EmptyDepthFile", "UnreadableDepthFile"]
+    assert list(out["error_type"]) == [
+        "",
+        "MissingDepthFile",
+        "EmptyDepthFile",
+        "UnreadableDepthFile",
+    ]
     assert f"{tmp_path}/v_1.png" in out["error_message"][1]
     assert (out["inv_depth"][0] == 0.5).all() and (out["inv_depth"][1:] == 0).all()
 

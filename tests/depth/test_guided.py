@@ -29,7 +29,9 @@ def test_it_is_linear_and_keeps_constants(scale, offset, seed):
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (300, 420), (320, 70)])
 def test_a_smeared_step_becomes_as_sharp_as_the_picture(height, width):
     rgb = picture(height, width)
-    reach = max(round(min(height, width, 256) / 32 * min(height, width) / min(height, width, 256)), 1)
+    reach = max(
+        round(min(height, width, 256) / 32 * min(height, width) / min(height, width, 256)), 1
+    )
     middle = width // 2
     ramp = np.clip((np.arange(width) - middle) / (4 * reach) + 0.5, 0, 1).astype(np.float32)
     smeared = np.tile(ramp, (height, 1))

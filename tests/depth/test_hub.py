@@ -13,7 +13,8 @@ from transformers.models.dpt.image_processing_pil_dpt import DPTImageProcessorPi
 
 from raydepth.depth.estimator import load_depth
 from raydepth.depth.hub import HubDepth
-from raydepth.job import Depth, JobError
+from raydepth.depth.settings import Depth
+from raydepth.errors import JobError
 from tests.depth.tiny import PREPROCESSORS, batch, checkpoint, frames, network
 
 NAMES = ["dpt", "depth_anything", "zoedepth", "zoedepth-two-heads", "depth_pro", "glpn"]
@@ -80,7 +81,7 @@ def test_kind_by_class(folders, name, kind):
 
 
 def test_the_built_in_model_loads_like_any_other():
-    from raydepth import builtin
+    from raydepth.models import builtin
 
     if not (builtin.path("depth") / "model.safetensors").is_file():
         pytest.skip("the built-in weights are not here")
@@ -93,7 +94,9 @@ def test_the_built_in_model_loads_like_any_other():
 def test_metric_checkpoints_of_relative_classes_and_stated_kinds(tmp_path):
     for name, file in (("metric-anything", "depth_anything"), ("dpt-dinov2", "depth_anything")):
         (tmp_path / name).mkdir()
-        assert load_depth(Depth(model=checkpoint(tmp_path / name, name, file=file))).kind == "depth_m"
+        assert (
+            load_depth(Depth(model=checkpoint(tmp_path / name, name, file=file))).kind == "depth_m"
+        )
     (tmp_path / "stated").mkdir()
     stated = checkpoint(tmp_path / "stated", "dpt", raydepth_kind="depth_rel")
     assert load_depth(Depth(model=stated)).kind == "depth_rel"
@@ -105,12 +108,14 @@ def test_metric_checkpoints_of_relative_classes_and_stated_kinds(tmp_path):
 
 def test_disparity_is_the_networks_own_answer_resized(folders):
     rgb = frames(2, 60, 100)
-    pixels = DPTImageProcessorPil(**PREPROCESSORS["depth_anything"])(images=list(rgb), return_tensors="pt")[
-        "pixel_values"
-    ]
+    pixels = DPTImageProcessorPil(**PREPROCESSORS["depth_anything"])(
+        images=list(rgb), return_tensors="pt"
+    )["pixel_values"]
     with torch.inference_mode():
         answer = network("depth_anything").eval()(pixels).predicted_depth
-    answer = torch.nn.functional.interpolate(answer[:, None], (60, 100), mode="bilinear")[:, 0].numpy()
+    answer = torch.nn.functional.interpolate(answer[:, None], (60, 100), mode="bilinear")[
+        :, 0
+    ].numpy()
     ours = load_depth(Depth(model=folders["depth_anything"]))(batch(rgb))
     # A random network amplifies PIL's rounding to whole grey levels.
     assert np.abs(ours - answer).mean() < 0.01 * np.ptp(answer)
@@ -138,7 +143,9 @@ def test_zoedepth_padding_is_gone(folders):
     estimator = load_depth(Depth(model=folders["zoedepth"]))
     with torch.inference_mode():
         padded = (
-            network("zoedepth").eval()(estimator.preprocessing.apply(torch.from_numpy(rgb))).predicted_depth
+            network("zoedepth")
+            .eval()(estimator.preprocessing.apply(torch.from_numpy(rgb)))
+            .predicted_depth
         )
     whole = torch.nn.functional.interpolate(
         padded[:, None], (60 + 2 * 16, 100 + 2 * 21), mode="bilinear", align_corners=True
@@ -266,6 +273,8 @@ def test_a_hub_id_that_cannot_be_had_says_so(monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", absent)
     monkeypatch.setattr(transformers.AutoModelForDepthEstimation, "from_pretrained", refuse)
-    with pytest.raises(JobError, match=r"Intel/dpt-large cannot .*couldn't connect.* name a local directory"):
+    with pytest.raises(
+        JobError, match=r"Intel/dpt-large cannot .*couldn't connect.* name a local directory"
+    ):
         load_depth(Depth(model="Intel/dpt-large"))
     assert asked == [True, False, False], "the cache is asked first"

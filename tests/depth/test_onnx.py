@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from raydepth.depth.estimator import load_depth
-from raydepth.job import Depth, JobError
+from raydepth.depth.settings import Depth
+from raydepth.errors import JobError
 from tests.depth.tiny import batch, frames, mean_model, onnx_model
 
 pytest.importorskip("onnxruntime")
@@ -34,19 +35,23 @@ def test_fastdepth_at_other_sizes(data):
         load_depth(Depth(model=str(data / "weights/fastdepth_7.onnx"), input_size=256))
 
 
-@pytest.mark.parametrize("shape", [["n", 3, "h", "w"], [1, 3, "h", "w"], [1, 3, 60, 100], ["n", 3, 32, 48]])
+@pytest.mark.parametrize(
+    "shape", [["n", 3, "h", "w"], [1, 3, "h", "w"], [1, 3, 60, 100], ["n", 3, 32, 48]]
+)
 def test_signatures_with_three_channels(tmp_path, shape):
     rgb = frames(3, 60, 100)
-    maps = load_depth(Depth(model=mean_model(tmp_path / "m.onnx", shape), kind="disparity_rel"))(batch(rgb))
+    maps = load_depth(Depth(model=mean_model(tmp_path / "m.onnx", shape), kind="disparity_rel"))(
+        batch(rgb)
+    )
     assert maps.shape == (3, 60, 100) and maps.dtype == np.float32
     assert np.abs(maps - rgb.mean(-1) / 255).max() < (0.06 if shape[2] == 32 else 1e-5)
 
 
 def test_one_channel_is_luma(tmp_path):
     rgb = frames(2, 40, 50)
-    maps = load_depth(Depth(model=mean_model(tmp_path / "m.onnx", ["n", 1, "h", "w"]), kind="disparity_rel"))(
-        batch(rgb)
-    )
+    maps = load_depth(
+        Depth(model=mean_model(tmp_path / "m.onnx", ["n", 1, "h", "w"]), kind="disparity_rel")
+    )(batch(rgb))
     assert np.allclose(maps, rgb @ np.array([0.299, 0.587, 0.114]) / 255, atol=1e-5)
 
 
@@ -57,12 +62,17 @@ def test_a_dynamic_model_that_needs_multiples_gets_them(tmp_path):
         ("SpaceToDepth", ["grey"], "patches", {"blocksize": 14}),
         ("DepthToSpace", ["patches"], "depth", {"blocksize": 14}),
     ]
-    path = onnx_model(tmp_path / "m.onnx", nodes, {"rgb": ["n", 3, "h", "w"]}, "depth", ["n", 1, "h", "w"])
+    path = onnx_model(
+        tmp_path / "m.onnx", nodes, {"rgb": ["n", 3, "h", "w"]}, "depth", ["n", 1, "h", "w"]
+    )
     estimator = load_depth(Depth(model=path, kind="disparity_rel"))
     assert estimator.preprocessing.input_size(60, 100) == (56, 98)
     rgb = frames(1, 60, 100)
     assert np.abs(estimator(batch(rgb)) - rgb.mean(-1) / 255).max() < 0.05
-    assert load_depth(Depth(model=path, input_size=42)).preprocessing.input_size(60, 100) == (42, 70)
+    assert load_depth(Depth(model=path, input_size=42)).preprocessing.input_size(60, 100) == (
+        42,
+        70,
+    )
 
 
 def test_a_preprocessor_file_beside_the_model_is_obeyed(tmp_path):
@@ -87,7 +97,9 @@ def test_zero_metres_are_no_reading(tmp_path):
 
 
 def test_wrong_models_are_refused(tmp_path):
-    with pytest.raises(JobError, match=r"expected one input tensor\(float\).*got rgb tensor\(uint8\)"):
+    with pytest.raises(
+        JobError, match=r"expected one input tensor\(float\).*got rgb tensor\(uint8\)"
+    ):
         bytes_in = onnx_model(
             tmp_path / "a.onnx",
             [("Identity", ["rgb"], "c", {})],
@@ -97,7 +109,9 @@ def test_wrong_models_are_refused(tmp_path):
             element=2,
         )
         load_depth(Depth(model=bytes_in))
-    with pytest.raises(JobError, match=r"expected one input .*got rgb tensor\(float\) \[1, 4, 8, 8\]"):
+    with pytest.raises(
+        JobError, match=r"expected one input .*got rgb tensor\(float\) \[1, 4, 8, 8\]"
+    ):
         load_depth(Depth(model=mean_model(tmp_path / "b.onnx", [1, 4, 8, 8])))
     two = onnx_model(
         tmp_path / "c.onnx",
@@ -108,8 +122,12 @@ def test_wrong_models_are_refused(tmp_path):
     )
     with pytest.raises(JobError, match=r"expected one input .*got a tensor.*, b tensor"):
         load_depth(Depth(model=two))
-    same = onnx_model(tmp_path / "d.onnx", [("Neg", ["a"], "c", {})], {"a": [1, 3, 8, 8]}, "c", [1, 3, 8, 8])
-    with pytest.raises(JobError, match=r"expected a map \[N,1,h,w\].*got c tensor\(float\) \[1, 3, 8, 8\]"):
+    same = onnx_model(
+        tmp_path / "d.onnx", [("Neg", ["a"], "c", {})], {"a": [1, 3, 8, 8]}, "c", [1, 3, 8, 8]
+    )
+    with pytest.raises(
+        JobError, match=r"expected a map \[N,1,h,w\].*got c tensor\(float\) \[1, 3, 8, 8\]"
+    ):
         load_depth(Depth(model=same))
     (tmp_path / "e.onnx").write_text("no model")
     with pytest.raises(JobError, match="not a model that onnxruntime can read"):

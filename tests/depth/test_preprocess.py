@@ -18,14 +18,21 @@ PROCESSORS = {
 }
 # PIL rounds to whole grey levels after each of its two passes: one level and a half, over the std.
 # ZoeDepth and GLPN at their own size do not go through PIL's resize.
-TOLERANCE = {"dpt": 1.5 / 255 / 0.5, "depth_anything": 1.5 / 255 / 0.224, "zoedepth": 1e-5, "glpn": 1.5 / 255}
+TOLERANCE = {
+    "dpt": 1.5 / 255 / 0.5,
+    "depth_anything": 1.5 / 255 / 0.224,
+    "zoedepth": 1e-5,
+    "glpn": 1.5 / 255,
+}
 
 
 @pytest.mark.parametrize("size", [(96, 170), (171, 96), (50, 61), (70, 70)])
 @pytest.mark.parametrize("name", PROCESSORS)
 def test_equals_the_pil_processor(name, size):
     rgb = frames(2, *size)
-    theirs = PROCESSORS[name](**PREPROCESSORS[name])(images=list(rgb), return_tensors="pt")["pixel_values"]
+    theirs = PROCESSORS[name](**PREPROCESSORS[name])(images=list(rgb), return_tensors="pt")[
+        "pixel_values"
+    ]
     ours = read_preprocessing(PREPROCESSORS[name], name).apply(torch.from_numpy(rgb))
     assert ours.shape == theirs.shape and ours.dtype == torch.float32
     assert (ours - theirs).abs().max() <= TOLERANCE[name]
@@ -34,10 +41,12 @@ def test_equals_the_pil_processor(name, size):
 def test_noise_shrunk_by_three_equals_pil_too():
     """Aliasing shows on noise: without the low-pass this is off by dozens of grey levels."""
     rgb = np.random.default_rng(0).integers(0, 256, (1, 210, 330, 3), dtype=np.uint8)
-    theirs = DPTImageProcessorPil(**PREPROCESSORS["depth_anything"])(images=list(rgb), return_tensors="pt")[
-        "pixel_values"
-    ]
-    ours = read_preprocessing(PREPROCESSORS["depth_anything"], "depth_anything").apply(torch.from_numpy(rgb))
+    theirs = DPTImageProcessorPil(**PREPROCESSORS["depth_anything"])(
+        images=list(rgb), return_tensors="pt"
+    )["pixel_values"]
+    ours = read_preprocessing(PREPROCESSORS["depth_anything"], "depth_anything").apply(
+        torch.from_numpy(rgb)
+    )
     assert (ours - theirs).abs().max() <= TOLERANCE["depth_anything"]
 
 
@@ -66,7 +75,10 @@ def test_input_size_is_the_short_side_in_multiples():
     assert anything.input_size(512, 910) == (280, 504)
     assert anything.input_size(910, 512) == (504, 280)
     assert read_preprocessing({}, "dpt").with_short_side(256, 16).input_size(512, 910) == (256, 256)
-    assert read_preprocessing({"ensure_multiple_of": 8}, "dpt").with_short_side(250, 14).multiple_of == 56
+    assert (
+        read_preprocessing({"ensure_multiple_of": 8}, "dpt").with_short_side(250, 14).multiple_of
+        == 56
+    )
 
 
 @pytest.mark.parametrize(

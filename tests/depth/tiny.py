@@ -22,7 +22,12 @@ from transformers import (
     ZoeDepthForDepthEstimation,
 )
 
-_VIT = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 32}
+_VIT = {
+    "hidden_size": 16,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+}
 _STAGES = {"out_features": ["stage1", "stage2", "stage3", "stage4"], "reshape_hidden_states": False}
 _NECK = {"neck_hidden_sizes": [8, 8, 8, 8], "fusion_hidden_size": 8}
 
@@ -42,10 +47,14 @@ def network(name: str) -> torch.nn.Module:
 def _untrained(name: str) -> torch.nn.Module:
     dinov2 = {**_VIT, "image_size": 28, "patch_size": 14}
     if name == "dpt":
-        config = DPTConfig(**_VIT, **_NECK, image_size=32, patch_size=8, backbone_out_indices=[0, 1, 2, 3])
+        config = DPTConfig(
+            **_VIT, **_NECK, image_size=32, patch_size=8, backbone_out_indices=[0, 1, 2, 3]
+        )
         return DPTForDepthEstimation(config)
     if name == "dpt-dinov2":
-        return DPTForDepthEstimation(DPTConfig(backbone_config=Dinov2Config(**dinov2, **_STAGES), **_NECK))
+        return DPTForDepthEstimation(
+            DPTConfig(backbone_config=Dinov2Config(**dinov2, **_STAGES), **_NECK)
+        )
     if name in ("depth_anything", "metric-anything"):
         kind = "metric" if name == "metric-anything" else "relative"
         return DepthAnythingForDepthEstimation(
@@ -150,7 +159,9 @@ def checkpoint(folder: Path, name: str, *, file: str | None = None, **config: An
 
 def frames(count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
     """Smooth random frames uint8 [N,H,W,3]."""
-    coarse = torch.from_numpy(np.random.default_rng(seed).random((count, 3, 6, 8), dtype=np.float32))
+    coarse = torch.from_numpy(
+        np.random.default_rng(seed).random((count, 3, 6, 8), dtype=np.float32)
+    )
     smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1)
     return (smooth * 255).round().byte().permute(0, 2, 3, 1).numpy()
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from raydepth.featglac.attention import injected, make_injection, select
-from raydepth.featglac.ending import ending_references
+from raydepth.diffusion.attention import injected, make_injection, select
+from raydepth.diffusion.early_exit import ending_references
 
 EVERYWHERE = {
     "layers_per_block": 2, "transformer_layers_per_block": 2,
@@ -50,7 +50,9 @@ def test_generation_rows_are_the_same(make_unet, mode, blocks, references):
     with ending_references(unet, modules, injection, references):
         ended = call(unet, 4 + references)
     assert ended.shape[0] == 4
-    assert torch.equal(ended, whole[:4])  # on one thread; products over fewer rows may else move last bits
+    assert torch.equal(
+        ended, whole[:4]
+    )  # on one thread; products over fewer rows may else move last bits
 
 
 @pytest.mark.parametrize("blocks", BLOCKS, ids="+".join)
@@ -59,13 +61,21 @@ def test_nothing_after_the_last_injected_attention_runs_on_reference_rows(make_u
     unet = make_unet(**EVERYWHERE)
     modules, ran = select(unet, blocks), []
     for name, module in unet.named_modules():
-        if not list(module.children()) and "time" not in name and not isinstance(module, torch.nn.SiLU):
-            module.register_forward_hook(lambda m, args, out, name=name: ran.append((name, len(out))))
+        if (
+            not list(module.children())
+            and "time" not in name
+            and not isinstance(module, torch.nn.SiLU)
+        ):
+            module.register_forward_hook(
+                lambda m, args, out, name=name: ran.append((name, len(out)))
+            )
     injection = injection_for("mosaic", 3)
     with ending_references(unet, modules, injection, 3):
         call(unet, 7)
     last = max(
-        i for i, (name, _) in enumerate(ran) if name.rpartition(".")[0] in modules and name.endswith("to_v")
+        i
+        for i, (name, _) in enumerate(ran)
+        if name.rpartition(".")[0] in modules and name.endswith("to_v")
     )
     assert {rows for _, rows in ran[: last + 1]} == {7}
     assert {rows for _, rows in ran[last + 1 :]} == {4}

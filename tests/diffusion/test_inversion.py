@@ -4,9 +4,9 @@ import pytest
 import torch
 from diffusers import DDIMInverseScheduler, DDIMScheduler
 
-from raydepth.featglac.inversion import guided, invert, make_ladder, optimise_null_text
-from raydepth.featglac.schedule import make_schedule
-from raydepth.job import JobError
+from raydepth.diffusion.inversion import guided, invert, make_ladder, optimise_null_text
+from raydepth.diffusion.schedule import make_schedule
+from raydepth.errors import JobError
 
 
 @pytest.fixture
@@ -62,7 +62,9 @@ def sampled(predict, ladder, start, nulls, text, scale):
     ("prediction_type", "strength", "tolerance"),
     [("epsilon", 0.5, 0.06), ("v_prediction", 1.0, 0.02)],  # RMS, of latents of variance 1
 )
-def test_sampling_from_the_inverted_noise_gives_the_picture_back(world, prediction_type, strength, tolerance):
+def test_sampling_from_the_inverted_noise_gives_the_picture_back(
+    world, prediction_type, strength, tolerance
+):
     """At strength 1 an untrained epsilon model does not: the first steps divide its noise by sqrt(abar) = 0.07."""
     clean, errors = normal(2, 4, 8, 12), {}
     for steps in (50, 10):
@@ -85,13 +87,20 @@ def test_null_text_keeps_guided_sampling_on_the_path_and_rows_apart(world):
     found = optimise_null_text(predict, ladder, levels, null, text, scale=7.5)
 
     def errors(nulls):
-        return (sampled(predict, ladder, levels[0], nulls, text, 7.5) - clean).square().flatten(1).mean(1)
+        return (
+            (sampled(predict, ladder, levels[0], nulls, text, 7.5) - clean)
+            .square()
+            .flatten(1)
+            .mean(1)
+        )
 
     assert len(found) == 20 and (errors(found) < 0.5 * errors([null] * 20)).all()
     alone = optimise_null_text(
         predict, ladder, [level[1:] for level in levels], null[1:], text[1:], scale=7.5
     )
-    assert all(torch.allclose(both[1:], one, atol=1e-4) for both, one in zip(found, alone, strict=True))
+    assert all(
+        torch.allclose(both[1:], one, atol=1e-4) for both, one in zip(found, alone, strict=True)
+    )
 
 
 def test_null_text_stops_early(world):
@@ -106,7 +115,13 @@ def test_null_text_stops_early(world):
     for early_stop, iterations in (((1e9, 0.0), 1), ((0.0, 0.0), 5)):
         calls.clear()
         optimise_null_text(
-            counted, ladder, levels, condition.negative, condition.prompt, scale=7.5, early_stop=early_stop
+            counted,
+            ladder,
+            levels,
+            condition.negative,
+            condition.prompt,
+            scale=7.5,
+            early_stop=early_stop,
         )
         assert sum(calls) == 4 * iterations
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from raydepth import builtin
-from raydepth.featglac.compositor import load_compositor
-from raydepth.featglac.load import load_models
-from raydepth.job import JobError
+from raydepth.compose.registry import load_compositor
+from raydepth.diffusion.load import load_models
+from raydepth.errors import JobError
+from raydepth.models import builtin
 
 
 def load(make_compose, path, dtype="float32", **settings):
@@ -47,7 +47,9 @@ def test_half_dtypes_and_codecs_that_stay_in_float32(make_compose, make_plan, sa
     assert load(make_compose, path, dtype).codec.vae.dtype == getattr(torch, dtype)
     plan, source, seeds = make_plan()
     full, half = (
-        load_compositor(make_compose(model=str(path), inject={"mode": "concat"}), device="cpu", dtype=name)
+        load_compositor(
+            make_compose(model=str(path), inject={"mode": "concat"}), device="cpu", dtype=name
+        )
         for name in ("float32", dtype)
     )
     difference = np.abs(full(plan, source, seeds).astype(int) - half(plan, source, seeds))
@@ -93,7 +95,9 @@ def test_missing_parts_are_named(make_compose, save_pipeline, tmp_path):
 
 
 def test_the_codec_round_trip_has_no_diffusion(make_compose, save_pipeline):
-    compositor = load_compositor(make_compose(model=str(save_pipeline())), device="cpu", dtype="float32")
+    compositor = load_compositor(
+        make_compose(model=str(save_pipeline())), device="cpu", dtype="float32"
+    )
     rgb = np.random.default_rng(0).integers(0, 256, (2, 30, 34, 3), np.uint8)
     assert compositor.round_trip(rgb).shape == rgb.shape
 
@@ -102,7 +106,9 @@ def test_the_codec_round_trip_has_no_diffusion(make_compose, save_pipeline):
     not (builtin.path("diffusion") / "unet").is_dir(), reason="the built-in model is not here"
 )
 def test_the_builtin_model_composes(make_compose, make_plan):
-    compositor = load_compositor(make_compose(model="builtin", steps=2), device="cpu", dtype="float32")
+    compositor = load_compositor(
+        make_compose(model="builtin", steps=2), device="cpu", dtype="float32"
+    )
     plan, source, seeds = make_plan(frames=1, height=40, width=56)
     assert compositor(plan, source, seeds).shape == source.shape
     assert np.array_equal(compositor.round_trip(source), source)

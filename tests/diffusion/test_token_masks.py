@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raydepth.featglac.masks import VISIBLE, over, pool, roles, token_grids
+from raydepth.diffusion.token_masks import VISIBLE, over, pool, roles, token_grids
 
 small = settings(max_examples=25, deadline=None)
 
@@ -14,7 +14,11 @@ small = settings(max_examples=25, deadline=None)
 @st.composite
 def layer_weights(draw):
     """float32 [K,N,H,W] summing to 1 over K: hard, soft, or with layers that are nowhere."""
-    layers, height, width = draw(st.integers(1, 4)), draw(st.integers(3, 40)), draw(st.integers(3, 40))
+    layers, height, width = (
+        draw(st.integers(1, 4)),
+        draw(st.integers(3, 40)),
+        draw(st.integers(3, 40)),
+    )
     generator = torch.Generator().manual_seed(draw(st.integers(0, 999)))
     logits = torch.randn(layers, 2, height, width, generator=generator) * draw(
         st.sampled_from([1.0, 60.0, 1000.0])
@@ -48,7 +52,9 @@ def test_every_query_has_one_role_that_sees_its_own_position(weights):
         for role in frame:
             seen = {row for row, _ in role.keys}
             for query in role.queries.tolist():
-                assert seen == {int(rows[k, n]) for k in range(len(tokens)) if tokens[k, n, query] >= VISIBLE}
+                assert seen == {
+                    int(rows[k, n]) for k in range(len(tokens)) if tokens[k, n, query] >= VISIBLE
+                }
                 assert all(query in keys for _, keys in role.keys)
             assert role.keys
 

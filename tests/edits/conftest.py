@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raydepth.deglad.fill import load_filler
-from raydepth.deglad.stage import LayerStage
 from raydepth.depth.calibrate import Calibration
-from raydepth.job import Fill, Layers
+from raydepth.layers.fill.opencv import load_filler
+from raydepth.layers.settings import Fill, Layers
+from raydepth.layers.stage import LayerStage
 
 SCALE = Calibration("made up", "disparity_rel", 0.0, 1.0)
 
@@ -48,7 +48,9 @@ def make_batch():
 
     def make(rgb: np.ndarray, inv_depth: np.ndarray, at: list[float] | None = None, **layers):
         count = len(rgb)
-        text = {name: np.array([""] * count, object) for name in ("error_type", "error_message", "note")}
+        text = {
+            name: np.array([""] * count, object) for name in ("error_type", "error_message", "note")
+        }
         batch = {
             "frame_id": np.array([f"v:{i}" for i in range(count)], object),
             "video": np.array(["v"] * count, object), "status": np.array(["ok"] * count, object), **text,

@@ -5,15 +5,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raydepth.deglad.layers import visible
+from raydepth.compose.baselines import Paste
 from raydepth.edits.background import NOTHING_SEEN, BackgroundBuilder
 from raydepth.edits.build import check_edit, load_edit
-from raydepth.edits.rim import decontaminate, faded, split_rim
 from raydepth.edits.scenery import Scenery
-from raydepth.featglac.baselines import Paste
-from raydepth.job import Background, JobError, Layers, parse_job
-from tests.clips import write_clip
+from raydepth.edits.settings import Background
+from raydepth.errors import JobError
+from raydepth.job import parse_job
+from raydepth.layers.matting import decontaminate, faded, split_rim
+from raydepth.layers.settings import Layers
+from raydepth.layers.stack import visible
 from tests.edits.conftest import SCALE
+from tests.support.clips import write_clip
 
 
 def background(source: str | None = "#2040c0", **fields) -> Background:
@@ -106,7 +109,11 @@ def test_the_old_background_is_taken_out_of_a_rim(soft):
     y, x = np.mgrid[: 8 * height, : 8 * width] / 8
     fine = (np.hypot(y - 48.3, x - 47.6) < 30).astype(np.float32)
     share = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
-    disc, green, blue = np.float32([220, 90, 60]), np.float32([20, 210, 40]), np.float32([30, 40, 200])
+    disc, green, blue = (
+        np.float32([220, 90, 60]),
+        np.float32([20, 210, 40]),
+        np.float32([30, 40, 200]),
+    )
     frame = np.rint(share[..., None] * disc + (1 - share[..., None]) * green).astype(np.uint8)
     true = share[..., None] * disc + (1 - share[..., None]) * blue
     cut = share if soft else (share > 0.2).astype(np.float32)
@@ -115,7 +122,9 @@ def test_the_old_background_is_taken_out_of_a_rim(soft):
         return alpha[..., None] * rgb + (1 - alpha[..., None]) * blue
 
     rgb, alpha = decontaminate(frame, cut)
-    plain, clean = (np.abs(picture - true).max(axis=-1) for picture in (over(frame, cut), over(rgb, alpha)))
+    plain, clean = (
+        np.abs(picture - true).max(axis=-1) for picture in (over(frame, cut), over(rgb, alpha))
+    )
     rim = (share > 0) & (share < 1) & (cut > 0)
     assert plain[rim].mean() > 25 and clean[rim].mean() < 4
     assert np.array_equal(rgb[share == 1], frame[share == 1])
@@ -127,7 +136,11 @@ def test_a_rim_is_split_on_both_sides_of_its_edge_and_gives_the_frame_back():
     y, x = np.mgrid[: 8 * 96, : 8 * 96] / 8
     fine = (np.hypot(y - 48.3, x - 47.6) < 30).astype(np.float32)
     share = cv2.resize(fine, (96, 96), interpolation=cv2.INTER_AREA)[..., None]
-    disc, green, blue = np.float32([220, 90, 60]), np.float32([20, 210, 40]), np.float32([30, 40, 200])
+    disc, green, blue = (
+        np.float32([220, 90, 60]),
+        np.float32([20, 210, 40]),
+        np.float32([30, 40, 200]),
+    )
     frame = np.rint(share * disc + (1 - share) * green).astype(np.uint8)
     cut = (share[..., 0] > 0.5).astype(np.float32)
     rgb, alpha, behind = split_rim(frame, cut)
@@ -138,7 +151,11 @@ def test_a_rim_is_split_on_both_sides_of_its_edge_and_gives_the_frame_back():
     # Where both sides look alike the edge's course says how much of it each pixel is.
     flat = np.full((96, 96, 3), 99, np.uint8)
     assert np.abs(split_rim(flat, cut)[1] - share[..., 0])[cut > 0].mean() < 0.02
-    for uniform in (np.zeros((96, 96), np.float32), np.ones((96, 96), np.float32), cut * np.float32(0.5)):
+    for uniform in (
+        np.zeros((96, 96), np.float32),
+        np.ones((96, 96), np.float32),
+        cut * np.float32(0.5),
+    ):
         assert all(map(np.array_equal, split_rim(frame, uniform), (frame, uniform, frame)))
 
 
@@ -183,7 +200,9 @@ def test_a_prompt_needs_a_compositor_that_can_make_it_up():
 def test_a_softened_edge_lies_inside_the_layer_and_leaves_the_rest(scene, make_batch):
     rgb, depth = scene()
     batch = make_batch(rgb, depth)
-    hard, soft = (plan_of(background(decontaminate=False, soften=soften), batch) for soften in (0, 1.5))
+    hard, soft = (
+        plan_of(background(decontaminate=False, soften=soften), batch) for soften in (0, 1.5)
+    )
     before, after = hard.stack.layers[0].alpha, soft.stack.layers[0].alpha
     assert (after <= before).all() and ((after > 0.1) & (after < 0.9)).any()
     deep = cv2.erode(before[0], np.ones((15, 15))) == 1

@@ -49,5 +49,6 @@ def test_taking_frames_of_a_plan_is_planning_those_frames(batch, edit):
     for one, other in zip(taken.stack.layers, alone.stack.layers, strict=True):
         assert one.name == other.name
         assert all(
-            np.array_equal(getattr(one, part), getattr(other, part)) for part in ("rgb", "alpha", "inv_depth")
+            np.array_equal(getattr(one, part), getattr(other, part))
+            for part in ("rgb", "alpha", "inv_depth")
         )

@@ -6,15 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raydepth.deglad.layers import visible
+from raydepth.camera.track import Track, View, measure_track
+from raydepth.compose.baselines import Paste
 from raydepth.depth.calibrate import Calibration
+from raydepth.edits.alignment import drift, thumbnail
 from raydepth.edits.clip import ClipEdit, fix_edit
-from raydepth.edits.drift import drift, thumbnail
 from raydepth.edits.insert import HIDDEN, LOST, OUTSIDE, InsertBuilder
 from raydepth.edits.place import draw, height_px, place
-from raydepth.edits.track import Track, View, measure_track
-from raydepth.featglac.baselines import Paste
-from raydepth.job import Insert, JobError, Layers
+from raydepth.edits.settings import Insert
+from raydepth.errors import JobError
+from raydepth.layers.settings import Layers
+from raydepth.layers.stack import visible
 from tests.edits.conftest import SCALE
 
 STILL = np.eye(2, 3)
@@ -69,13 +71,17 @@ def test_the_ground_that_it_stands_on_does_not_cover_its_foot(scene, plan_of):
     assert (plan.stack.weights()[1][there & (depth > 0.25)] == 0).all()
 
 
-def test_a_split_rim_changes_only_pixels_of_the_object_beside_what_covers_it(scene, make_object, make_batch):
+def test_a_split_rim_changes_only_pixels_of_the_object_beside_what_covers_it(
+    scene, make_object, make_batch
+):
     rgb, depth = scene()
     edit = Insert(
         kind="insert", object=make_object(), anchor="picture", height=0.5, at=0.5, point=[0.62, 0.7]
     )
     clips = {"v": (SCALE, fix_edit(edit, list(depth[:1]), rgb[0], SCALE, list))}
-    hard, split = (InsertBuilder(edit, PLAIN, clips, split=x)(make_batch(rgb, depth)) for x in (False, True))
+    hard, split = (
+        InsertBuilder(edit, PLAIN, clips, split=x)(make_batch(rgb, depth)) for x in (False, True)
+    )
     changed = (hard.stack.flatten() != split.stack.flatten()).any(axis=-1)
     post = (depth == np.float32(0.9)).astype(np.uint8)
     edge = np.stack([cv2.dilate(x, np.ones((5, 5))) > cv2.erode(x, np.ones((5, 5))) for x in post])
@@ -174,8 +180,12 @@ def test_behind_and_in_front_of_a_thing(scene, plan_of):
 def test_height_in_metres_follows_the_pinhole_camera(scene, make_object):
     edit = Insert(kind="insert", object="x", point=[0.5, 0.5], height_m=0.9, fov_deg=90)
     inv_depth = float(METRES.normalise_inverse(1 / 2.0))
-    assert height_px(edit, METRES, inv_depth, (300, 400)) == pytest.approx(200 * 0.9 / 2.0, rel=1e-5)
-    assert height_px(edit, METRES, inv_depth, (400, 300)) == pytest.approx(200 * 0.9 / 2.0, rel=1e-5)
+    assert height_px(edit, METRES, inv_depth, (300, 400)) == pytest.approx(
+        200 * 0.9 / 2.0, rel=1e-5
+    )
+    assert height_px(edit, METRES, inv_depth, (400, 300)) == pytest.approx(
+        200 * 0.9 / 2.0, rel=1e-5
+    )
     rgb, depth = scene()
     with pytest.raises(JobError, match="height_m needs a metric depth model"):
         fix_edit(edit, [depth[0]], rgb[0], SCALE, list)
@@ -190,7 +200,9 @@ def test_height_in_metres_follows_the_pinhole_camera(scene, make_object):
 
 def test_a_picture_without_alpha_is_refused(make_object):
     with pytest.raises(JobError, match="alpha"):
-        InsertBuilder(Insert(kind="insert", object=make_object(mode="RGB"), point=[0.5, 0.5]), Layers(), {})
+        InsertBuilder(
+            Insert(kind="insert", object=make_object(mode="RGB"), point=[0.5, 0.5]), Layers(), {}
+        )
     with pytest.raises(JobError, match=r"edit\.object"):
         InsertBuilder(Insert(kind="insert", object="/none.png", point=[0.5, 0.5]), Layers(), {})
 
@@ -218,7 +230,9 @@ def test_an_object_in_the_scene_goes_with_the_camera_to_a_pixel(data, plan_of):
     from raydepth.frames.probe import probe
     from raydepth.frames.segments import plan_segments
 
-    frame = next(decode(plan_segments(probe(str(data / "videos" / "dog.mp4")), size=360)[0].take([0]))).rgb
+    frame = next(
+        decode(plan_segments(probe(str(data / "videos" / "dog.mp4")), size=360)[0].take([0]))
+    ).rgb
     height, width, count = 180, 320, 16
     rng, frames, true = np.random.default_rng(0), [], []
     for i in range(count):
@@ -233,7 +247,12 @@ def test_an_object_in_the_scene_goes_with_the_camera_to_a_pixel(data, plan_of):
         for i, picture in enumerate(noisy)
     ]
     plan, _ = plan_of(
-        rgb, np.full(rgb.shape[:3], 0.2, np.float32), at=0.5, point=[0.6, 0.7], anchor="scene", views=views
+        rgb,
+        np.full(rgb.shape[:3], 0.2, np.float32),
+        at=0.5,
+        point=[0.6, 0.7],
+        anchor="scene",
+        views=views,
     )
     seen = 0
     start = np.linalg.inv(np.vstack([true[0], [0, 0, 1]])) @ (0.6 * width, 0.7 * height, 1)
@@ -258,7 +277,10 @@ def test_frames_are_edited_independently(scene, plan_of):
     part = whole.take(np.array([2]))
     assert np.array_equal(part.region, alone.region)
     for one, other in zip(part.stack.layers, alone.stack.layers, strict=True):
-        assert all(np.array_equal(getattr(one, k), getattr(other, k)) for k in ("rgb", "alpha", "inv_depth"))
+        assert all(
+            np.array_equal(getattr(one, k), getattr(other, k))
+            for k in ("rgb", "alpha", "inv_depth")
+        )
 
 
 def test_a_lost_track_is_told(scene, plan_of):

@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from raydepth.compose.baselines import Paste
 from raydepth.edits.planes import KEPT, NOT_THERE, MergedPlanes, PlanesBuilder, graded
-from raydepth.featglac.baselines import Paste
-from raydepth.job import Grade, JobError, Planes, parse_job
+from raydepth.edits.settings import Grade, Planes
+from raydepth.errors import JobError
+from raydepth.job import parse_job
 
 DARK = {"grade": {"exposure": -1.0}}
 
@@ -27,7 +29,9 @@ def test_keeping_every_layer_is_the_frame_bit_for_bit(scene, make_batch, feather
     batch = make_batch(rgb, depth, [0.7, 0.4, 0.2], feather=feather)
     plan, result = edited(["keep"] * 4, batch)
     assert np.array_equal(plan.stack.flatten(), rgb) and np.array_equal(result, rgb)
-    assert len(plan.stack.layers) == 4 and not plan.region.any() and plan.notes == {0: KEPT, 1: KEPT}
+    assert (
+        len(plan.stack.layers) == 4 and not plan.region.any() and plan.notes == {0: KEPT, 1: KEPT}
+    )
 
 
 def test_a_removed_layer_shows_what_is_behind_it(scene, make_batch):
@@ -93,7 +97,9 @@ def test_any_entries_give_a_stack_whose_weights_sum_to_one(entries):
     plan, result = edited(entries, batch)
     assert np.abs(plan.stack.weights().sum(axis=0) - 1).max() < 1e-6
     assert np.array_equal(result[plan.region == 0], rgb[plan.region == 0])
-    assert plan.region.any() == any(e != "keep" and shares[:, k].any() for k, e in enumerate(entries))
+    assert plan.region.any() == any(
+        e != "keep" and shares[:, k].any() for k, e in enumerate(entries)
+    )
 
 
 def test_grades():

@@ -132,7 +132,9 @@ def test_pairs_are_drawn_from_valid_pixels_by_seed() -> None:
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="real data lies beside the checkout")
 def test_fastdepth_prediction_on_nyu_has_its_known_errors() -> None:
-    truth, estimate = (np.load(DATA / "rgbd" / "nyu" / f"{name}.npy").squeeze() for name in ("depth", "pred"))
+    truth, estimate = (
+        np.load(DATA / "rgbd" / "nyu" / f"{name}.npy").squeeze() for name in ("depth", "pred")
+    )
     valid = d.readings(estimate, truth)
     assert d.abs_rel(estimate, truth, valid) == pytest.approx(0.140, abs=5e-4)
     assert d.delta(estimate, truth, valid, 1) == pytest.approx(0.777, abs=5e-4)

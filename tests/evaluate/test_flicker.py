@@ -21,7 +21,10 @@ def moving(dx, dy, count=4, picture=None):
     """Windows of a texture that go on by whole pixels."""
     picture = texture() if picture is None else picture
     return np.stack(
-        [picture[16 + k * dy : 16 + k * dy + SIZE, 16 + k * dx : 16 + k * dx + SIZE] for k in range(count)]
+        [
+            picture[16 + k * dy : 16 + k * dy + SIZE, 16 + k * dx : 16 + k * dx + SIZE]
+            for k in range(count)
+        ]
     )
 
 
@@ -90,7 +93,10 @@ def test_the_expected_error_is_the_references_for_as_steep_a_picture():
     rough = texture(5, size=SIZE, soft=1.0)
     half = np.full((SIZE, SIZE, 3), 128, np.uint8)
     half[:, SIZE // 2 :] = rough[:, SIZE // 2 :]
-    shifts = [cv2.warpAffine(half, np.float64([[1, 0, 0.5 * k], [0, 1, 0]]), (SIZE, SIZE)) for k in range(4)]
+    shifts = [
+        cv2.warpAffine(half, np.float64([[1, 0, 0.5 * k], [0, 1, 0]]), (SIZE, SIZE))
+        for k in range(4)
+    ]
     steps, counted = whole(np.stack(shifts))
     wall, object_ = np.zeros((2, SIZE, SIZE), bool)
     wall[:, 8 : SIZE // 2 - 8], object_[:, SIZE // 2 + 8 : -8] = True, True

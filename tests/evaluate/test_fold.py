@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from raydepth.evaluate.fold import GAMMA, Statistics, deduplicate, fold, row_columns
 
 VALUES = st.lists(
-    st.one_of(st.floats(-1e6, 1e6), st.just(float("nan")), st.just(float("inf")), st.just(0.0)), max_size=40
+    st.one_of(st.floats(-1e6, 1e6), st.just(float("nan")), st.just(float("inf")), st.just(0.0)),
+    max_size=40,
 ).map(lambda values: np.array(values, np.float64))
 
 
@@ -38,7 +39,9 @@ def test_merge_is_associative_commutative_and_has_an_identity(
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.floats(-1e6, 1e6).filter(lambda v: v == 0 or abs(v) > 1e-9), min_size=1, max_size=50),
+    st.lists(
+        st.floats(-1e6, 1e6).filter(lambda v: v == 0 or abs(v) > 1e-9), min_size=1, max_size=50
+    ),
     st.floats(0, 1),
 )
 def test_quantiles_are_right_to_one_percent(values: list[float], q: float) -> None:
@@ -66,7 +69,12 @@ def test_nothing_measured_is_nan_not_zero() -> None:
 
 
 def row(
-    frame: int, *, video: str = "a", status: str = "ok", value: float | None = 1.0, attempts: int = 1
+    frame: int,
+    *,
+    video: str = "a",
+    status: str = "ok",
+    value: float | None = 1.0,
+    attempts: int = 1,
 ) -> dict:
     return {
         "frame_id": f"{video}:{frame}", "video": video, "path": f"{video}.mp4", "frame_index": frame, "time_s": frame / 10,
@@ -90,7 +98,9 @@ def test_repeated_rows_count_once_and_done_beats_failed() -> None:
     folded = fold([first, second])
     assert (folded.overall.done, folded.overall.failed) == (2, 1)
     assert folded.overall.get("rmse_outside").mean == 3.0
-    assert [(f.frame_index, f.attempts, f.error_type) for f in folded.failures] == [(2, 2, "Broken")]
+    assert [(f.frame_index, f.attempts, f.error_type) for f in folded.failures] == [
+        (2, 2, "Broken")
+    ]
     assert folded.errors() == {"Broken": 1}
     again = fold([second, first])
     assert again.overall == folded.overall and again.failures == folded.failures
@@ -101,7 +111,9 @@ def test_overall_is_the_merge_of_the_videos_whatever_the_sharding() -> None:
     whole = fold([pa.Table.from_pylist(rows)])
     random.Random(0).shuffle(rows)
     parts = fold(
-        batch for i in range(0, 21, 4) for batch in pa.Table.from_pylist(rows[i : i + 4]).to_batches()
+        batch
+        for i in range(0, 21, 4)
+        for batch in pa.Table.from_pylist(rows[i : i + 4]).to_batches()
     )
     assert list(whole.videos) == list(parts.videos) == ["a", "b", "c"]
     for name in whole.videos:
@@ -116,7 +128,9 @@ def test_overall_is_the_merge_of_the_videos_whatever_the_sharding() -> None:
 def test_a_video_without_any_done_frame_is_still_listed() -> None:
     folded = fold([pa.Table.from_pylist([row(0, video="z", status="error", value=None)])])
     assert (
-        folded.videos["z"].failed == 1 and folded.videos["z"].done == 0 and folded.videos["z"].path == "z.mp4"
+        folded.videos["z"].failed == 1
+        and folded.videos["z"].done == 0
+        and folded.videos["z"].path == "z.mp4"
     )
 
 
@@ -147,6 +161,14 @@ def test_no_rows_have_no_schema_either() -> None:
 
 def test_pictures_are_not_among_the_columns_to_read() -> None:
     wanted = row_columns(
-        ["frame_id", "depth_png16", "edited_png", "rmse_outside", "seconds_fill", "depth_scale", "threshold"]
+        [
+            "frame_id",
+            "depth_png16",
+            "edited_png",
+            "rmse_outside",
+            "seconds_fill",
+            "depth_scale",
+            "threshold",
+        ]
     )
     assert wanted == ["frame_id", "rmse_outside", "seconds_fill", "depth_scale"]

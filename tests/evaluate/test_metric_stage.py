@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from raydepth.columns import Batch
+from raydepth.batch import Batch
 from raydepth.depth.calibrate import Calibration
 from raydepth.evaluate.measures import MEASURES
 from raydepth.evaluate.stage import MetricStage
@@ -135,16 +135,22 @@ def test_truth_is_met_exactly_by_an_estimate_that_is_right(kind: str) -> None:
         seen.extend(part["frame_id"])
         return truth[[int(name.split(":")[1]) for name in part["frame_id"]]]
 
-    result = MetricStage(Estimator(), {"v": calibration}, NoCodec(), again_every=0, truth=read)(columns)
+    result = MetricStage(Estimator(), {"v": calibration}, NoCodec(), again_every=0, truth=read)(
+        columns
+    )
     assert seen == ["v:0", "v:1", "v:2"]
     assert result["rmse_truth"][:2] == pytest.approx([0, 0], abs=1e-4)
     assert (result["delta1_truth"][:2] == 1).all() and (result["order_truth"][:2] == 1).all()
-    scale, shift = {"disparity_rel": (0.25, -0.25), "depth_rel": (0.5, 1.5), "depth_m": (1.0, 0.0)}[kind]
+    scale, shift = {"disparity_rel": (0.25, -0.25), "depth_rel": (0.5, 1.5), "depth_m": (1.0, 0.0)}[
+        kind
+    ]
     assert result["align_scale"][0] == pytest.approx(scale, abs=1e-5)
     assert result["align_shift"][0] == pytest.approx(shift, abs=1e-5)
     for name in MEASURES:
         if name.endswith("_truth") or name.startswith("align"):
-            assert np.isnan(result[name][2:]).all(), name  # no reading in frame 2, frame 3 is an error row
+            assert np.isnan(result[name][2:]).all(), (
+                name
+            )  # no reading in frame 2, frame 3 is an error row
 
 
 def test_the_batch_given_is_not_changed() -> None:
@@ -153,4 +159,6 @@ def test_the_batch_given_is_not_changed() -> None:
     for column in columns.values():
         column.flags.writeable = False
     MetricStage(Estimator(), {"v": CALIBRATION}, Compositor(), again_every=1)(columns)
-    assert set(columns) == set(before) and all(np.array_equal(columns[name], before[name]) for name in before)
+    assert set(columns) == set(before) and all(
+        np.array_equal(columns[name], before[name]) for name in before
+    )

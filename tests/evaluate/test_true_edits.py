@@ -8,22 +8,22 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from raydepth.actors import ClipCalibrator
+from raydepth.errors import JobError
 from raydepth.evaluate import image
 from raydepth.evaluate.fold import fold
 from raydepth.evaluate.true_edits import TrueEdits
 from raydepth.frames.decode import batches
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
-from raydepth.job import JobError
-from raydepth.models import check_models, worker_paths
 from raydepth.report.reasons import why_not_measured
+from raydepth.run.actors import ClipCalibrator
+from raydepth.run.check import check_models, worker_paths
+from raydepth.run.tracker import Tracker
+from raydepth.run.worker import edit_batch, load_steps
 from raydepth.synth import write_clip
-from raydepth.tracker import Tracker
-from raydepth.worker import edit_batch, load_steps
 from tests.report.made_up import make_report
 from tests.report.made_up import row as made_up_row
-from tests.runs import small_job
+from tests.support.runs import small_job
 
 NAMES = ("rmse_true_edit", "rmse_true_edit_inside", "ssim_true_edit", "ssim_true_edit_inside")
 
@@ -66,7 +66,9 @@ def test_removing_is_measured_against_the_scene_without_its_near_objects(clip):
         assert removed["rmse_true_edit"][row] == image.rmse(removed["edited"][row], truth)
         assert removed["ssim_true_edit"][row] == image.ssim(removed["edited"][row], truth)
         inside = removed["region"][row] > 0
-        assert removed["rmse_true_edit_inside"][row] == image.rmse(removed["edited"][row], truth, inside)
+        assert removed["rmse_true_edit_inside"][row] == image.rmse(
+            removed["edited"][row], truth, inside
+        )
         assert (inside | ~near).mean() > 0.98
         assert removed["rmse_true_edit"][row] < 0.85 * kept["rmse_true_edit"][row]
         assert removed["ssim_true_edit"][row] > kept["ssim_true_edit"][row]
@@ -116,7 +118,10 @@ def test_columns_reach_the_fold_and_the_report_says_why_there_are_none():
 
 
 def test_the_report_has_a_card_for_it_where_it_was_measured(tmp_path):
-    for name, over in (("with", dict(zip(NAMES, (12.5, 25.5, 0.75, 0.5), strict=True))), ("without", {})):
+    for name, over in (
+        ("with", dict(zip(NAMES, (12.5, 25.5, 0.75, 0.5), strict=True))),
+        ("without", {}),
+    ):
         tree = make_report(tmp_path / name, [made_up_row("a", 0, **over)])
         text = (tmp_path / name / "report/index.html").read_text(encoding="utf-8")
         assert ("Is the edit right?" in text) == (name == "with")

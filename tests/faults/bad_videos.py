@@ -75,7 +75,9 @@ def flipped(folder: Path, name: str, place: str) -> Path:
 STRANGE: dict[str, tuple[Callable[[Path], Path], int | str]] = {}
 
 
-def _case(name: str, outcome: int | str) -> Callable[[Callable[[Path], Path]], Callable[[Path], Path]]:
+def _case(
+    name: str, outcome: int | str
+) -> Callable[[Callable[[Path], Path]], Callable[[Path], Path]]:
     def keep(make: Callable[[Path], Path]) -> Callable[[Path], Path]:
         STRANGE[name] = (make, outcome)
         return make
@@ -108,9 +110,13 @@ _bytes("zeros.mp4", bytes(1 << 20), "NotAVideo")
 _bytes("archive.mp4", _archive.getvalue(), "NotAVideo")
 _bytes("compressed.mp4", gzip.compress(_noise), "NotAVideo")
 _bytes("program.mp4", b"\x7fELF\x02\x01\x01" + _noise, "NotAVideo")
-_bytes("index only.mp4", b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + b"\0\0\0\x08free" * 9, "Unreadable")
+_bytes(
+    "index only.mp4", b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + b"\0\0\0\x08free" * 9, "Unreadable"
+)
 # Lists of other files and addresses, which FFmpeg would open.
-_bytes("playlist.mp4", b"#EXTM3U\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n", "NotAVideo")
+_bytes(
+    "playlist.mp4", b"#EXTM3U\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n", "NotAVideo"
+)
 _bytes("playlist.m3u8", b"#EXTM3U\n#EXTINF:9,\nother.ts\n#EXT-X-ENDLIST\n", "NotAVideo")
 _bytes("concat.mp4", b"ffconcat version 1.0\nfile other.mp4\n", "NotAVideo")
 _bytes("session.mp4", b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 9 RTP/AVP 96\n", "NotAVideo")  # fmt: skip
@@ -134,7 +140,13 @@ _clip("uncompressed.avi", 12, codec="rawvideo", pix_fmt="yuv420p")
 _clip("animation.gif", 12, codec="gif", pix_fmt="rgb8")
 _clip("animation.apng", 12, codec="apng", pix_fmt="rgb24")
 _clip("interlaced.ts", 24, options={**_GOP, "x264-params": "interlaced=1:tff=1"}, size=(96, 128))
-_clip("interlaced.mpg", 24, codec="mpeg2video", options={**_GOP, "flags": "+ildct+ilme"}, size=(96, 128))
+_clip(
+    "interlaced.mpg",
+    24,
+    codec="mpeg2video",
+    options={**_GOP, "flags": "+ildct+ilme"},
+    size=(96, 128),
+)
 _clip("odd sides.mkv", 12, codec="ffv1", pix_fmt="yuv444p", size=(51, 67))
 
 
@@ -148,12 +160,18 @@ def _one_pixel(path: Path) -> Path:
 @_case("a line of 4096 pixels.mkv", 3)
 def _line(path: Path) -> Path:
     return make_clip(
-        path, 3, codec="ffv1", size=(1, 4096), picture=lambda i: np.full((1, 4096, 3), 60 * i, np.uint8)
+        path,
+        3,
+        codec="ffv1",
+        size=(1, 4096),
+        picture=lambda i: np.full((1, 4096, 3), 60 * i, np.uint8),
     )
 
 
 # Time stamps.
-def _stamped(name: str, stamp: Callable[[int], int], time_base: Fraction, outcome: int | str = 24) -> None:
+def _stamped(
+    name: str, stamp: Callable[[int], int], time_base: Fraction, outcome: int | str = 24
+) -> None:
     """Motion JPEG whose packets carry the given stamps as they are."""
 
     def make(path: Path) -> Path:
@@ -186,9 +204,13 @@ _stamped("a leap of a thousand years.mp4", lambda i: i if i < 12 else 2**40 + i,
 
 
 # Headers that lie: a good mp4 in whose boxes other numbers are written.
-def _patched(name: str, box: bytes, offset: int, format: str, *values: int, outcome: int | str) -> None:
+def _patched(
+    name: str, box: bytes, offset: int, format: str, *values: int, outcome: int | str
+) -> None:
     def make(path: Path) -> Path:
-        good = make_clip(path.with_name(f"source of {path.name}"), 12, **CONTAINERS["faststart.mp4"])
+        good = make_clip(
+            path.with_name(f"source of {path.name}"), 12, **CONTAINERS["faststart.mp4"]
+        )
         data = bytearray(good.read_bytes())
         struct.pack_into(format, data, data.index(box) + offset, *values)
         good.unlink()
@@ -208,7 +230,9 @@ _patched("no unit of time.mp4", b"mdhd", 16, ">II", 0, 0, outcome="some")
 _patched("units of no length.mp4", b"mdhd", 16, ">II", 2**32 - 1, 2**32 - 1, outcome="some")
 _patched("a box of 4 GB.mp4", b"moov", -4, ">I", 2**32 - 1, outcome="some")
 _bytes("says 2^31 x 2^31.y4m", b"YUV4MPEG2 W2147483647 H2147483647 F25:1 C420\nFRAME\n" + bytes(999), "Unreadable|TooLarge|NoFrames")  # fmt: skip
-_GIF_FRAME = b"\x21\xf9\x04\0\x04\0\0\0\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\0"
+_GIF_FRAME = (
+    b"\x21\xf9\x04\0\x04\0\0\0\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\0"
+)
 for _side in (16000, 65535):  # 400 bytes that want a gigabyte a frame
     _head = b"GIF89a" + struct.pack("<HHBBB", _side, _side, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
     _bytes(f"says {_side} x {_side}.gif", _head + _GIF_FRAME * 30 + b";", "TooLarge|NoFrames")
@@ -233,7 +257,9 @@ def _numbered(number: int, size: tuple[int, int]) -> np.ndarray:
 
 @_case("two recordings joined.ts", "in order")
 def _joined(path: Path) -> Path:
-    part = make_clip(path.with_name(f"part {path.name}"), 20, codec="mpeg2video", options={"g": "1"})
+    part = make_clip(
+        path.with_name(f"part {path.name}"), 20, codec="mpeg2video", options={"g": "1"}
+    )
     path.write_bytes(part.read_bytes() * 2)
     return path
 
@@ -243,7 +269,9 @@ def sound_only(path: Path) -> Path:
     with av.open(str(path), "w") as container:
         sound = container.add_stream("aac", rate=44100)
         for i in range(20):
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame = av.AudioFrame.from_ndarray(
+                np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+            )
             frame.sample_rate, frame.pts = 44100, i * 1024
             container.mux(sound.encode(frame))
         container.mux(sound.encode(None))

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.stages import NoCalibrator, StandInEditor
-from raydepth import pipeline
 from raydepth.job import Job
-from raydepth.pipeline import run
-from tests.clips import write_clip
-from tests.runs import small_job
+from raydepth.run import pipeline
+from raydepth.run.pipeline import run
+from tests.support.clips import write_clip
+from tests.support.runs import small_job
 
 FRAMES = 80
 

@@ -4,7 +4,8 @@ import importlib
 import os
 
 from benchmarks.stages import NoCalibrator
-from raydepth import cli, pipeline
+from raydepth import cli
+from raydepth.run import pipeline
 
 if __name__ == "__main__":
     module, _, name = os.environ["RAYDEPTH_TEST_EDITOR"].partition(":")

@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from benchmarks.stages import StandInEditor, sleeping, stand_in
-from raydepth.columns import Batch
-from raydepth.worker import Step
+from raydepth.batch import Batch
+from raydepth.run.worker import Step
 
 POISON = 9
 """The frame that poisoned steps die of."""

@@ -12,19 +12,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raydepth.actors import ClipCalibrator, Editor
+from raydepth.files.text import utf8
+from raydepth.frames.find import find_segments
 from raydepth.job import Job
-from raydepth.pipeline import Outcome, find_segments, run
-from raydepth.printable import utf8
-from raydepth.store.folder import OutputFolder
-from raydepth.store.ledger import status
-from raydepth.store.plan import cut_parts, read_plan
-from raydepth.tracker import Tracker
-from tests.clips import write_clip
+from raydepth.output.folder import OutputFolder
+from raydepth.output.ledger import status
+from raydepth.output.plan import cut_parts, read_plan
+from raydepth.run.actors import ClipCalibrator, Editor
+from raydepth.run.pipeline import Outcome, run
+from raydepth.run.tracker import Tracker
 from tests.faults.bad_videos import STRANGE, flipped, truncated
 from tests.faults.test_bad_pictures import Trap, lying_header
 from tests.frames.barcodes import barcode
-from tests.runs import results, small_job
+from tests.support.clips import write_clip
+from tests.support.runs import results, small_job
 
 pytestmark = pytest.mark.timeout(200)
 
@@ -56,7 +57,12 @@ def bad_folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     (folder / "nowhere.mp4").symlink_to("gone.mp4")
     os.mkfifo(folder / "pipe.mp4")
     for i, name in enumerate(
-        ("<script>alert(1)<.mp4", "two\nlines \x1b[31m.mp4", os.fsdecode(b"\xff.mp4"), "{stem} %d.mp4")
+        (
+            "<script>alert(1)<.mp4",
+            "two\nlines \x1b[31m.mp4",
+            os.fsdecode(b"\xff.mp4"),
+            "{stem} %d.mp4",
+        )
     ):
         write_clip(folder / name, frames=2, seed=10 + i)
     pictures = folder / "pictures"
@@ -95,14 +101,17 @@ def test_every_file_has_frames_or_a_row(
     assert status(OutputFolder.at(str(out)))["frames"] == ended.frames
     # Every file of the folder is spoken of.
     told = {
-        os.path.basename(path) for path in [*table["path"].to_pylist(), *(row["path"] for row in refused)]
+        os.path.basename(path)
+        for path in [*table["path"].to_pylist(), *(row["path"] for row in refused)]
     }
     assert told == {utf8(name) for name in os.listdir(bad_folder[1])} - {"pipe.mp4"}
     reasons = {os.path.basename(row["path"]): row["error_type"] for row in refused}
     assert set(REFUSED) | {"loop.mp4", "nowhere.mp4", "5 tenths of moov last.mp4"} <= reasons.keys()
     assert reasons["8 tenths of faststart.mp4"] == "Truncated"
     for row in refused:
-        assert any(os.path.basename(row["path"])[:12] in line or "\n" in row["path"] for line in said)
+        assert any(
+            os.path.basename(row["path"])[:12] in line or "\n" in row["path"] for line in said
+        )
     assert all(line.isprintable() for line in said)
 
 
@@ -127,8 +136,10 @@ def test_strange_files_are_edited(outcome: tuple[Outcome, Path, list[str]]) -> N
 def edit_here(job: Job) -> None:
     """What a run does to one clip, by the same workers in this process instead of on Ray."""
     tracker, folder = Tracker(), OutputFolder.at(job.output.path)
-    segments, _ = find_segments(job)
-    parts = cut_parts(segments, batch=job.run.batch, shard_frames=job.output.shard_frames, limit=None)
+    segments, _ = find_segments(job.input, job.compose.every)
+    parts = cut_parts(
+        segments, batch=job.run.batch, shard_frames=job.output.shard_frames, limit=None
+    )
     clip = ClipCalibrator(job, tracker).calibrate(segments)
     editor = Editor(job, folder, {segments[0].video: clip}, {}, tracker)
     assert (

@@ -9,10 +9,11 @@ import pytest
 import ray
 
 from raydepth import cli
-from raydepth.job import JobError, load_job
-from raydepth.strict_yaml import MAX_BYTES
-from tests.clips import write_clip
-from tests.runs import small_job
+from raydepth.errors import JobError
+from raydepth.files.strict_yaml import MAX_BYTES
+from raydepth.job import load_job
+from tests.support.clips import write_clip
+from tests.support.runs import small_job
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -132,7 +133,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", frames=3)
 
 
-@pytest.mark.parametrize("paths", ["nothing.mp4", "empty", "only text", "nowhere/*.mp4", "only bad"])
+@pytest.mark.parametrize(
+    "paths", ["nothing.mp4", "empty", "only text", "nowhere/*.mp4", "only bad"]
+)
 def test_inputs_without_a_frame_exit_2(
     clip: Path,
     tmp_path: Path,
@@ -158,8 +161,8 @@ def test_inputs_without_a_frame_exit_2(
 
 def test_numbers_that_are_large_but_legal_harm_nothing(clip: Path, tmp_path: Path) -> None:
     """The edges of what a job may say: a plan comes, or a refusal in words."""
-    from raydepth.pipeline import find_segments
-    from raydepth.store.plan import cut_parts
+    from raydepth.frames.find import find_segments
+    from raydepth.output.plan import cut_parts
 
     edge = 2**63 - 1
     for fields in (
@@ -169,9 +172,11 @@ def test_numbers_that_are_large_but_legal_harm_nothing(clip: Path, tmp_path: Pat
     ):  # fmt: skip
         job = small_job(clip, tmp_path / "out", **fields)
         try:
-            segments, _ = find_segments(job)
+            segments, _ = find_segments(job.input, job.compose.every)
         except JobError as error:
             assert "no frames to edit" in str(error)
             continue
-        parts = cut_parts(segments, batch=256, shard_frames=job.output.shard_frames, limit=job.input.limit)
+        parts = cut_parts(
+            segments, batch=256, shard_frames=job.output.shard_frames, limit=job.input.limit
+        )
         assert 1 <= sum(part.frames for part in parts) <= 3

@@ -12,20 +12,21 @@ from pathlib import Path
 import pytest
 
 from raydepth.depth.files import DepthFiles
+from raydepth.errors import JobError
+from raydepth.files.text import printable, utf8
 from raydepth.frames.decode import batches, decode
+from raydepth.frames.find import find_segments
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
-from raydepth.frames.sources import SourceError, expand
-from raydepth.job import JobError, load_job, parse_job
-from raydepth.pipeline import find_segments
-from raydepth.printable import printable, utf8
-from raydepth.store import record
-from raydepth.store.folder import OutputFolder
-from raydepth.store.plan import UnreadableSource, cut_parts, read_plan, write_plan
-from tests.clips import write_clip
+from raydepth.frames.sources import SourceError, UnreadableSource, expand
+from raydepth.job import load_job, parse_job
+from raydepth.output import record
+from raydepth.output.folder import OutputFolder
+from raydepth.output.plan import cut_parts, read_plan, write_plan
 from tests.faults.bad_videos import sound_only
 from tests.frames.barcodes import make_clip, read_barcode
-from tests.runs import small_job
+from tests.support.clips import write_clip
+from tests.support.runs import small_job
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -77,7 +78,7 @@ def test_a_name_is_only_a_name(source: Path, tmp_path: Path, name: str) -> None:
         ):  # YAML is UTF-8: such a file is had by its folder
             small_job([str(path)], tmp_path / "out")
     job = small_job([str(path if encodable else tmp_path)], tmp_path / "out")
-    segments, unreadable = find_segments(job)
+    segments, unreadable = find_segments(job.input, job.compose.every)
     assert not unreadable
     (found,) = list(batches(segments[0], 8))
     plain = plan_segments(probe(str(path)), size=None)
@@ -95,7 +96,7 @@ def test_a_name_is_only_a_name(source: Path, tmp_path: Path, name: str) -> None:
     kept = read_plan(folder)["path"].to_pylist()
     assert kept == [utf8(str(path))] * 7
     assert json.loads(json.dumps(kept, ensure_ascii=False).encode("utf-8")) == kept
-    record.record_job(folder, job)
+    record.record_job(folder, job.tree())
     assert parse_job(record.read_job(folder)) == job
     assert load_job(tmp_path / "out" / "job.yaml") == job
 
@@ -216,7 +217,7 @@ def test_thousands_of_tiny_files(source: Path, tmp_path: Path) -> None:
         (tmp_path / f"{i:04d} empty.mp4").touch()
         (tmp_path / f"{i:04d} text.avi").write_bytes(b"text %d" % i)
     (tmp_path / "good.mp4").write_bytes(data)
-    segments, unreadable = find_segments(small_job([str(tmp_path)], tmp_path / "out"))
+    segments, unreadable = find_segments(small_job([str(tmp_path)], tmp_path / "out").input)
     assert sum(len(segment) for segment in segments) == 6
     assert len({problem.path for problem in unreadable}) == 2000
 
@@ -256,5 +257,5 @@ def test_an_image_folder_of_thousands(tmp_path: Path) -> None:
 def test_one_clip_under_two_names_is_one_clip(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mp4", frames=3)
     shutil.copy(clip, tmp_path / "b.mp4")
-    segments, _ = find_segments(small_job([str(tmp_path)], tmp_path / "out"))
+    segments, _ = find_segments(small_job([str(tmp_path)], tmp_path / "out").input)
     assert sum(len(segment) for segment in segments) == 3

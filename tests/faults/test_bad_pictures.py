@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from raydepth.depth.files import DepthFiles
+from raydepth.files.pictures import read_image
 from raydepth.frames.decode import Frame, decode
-from raydepth.frames.images import read_image
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
 from raydepth.frames.sources import SourceError, expand
@@ -34,7 +34,10 @@ def announced_png(width: int, height: int, data: bytes = b"") -> bytes:
     """A PNG whose header announces this size, one bit a pixel."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
     return (
-        b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", data or zlib.compress(b"\0" * 9)) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + header
+        + chunk(b"IDAT", data or zlib.compress(b"\0" * 9))
+        + chunk(b"IEND", b"")
     )
 
 
@@ -82,7 +85,10 @@ def check(found: list[Frame], bad: set[int], count: int = 6) -> None:
     assert {frame.frame_index for frame in found if frame.rgb is None} == bad
     for frame in found:
         if frame.rgb is None:
-            assert frame.error_type == "DecodeError" and f"{frame.frame_index}.png" in frame.error_message
+            assert (
+                frame.error_type == "DecodeError"
+                and f"{frame.frame_index}.png" in frame.error_message
+            )
         else:
             assert read_barcode(frame.rgb) == frame.frame_index
 
@@ -116,10 +122,14 @@ def test_truncated_images(tmp_path: Path, form: str, tenths: int) -> None:
     check(found, {frame.frame_index for frame in found if frame.rgb is None} & {2})
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     form=st.sampled_from(["png", "jpg", "webp", "bmp", "tif", "gif"]),
-    flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=8),
+    flips=st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=8
+    ),
 )
 def test_flipped_images_are_pictures_or_errors(
     tmp_path: Path, form: str, flips: list[tuple[float, int]]
@@ -162,7 +172,11 @@ def test_mixed_sizes_and_modes(tmp_path: Path) -> None:
     assert [frame.frame_index for frame in found] == list(range(12))
     assert [frame.frame_index for frame in found if frame.rgb is None] == [7]
     assert "32-bit floats" in found[7].error_message
-    assert all(read_barcode(f.rgb) == 0 for f in found if f.rgb is not None and f.frame_index not in (9, 11))
+    assert all(
+        read_barcode(f.rgb) == 0
+        for f in found
+        if f.rgb is not None and f.frame_index not in (9, 11)
+    )
 
 
 def test_links_and_pipes_among_images(tmp_path: Path) -> None:
@@ -251,11 +265,17 @@ def test_a_few_holes_and_another_size_are_fine(here: Path) -> None:
     holes = np.kron(GOOD, np.ones((4, 4), np.float32))
     holes[5:9, 5:9] = np.nan
     np.save(here / "0.npy", holes)
-    assert np.allclose(DepthFiles(f"{here}/{{frame_index}}.npy", fill=True)(batch(frames(1, 12, 16))), 2.5)
+    assert np.allclose(
+        DepthFiles(f"{here}/{{frame_index}}.npy", fill=True)(batch(frames(1, 12, 16))), 2.5
+    )
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.binary(max_size=200), ending=st.sampled_from(["npy", "png", "tif"]), magic=st.booleans())
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    data=st.binary(max_size=200), ending=st.sampled_from(["npy", "png", "tif"]), magic=st.booleans()
+)
 def test_any_bytes_are_a_depth_file_or_an_error(
     tmp_path: Path, data: bytes, ending: str, magic: bool
 ) -> None:

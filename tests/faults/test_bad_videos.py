@@ -21,7 +21,15 @@ pytestmark = pytest.mark.timeout(20)
 
 STREAMS = ("h264.ts", "mpeg2.mpg")
 """No index and no checksums: where a packet's head is lost, its content counts as more of the packet before."""
-REFUSALS = {"EmptyFile", "NotAVideo", "NoVideoStream", "NoDecoder", "NoFrames", "TooLarge", "Unreadable"}
+REFUSALS = {
+    "EmptyFile",
+    "NotAVideo",
+    "NoVideoStream",
+    "NoDecoder",
+    "NoFrames",
+    "TooLarge",
+    "Unreadable",
+}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +49,9 @@ def look(path: Path, size: int | None = None) -> tuple[Source, list[Frame]] | So
         assert len(str(error)) < 500
         return error
     assert (np.diff(source.pts) > 0).all()
-    frames = [f for segment in plan_segments(source, size=size, min_frames=8) for f in decode(segment)]
+    frames = [
+        f for segment in plan_segments(source, size=size, min_frames=8) for f in decode(segment)
+    ]
     assert [frame.frame_index for frame in frames] == list(range(len(source.pts)))
     assert [frame.pts for frame in frames] == source.pts.tolist()
     for frame in frames:
@@ -72,7 +82,9 @@ def test_truncated(folder: Path, name: str, tenths: int) -> None:
         good = [frame for frame in good if frame.frame_index < len(frames) - 3]
     assert [read_barcode(frame.rgb) for frame in good] == [numbers[frame.pts] for frame in good]
     assert sum(frame.rgb is None for frame in frames) <= 2  # what was cut in two
-    if name == "faststart.mp4" or (name in ("mpeg4.avi", "h264.mkv", "vp8.webm") and len(frames) < N // 2):
+    if name == "faststart.mp4" or (
+        name in ("mpeg4.avi", "h264.mkv", "vp8.webm") and len(frames) < N // 2
+    ):
         assert "truncated" in source.note
 
 
@@ -186,7 +198,9 @@ print(frames, high_water() - before)
         ("stamps near the end of 64 bits.nut", 100),
     ],
 )
-def test_memory_follows_what_is_there_not_what_is_announced(folder: Path, name: str, limit_mb: int) -> None:
+def test_memory_follows_what_is_there_not_what_is_announced(
+    folder: Path, name: str, limit_mb: int
+) -> None:
     path = STRANGE[name][0](folder / f"measured {name}")
     done = subprocess.run(
         [sys.executable, "-c", _MEASURE, str(path)],
@@ -223,4 +237,6 @@ def test_pictures_of_sixteen_thousand_pixels(tmp_path: Path) -> None:
 def test_the_cases_are_many() -> None:
     """The issue asks for sixty."""
     assert len(CONTAINERS) * (9 + len(PLACES)) + len(STRANGE) > 200
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 8 << 20  # kilobytes: no case ate the machine
+    assert (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 8 << 20
+    )  # kilobytes: no case ate the machine

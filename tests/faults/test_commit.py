@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.stages import stand_in
-from raydepth.job import Output
-from raydepth.store import folder as folder_module
-from raydepth.store.folder import OutputFolder
-from raydepth.store.ledger import Ledger
-from raydepth.store.shards import FRAMES, batch_table, encode_pictures, shard_name, write_shard
+from raydepth.output import folder as folder_module
+from raydepth.output.folder import OutputFolder
+from raydepth.output.ledger import Ledger
+from raydepth.output.settings import Output
+from raydepth.output.shards import FRAMES, batch_table, encode_pictures, shard_name, write_shard
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -27,11 +27,19 @@ PART = "0123456789abcdef/000000-0000"
 
 
 def rows(count: int = 3) -> pa.Table:
-    text = {"video": "0123456789abcdef", "path": "clip.mp4", "image": "", "status": "ok", "error_type": ""}
+    text = {
+        "video": "0123456789abcdef",
+        "path": "clip.mp4",
+        "image": "",
+        "status": "ok",
+        "error_type": "",
+    }
     text |= {"error_message": "", "note": "", "depth_kind": ""}
     batch = {name: np.full(count, value, object) for name, value in text.items()}
     batch |= {name: np.arange(count) for name in ("frame_index", "pts", "attempts")}
-    batch |= {name: np.zeros(count, np.int64) for name in ("segment", "part", "height", "width", "seed")}
+    batch |= {
+        name: np.zeros(count, np.int64) for name in ("segment", "part", "height", "width", "seed")
+    }
     batch["frame_id"] = np.array([f"0123456789abcdef:{i}" for i in range(count)], object)
     batch["time_s"] = np.arange(count, dtype=np.float64)
     batch["rgb"] = np.random.default_rng(0).integers(0, 255, (count, 48, 64, 3), np.uint8)
@@ -41,7 +49,10 @@ def rows(count: int = 3) -> pa.Table:
 
 def commit(out: Path, images: str = "both") -> None:
     write_shard(
-        OutputFolder.at(str(out)), PART, [rows()], Output(path=str(out), images=images, keep=["edited"])
+        OutputFolder.at(str(out)),
+        PART,
+        [rows()],
+        Output(path=str(out), images=images, keep=["edited"]),
     )
 
 
@@ -100,7 +111,9 @@ def check(out: Path, whole: Path) -> bool:
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 import raydepth
-from raydepth.job import Job, JobError
-from raydepth.pipeline import WorkerFailed, run
-from tests.clips import write_clip
+from raydepth.errors import JobError
+from raydepth.job import Job
+from raydepth.run.pipeline import WorkerFailed, run
 from tests.faults.conftest import FRAMES
 from tests.faults.processes import kill_and_outlive, shards, start, wait_for
-from tests.runs import differing, small_job
+from tests.support.clips import write_clip
+from tests.support.runs import differing, small_job
 
 pytestmark = pytest.mark.timeout(200)
 
@@ -61,7 +62,9 @@ def test_a_disk_that_fills_up(job: JobMaker, undisturbed: Path, tmp_path: Path, 
 def test_a_read_only_disk(job: JobMaker, tmp_path: Path, stand_ins: object):
     with tmpfs(tmp_path / "disk", "size=1m") as disk:
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-        with pytest.raises(JobError, match=r"output.path: .* cannot be written: .*Read-only file system"):
+        with pytest.raises(
+            JobError, match=r"output.path: .* cannot be written: .*Read-only file system"
+        ):
             run(job(disk / "out"), say=quiet)
 
 

@@ -11,9 +11,9 @@ import psutil
 import pytest
 
 from raydepth.job import Job
-from raydepth.pipeline import run
+from raydepth.run.pipeline import run
 from tests.faults.processes import kill_and_outlive, shards, start, wait_for, worker
-from tests.runs import differing, results, small_job
+from tests.support.runs import differing, results, small_job
 
 SLOW = "tests.faults.editors:Slow"
 
@@ -88,7 +88,9 @@ def test_a_worker_and_a_decode_task(job: JobMaker, undisturbed: Path, tmp_path: 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.slow)])
-def test_a_polite_end_finishes_what_is_in_flight(job: JobMaker, undisturbed: Path, tmp_path: Path, name: str):
+def test_a_polite_end_finishes_what_is_in_flight(
+    job: JobMaker, undisturbed: Path, tmp_path: Path, name: str
+):
     out = tmp_path / "out"
     process = start(job(out), tmp_path, editor=SLOW)
     wait_for(lambda: shards(out) >= 1)

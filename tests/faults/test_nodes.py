@@ -11,7 +11,7 @@ from ray.cluster_utils import Cluster
 from raydepth.job import Job
 from tests.faults.conftest import FRAMES
 from tests.faults.processes import shards, start, wait_for
-from tests.runs import differing, results
+from tests.support.runs import differing, results
 
 pytestmark = pytest.mark.timeout(200)
 
@@ -40,7 +40,8 @@ def roles(meeting: Path) -> Path:
 def cluster(meeting: Path) -> Iterator[Cluster]:
     """A head node with two CPUs and no GPU; tests add nodes with one CPU and one logical GPU each."""
     cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 0, "object_store_memory": 10**8}
+        initialize_head=True,
+        head_node_args={"num_cpus": 2, "num_gpus": 0, "object_store_memory": 10**8},
     )
     yield cluster
     cluster.shutdown()
@@ -67,13 +68,20 @@ def on_gpus(job: Callable[..., Job], out: Path, workers: int, **fields) -> Job:
 
 @pytest.mark.parametrize("count", [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_nodes(
-    cluster: Cluster, job: Callable[..., Job], undisturbed: Path, roles: Path, tmp_path: Path, count: int
+    cluster: Cluster,
+    job: Callable[..., Job],
+    undisturbed: Path,
+    roles: Path,
+    tmp_path: Path,
+    count: int,
 ):
     """CPU and GPU nodes mixed: decoding on all of them, one worker on each GPU node; the bytes are those of one machine."""
     out = tmp_path / "out"
     (roles / "expected").write_text(str(count))
     with gpu_nodes(cluster, count):
-        process = start(on_gpus(job, out, count), tmp_path, "--address", cluster.address, editor=GATHERING)
+        process = start(
+            on_gpus(job, out, count), tmp_path, "--address", cluster.address, editor=GATHERING
+        )
         assert process.wait(150) == 0, (tmp_path / "log").read_text()
     assert len(list(roles.glob("worker*"))) == count
     assert not differing(out, undisturbed)
@@ -109,7 +117,9 @@ def test_a_node_that_dies_while_it_holds_frames(
 
 
 @pytest.mark.slow
-def test_a_slow_node_holds_nobody_up(cluster: Cluster, job: Callable[..., Job], roles: Path, tmp_path: Path):
+def test_a_slow_node_holds_nobody_up(
+    cluster: Cluster, job: Callable[..., Job], roles: Path, tmp_path: Path
+):
     out = tmp_path / "out"
     (roles / "expected").write_text("2")
     with gpu_nodes(cluster, 2):
@@ -123,6 +133,10 @@ def test_a_slow_node_holds_nobody_up(cluster: Cluster, job: Callable[..., Job], 
         assert process.wait(150) == 0
     rows = results(out)
     assert len(set(rows["frame_id"].to_pylist())) == rows.num_rows == FRAMES
-    tables = [pq.read_table(path, columns=["seconds_compose"]) for path in out.glob("frames/*/*.parquet")]
-    slow = sum(seconds > 0.2 for table in tables for seconds in table["seconds_compose"].to_pylist())
+    tables = [
+        pq.read_table(path, columns=["seconds_compose"]) for path in out.glob("frames/*/*.parquet")
+    ]
+    slow = sum(
+        seconds > 0.2 for table in tables for seconds in table["seconds_compose"].to_pylist()
+    )
     assert 4 <= slow <= 20, f"the slow node made {slow} of {FRAMES} frames"

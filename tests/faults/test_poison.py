@@ -10,15 +10,15 @@ import numpy as np
 import psutil
 import pytest
 
-from raydepth import actors, pipeline
 from raydepth.frames.decode import batches
 from raydepth.job import Job
-from raydepth.pipeline import run
-from raydepth.store.shards import shard_name
+from raydepth.output.shards import shard_name
+from raydepth.run import actors, pipeline
+from raydepth.run.pipeline import run
 from tests.faults import editors
 from tests.faults.conftest import FRAMES
 from tests.faults.editors import POISON
-from tests.runs import results
+from tests.support.runs import results
 
 pytestmark = pytest.mark.timeout(280)
 
@@ -69,7 +69,12 @@ def test_a_raising_frame_is_tried_again_by_later_runs_up_to_the_limit(
     ],
 )
 def test_a_frame_that_kills_its_worker_is_found_and_quarantined(
-    job: JobMaker, undisturbed: Path, tmp_path: Path, stand_ins: pytest.MonkeyPatch, editor: str, decode: str
+    job: JobMaker,
+    undisturbed: Path,
+    tmp_path: Path,
+    stand_ins: pytest.MonkeyPatch,
+    editor: str,
+    decode: str,
 ):
     out = tmp_path / "out"
     stand_ins.setattr(pipeline, "Editor", getattr(editors, editor))

@@ -12,7 +12,7 @@ import av
 import numpy as np
 from av.video.frame import PictureType
 
-from raydepth.store.video import SAME_BYTES
+from raydepth.output.video import SAME_BYTES
 
 DARK, BRIGHT = 50, 205
 
@@ -36,7 +36,9 @@ def read_barcode(rgb: np.ndarray) -> int | None:
     grey = rgb.astype(np.float64).mean(axis=2)
     bits = 0
     for i in range(16):
-        row, column = divmod(i, 4)  # the middle of a cell, away from edges that coding and resizing blur
+        row, column = divmod(
+            i, 4
+        )  # the middle of a cell, away from edges that coding and resizing blur
         top, bottom = int((row + 0.3) * height / 4), int((row + 0.7) * height / 4) + 1
         left, right = int((column + 0.3) * width / 4), int((column + 0.7) * width / 4) + 1
         level = grey[top:bottom, left:right].mean()
@@ -108,7 +110,9 @@ def make_clip(
                 frame.pict_type = PictureType.P
             container.mux(stream.encode(frame))
             if small is not None:
-                grey = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 128, np.uint8), format="rgb24")
+                grey = av.VideoFrame.from_ndarray(
+                    np.full((32, 32, 3), 128, np.uint8), format="rgb24"
+                )
                 grey.pts = number
                 container.mux(small.encode(grey))
             if sound is not None:
@@ -160,7 +164,9 @@ CLIPS: dict[str, dict] = {
     "open.ts": {"options": _OPEN},
     "open.mov": {"options": _OPEN, "audio": True},
     "dense.mp4": {
-        "options": {"x264-params": "open-gop=1:keyint=3:min-keyint=1:bframes=3:b-adapt=0:scenecut=0"}
+        "options": {
+            "x264-params": "open-gop=1:keyint=3:min-keyint=1:bframes=3:b-adapt=0:scenecut=0"
+        }
     },
     "intra.mp4": {"options": {"g": "1"}},
     "one keyframe.mp4": {"options": {"g": "1000", "bf": "3", "sc_threshold": "0"}},
@@ -171,7 +177,9 @@ CLIPS: dict[str, dict] = {
     "interlaced.ts": {"options": {**_GOP, "x264-params": "interlaced=1:tff=1"}, "size": (96, 128)},
     "hevc.mp4": {
         "codec": "libx265",
-        "options": {"x265-params": "keyint=12:min-keyint=12:bframes=3:open-gop=1:log-level=none:pools=1"},
+        "options": {
+            "x265-params": "keyint=12:min-keyint=12:bframes=3:open-gop=1:log-level=none:pools=1"
+        },
     },
     "vp8.webm": {
         "codec": "libvpx",
@@ -198,9 +206,21 @@ CLIPS: dict[str, dict] = {
     "audio.mp4": {"options": _GOP, "audio": True, "decoy": True},
     "late.mp4": {"options": _GOP, "audio": True, "pts": [i + 50 for i in range(FRAMES)]},
     "negative.mkv": {"options": _GOP, "pts": [i - 10 for i in range(FRAMES)]},
-    "variable.mp4": {"options": _GOP, "pts": (VARIABLE * 300).tolist(), "time_base": Fraction(1, 90000)},
-    "variable.mkv": {"options": _GOP, "pts": (VARIABLE * 10).tolist(), "time_base": Fraction(1, 1000)},
-    "variable.ts": {"options": _GOP, "pts": (VARIABLE * 300).tolist(), "time_base": Fraction(1, 90000)},
+    "variable.mp4": {
+        "options": _GOP,
+        "pts": (VARIABLE * 300).tolist(),
+        "time_base": Fraction(1, 90000),
+    },
+    "variable.mkv": {
+        "options": _GOP,
+        "pts": (VARIABLE * 10).tolist(),
+        "time_base": Fraction(1, 1000),
+    },
+    "variable.ts": {
+        "options": _GOP,
+        "pts": (VARIABLE * 300).tolist(),
+        "time_base": Fraction(1, 90000),
+    },
     "größe ü 日本.mp4": {"options": _GOP},
 }
 """What make_clip() is to be told for each container and way of coding that is tested."""

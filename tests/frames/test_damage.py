@@ -22,7 +22,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def decoded(source: Source, min_frames: int = 240) -> list[Frame]:
-    return [f for segment in plan_segments(source, size=None, min_frames=min_frames) for f in decode(segment)]
+    return [
+        f
+        for segment in plan_segments(source, size=None, min_frames=min_frames)
+        for f in decode(segment)
+    ]
 
 
 def number_of(frame: Frame) -> int | None:
@@ -31,7 +35,9 @@ def number_of(frame: Frame) -> int | None:
 
 @pytest.mark.parametrize("name", ["intra.mp4", "mjpeg.mov"])
 @pytest.mark.parametrize("min_frames", [1, 10, 240])
-def test_where_frames_stand_alone_damage_costs_exactly_one(folder: Path, name: str, min_frames: int) -> None:
+def test_where_frames_stand_alone_damage_costs_exactly_one(
+    folder: Path, name: str, min_frames: int
+) -> None:
     path = flip(clip_of(folder, name), 20, junk=True)
     found = decoded(probe(str(path)), min_frames)
     assert [number_of(frame) for frame in found] == [*range(20), None, *range(21, FRAMES)]
@@ -43,7 +49,9 @@ def test_where_frames_stand_alone_damage_costs_exactly_one(folder: Path, name: s
 def no_reference(packet: av.Packet, name: str) -> bool:
     """Whether no other frame is predicted from this one: nal_ref_idc 0 (H.264, 7.4.1), an even type below 16 (H.265, 7.4.2.2)."""
     header = bytes(packet)[4]
-    unused = header >> 1 & 63 in range(0, 16, 2) if name.startswith("hevc") else header >> 5 & 3 == 0
+    unused = (
+        header >> 1 & 63 in range(0, 16, 2) if name.startswith("hevc") else header >> 5 & 3 == 0
+    )
     return unused and not packet.is_keyframe  # whose first unit may be no slice
 
 
@@ -53,7 +61,9 @@ def test_a_lost_b_frame_costs_itself_only(folder: Path, name: str, min_frames: i
     path = clip_of(folder, name)
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]
-        disposable = next(i for i, packet in enumerate(packets) if i > 20 and no_reference(packet, name))
+        disposable = next(
+            i for i, packet in enumerate(packets) if i > 20 and no_reference(packet, name)
+        )
         pts = packets[disposable].pts
     found = decoded(probe(str(flip(path, disposable, junk=True))), min_frames)
     lost = [frame for frame in found if frame.rgb is None]
@@ -77,7 +87,9 @@ def test_a_lost_b_frame_costs_itself_only(folder: Path, name: str, min_frames: i
         "refresh.mkv",
     ],
 )
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(packet=st.integers(0, FRAMES - 1))
 def test_damage_shifts_nothing(folder: Path, name: str, packet: int) -> None:
     """Whatever packet has damaged bytes: the plan stays, and from the next keyframe after it all is well again."""
@@ -110,7 +122,9 @@ def test_a_lost_keyframe_is_survived_from_the_one_before(folder: Path) -> None:
     straight = [None if f.rgb is None else f.rgb.tobytes() for f in decoded(source)]
     assert [i for i, rgb in enumerate(straight) if rgb is None] == [24]
     for min_frames in (1, 10):
-        assert [None if f.rgb is None else f.rgb.tobytes() for f in decoded(source, min_frames)] == straight
+        assert [
+            None if f.rgb is None else f.rgb.tobytes() for f in decoded(source, min_frames)
+        ] == straight
 
 
 def test_damage_becomes_error_rows_of_batches(folder: Path) -> None:
@@ -124,7 +138,9 @@ def test_damage_becomes_error_rows_of_batches(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["open.mkv", "open.ts", "mpeg2 alone.mpg", "vp9.webm", "h264.flv"])
-def test_a_file_cut_off_gives_the_frames_that_exist(folder: Path, tmp_path: Path, name: str) -> None:
+def test_a_file_cut_off_gives_the_frames_that_exist(
+    folder: Path, tmp_path: Path, name: str
+) -> None:
     data = clip_of(folder, name).read_bytes()
     path = tmp_path / name
     path.write_bytes(data[: len(data) // 2])
@@ -165,7 +181,11 @@ def test_an_mp4_without_index_is_refused_with_advice(folder: Path, tmp_path: Pat
     ("name", "content", "error_type"),
     [
         ("empty.mp4", b"", "EmptyFile"),
-        ("noise.mp4", bytes(np.random.default_rng(0).integers(0, 256, 5000, dtype=np.uint8)), "NotAVideo"),
+        (
+            "noise.mp4",
+            bytes(np.random.default_rng(0).integers(0, 256, 5000, dtype=np.uint8)),
+            "NotAVideo",
+        ),
         ("text.txt", b"This is not a video.\n" * 50, "NotAVideo"),
         ("page.mp4", b"<html><body>404 not found</body></html>", "NotAVideo"),
     ],
@@ -197,7 +217,9 @@ def test_sound_and_cover_art_are_no_video(tmp_path: Path) -> None:
             if art is not None:
                 art.width, art.height, art.pix_fmt = 64, 64, "yuvj420p"
                 art.disposition = av.stream.Disposition.attached_pic
-                picture = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 99, np.uint8), format="rgb24")
+                picture = av.VideoFrame.from_ndarray(
+                    np.full((64, 64, 3), 99, np.uint8), format="rgb24"
+                )
                 picture.pts = 0
                 container.mux(art.encode(picture.reformat(format="yuvj420p")))
                 container.mux(art.encode(None))
@@ -232,7 +254,10 @@ def test_a_file_that_vanishes_after_the_probe(folder: Path, tmp_path: Path) -> N
 def test_a_file_cut_off_after_the_probe(folder: Path, tmp_path: Path, name: str) -> None:
     if name == "fast.mp4":
         path = make_clip(
-            tmp_path / name, FRAMES, options={"g": "12"}, container_options={"movflags": "faststart"}
+            tmp_path / name,
+            FRAMES,
+            options={"g": "12"},
+            container_options={"movflags": "faststart"},
         )
     else:
         path = tmp_path / name

@@ -26,7 +26,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def decoded(source: Source, **plan) -> list[tuple[int, int | None, int]]:
     """(frame_index, barcode, pts) of all segments' frames, in the order they come."""
     segments = plan_segments(source, **{"size": None, **plan})
-    frames = [frame for segment in segments for frame in decode(pickle.loads(pickle.dumps(segment)))]
+    frames = [
+        frame for segment in segments for frame in decode(pickle.loads(pickle.dumps(segment)))
+    ]
     return [(f.frame_index, None if f.rgb is None else read_barcode(f.rgb), f.pts) for f in frames]
 
 
@@ -60,7 +62,9 @@ def test_segments_are_cut_where_the_container_allows(folder: Path) -> None:
     kinds = {name: (probe(str(clip_of(folder, name))).seekable, name) for name in CLIPS}
     whole_only = {name for name, (seekable, _) in kinds.items() if not seekable}
     assert whole_only == {"h264.avi", "mpeg2.mpg", "mpeg2 alone.mpg", "h264.mpg", "raw.h264"}
-    sequential = {name for name in whole_only if probe(str(clip_of(folder, name))).packets is not None}
+    sequential = {
+        name for name in whole_only if probe(str(clip_of(folder, name))).packets is not None
+    }
     assert sequential == {"h264.avi", "h264.mpg", "raw.h264"}
 
 
@@ -74,7 +78,9 @@ def test_variable_frame_rate_keeps_its_time_stamps(folder: Path, name: str) -> N
     assert decoded(source, start_s=start, end_s=end, min_frames=1) == whole(source)[17:40]
 
 
-@pytest.mark.parametrize("name", ["late.mp4", "negative.mkv", "open.ts", "raw.h264", "h264.avi", "h264.mpg"])
+@pytest.mark.parametrize(
+    "name", ["late.mp4", "negative.mkv", "open.ts", "raw.h264", "h264.avi", "h264.mpg"]
+)
 def test_time_starts_at_zero_and_runs_at_the_frame_rate(folder: Path, name: str) -> None:
     source = probe(str(clip_of(folder, name)))
     np.testing.assert_allclose(source.time_s, np.arange(FRAMES) / 25, atol=1e-3)
@@ -84,7 +90,9 @@ def test_time_starts_at_zero_and_runs_at_the_frame_rate(folder: Path, name: str)
 @pytest.mark.parametrize(
     "name", ["open.mp4", "open.ts", "hevc.mp4", "mpeg2.mpg", "h264.avi", "refresh.mkv", "vp8.webm"]
 )
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     stride=st.sampled_from([1, 2, 3, 7, 13, 40]),
     min_frames=st.sampled_from([1, 10, 30, 240]),
@@ -105,7 +113,9 @@ def test_any_stride_and_any_rows(
 
 def test_seeks_over_long_gaps(tmp_path: Path) -> None:
     """With a big stride decoding jumps to later keyframes, and still finds the right frames."""
-    path = make_clip(tmp_path / "long.mp4", 600, options={"g": "30", "bf": "3", "preset": "ultrafast"})
+    path = make_clip(
+        tmp_path / "long.mp4", 600, options={"g": "30", "bf": "3", "preset": "ultrafast"}
+    )
     source = probe(str(path))
     (segment,) = plan_segments(source, size=None, stride=151, min_frames=1000)
     assert [(f.frame_index, read_barcode(f.rgb)) for f in decode(segment)] == [
@@ -121,7 +131,9 @@ def test_seeks_over_long_gaps(tmp_path: Path) -> None:
     "name", ["closed.mp4", "open.mp4", "open.mkv", "open.ts", "hevc.mp4", "mpeg4 b.avi", "vp9.webm", "h264.flv", "wmv.asf",
              "dense.mp4", "refresh.mkv"]
 )  # fmt: skip
-def test_segments_are_reached_by_seeking(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_segments_are_reached_by_seeking(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     """Opening the file a second time, to read it from its beginning, is the last resort."""
     opened = []
 
@@ -139,7 +151,10 @@ def test_segments_are_reached_by_seeking(folder: Path, monkeypatch: pytest.Monke
 def test_edit_list_cuts_frames_away(tmp_path: Path) -> None:
     """An mp4 that starts at a negative time gets an edit list: what lies before 0 is stored but not shown."""
     path = make_clip(
-        tmp_path / "cut.mp4", FRAMES, options={"g": "12", "bf": "2"}, pts=[i - 10 for i in range(FRAMES)]
+        tmp_path / "cut.mp4",
+        FRAMES,
+        options={"g": "12", "bf": "2"},
+        pts=[i - 10 for i in range(FRAMES)],
     )
     source = probe(str(path))
     for min_frames in (1, 10, 240):
@@ -151,7 +166,9 @@ def test_edit_list_cuts_frames_away(tmp_path: Path) -> None:
 
 def test_packets_without_a_picture_are_no_frames(tmp_path: Path) -> None:
     """VP8 stores alt-ref frames, which are never shown, in packets of their own."""
-    shown = make_clip(tmp_path / "shown.webm", FRAMES, codec="libvpx", options={"g": "12", "b": "300k"})
+    shown = make_clip(
+        tmp_path / "shown.webm", FRAMES, codec="libvpx", options={"g": "12", "b": "300k"}
+    )
     hidden = tmp_path / "hidden.webm"
     with av.open(str(shown)) as source, av.open(str(hidden), "w") as target:
         stream = source.streams.video[0]
@@ -165,7 +182,12 @@ def test_packets_without_a_picture_are_no_frames(tmp_path: Path) -> None:
             if following is not None and following.is_keyframe:  # where it can't change what comes
                 payload[0] &= 0xEF  # show_frame
                 extra = av.Packet(bytes(payload))
-                extra.stream, extra.pts, extra.dts, extra.time_base = copy, pts + 1, pts + 1, time_base
+                extra.stream, extra.pts, extra.dts, extra.time_base = (
+                    copy,
+                    pts + 1,
+                    pts + 1,
+                    time_base,
+                )
                 target.mux(extra)
     source = probe(str(hidden))
     assert len(source.pts) == FRAMES
@@ -194,7 +216,9 @@ def test_recording_that_starts_in_the_middle(folder: Path, tmp_path: Path) -> No
         source = probe(str(path))
         first = FRAMES - len(source.pts)
         assert 20 <= first <= 30
-        assert [number for _, number, _ in decoded(source, min_frames=1)] == list(range(first, FRAMES))
+        assert [number for _, number, _ in decoded(source, min_frames=1)] == list(
+            range(first, FRAMES)
+        )
 
 
 def test_reordering_that_the_stream_does_not_announce(tmp_path: Path) -> None:
@@ -265,7 +289,9 @@ def test_batches_carry_the_columns(folder: Path) -> None:
     assert [len(batch["pts"]) for batch in found] == [8, 8, 8, 6]
     joined = {name: np.concatenate([batch[name] for batch in found]) for name in found[0]}
     assert joined["frame_index"].tolist() == list(range(0, FRAMES, 2))
-    assert joined["frame_id"].tolist() == [f"{source.video}:{pts}" for pts in source.pts[::2].tolist()]
+    assert joined["frame_id"].tolist() == [
+        f"{source.video}:{pts}" for pts in source.pts[::2].tolist()
+    ]
     assert joined["rgb"].shape == (30, 40, 54, 3)
     assert [read_barcode(rgb) for rgb in joined["rgb"]] == list(range(0, FRAMES, 2))
     assert set(joined["status"]) == {"ok"}
@@ -288,7 +314,13 @@ def test_batches_without_trying(folder: Path) -> None:
 def test_segments_do_not_depend_on_what_is_wanted(folder: Path) -> None:
     """A resumed, strided or shortened job names its segments as the whole job does."""
     source = probe(str(clip_of(folder, "open.mp4")))
-    where = {int(i): s.index for s in plan_segments(source, size=None, min_frames=10) for i in s.frame_index}
-    for segment in plan_segments(source, size=None, stride=5, start_s=0.9, end_s=2.0, min_frames=10):
+    where = {
+        int(i): s.index
+        for s in plan_segments(source, size=None, min_frames=10)
+        for i in s.frame_index
+    }
+    for segment in plan_segments(
+        source, size=None, stride=5, start_s=0.9, end_s=2.0, min_frames=10
+    ):
         assert {where[int(i)] for i in segment.frame_index} == {segment.index}
     assert source.time_base == Fraction(1, 12800)

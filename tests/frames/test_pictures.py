@@ -13,13 +13,27 @@ from raydepth.frames.segments import plan_segments
 from raydepth.frames.sources import SourceError
 from tests.frames.barcodes import barcode, make_clip, read_barcode
 
-MATRICES = {"bt709": (0.2126, 0.0722, 1), "smpte170m": (0.299, 0.114, 6), "bt2020nc": (0.2627, 0.0593, 9)}
-COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (200, 120, 40), (255, 255, 255), (0, 0, 0), (30, 60, 200)]
+MATRICES = {
+    "bt709": (0.2126, 0.0722, 1),
+    "smpte170m": (0.299, 0.114, 6),
+    "bt2020nc": (0.2627, 0.0593, 9),
+}
+COLOURS = [
+    (255, 0, 0),
+    (0, 255, 0),
+    (0, 0, 255),
+    (200, 120, 40),
+    (255, 255, 255),
+    (0, 0, 0),
+    (30, 60, 200),
+]
 
 
 def frames(path: Path, size: int | None = None, **plan) -> list[Frame]:
     return [
-        frame for segment in plan_segments(probe(str(path)), size=size, **plan) for frame in decode(segment)
+        frame
+        for segment in plan_segments(probe(str(path)), size=size, **plan)
+        for frame in decode(segment)
     ]
 
 
@@ -29,7 +43,9 @@ def colour_clip(
     """Lossless clip with one frame per colour; YUV computed here, from the definition of the matrix (ITU-R BT.709/601/2020)."""
     kr, kb, code = MATRICES[matrix]
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"qp": "0", "preset": "ultrafast"})
+        stream = container.add_stream(
+            "libx264", rate=25, options={"qp": "0", "preset": "ultrafast"}
+        )
         stream.height, stream.width = height, width
         stream.pix_fmt = {8: "yuv420p", 10: "yuv420p10le"}[bits]
         if tagged:
@@ -48,8 +64,14 @@ def colour_clip(
             for plane, value in zip(frame.planes, yuv, strict=True):
                 dtype = np.dtype("u1" if bits == 8 else "<u2")
                 code_value = min(round(value * 2 ** (bits - 8)), 2**bits - 1)
-                plane.update(np.full(plane.buffer_size // dtype.itemsize, code_value, dtype).tobytes())
-            frame.pts, frame.colorspace, frame.color_range = pts, code if tagged else 2, 2 if full else 1
+                plane.update(
+                    np.full(plane.buffer_size // dtype.itemsize, code_value, dtype).tobytes()
+                )
+            frame.pts, frame.colorspace, frame.color_range = (
+                pts,
+                code if tagged else 2,
+                2 if full else 1,
+            )
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
@@ -58,7 +80,9 @@ def colour_clip(
 @pytest.mark.parametrize("matrix", MATRICES)
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("bits", [8, 10])
-def test_colours_follow_matrix_range_and_depth(tmp_path: Path, matrix: str, full: bool, bits: int) -> None:
+def test_colours_follow_matrix_range_and_depth(
+    tmp_path: Path, matrix: str, full: bool, bits: int
+) -> None:
     path = colour_clip(tmp_path / "colours.mp4", 96, 128, matrix, full=full, bits=bits, tagged=True)
     found = frames(path, size=48)
     for frame, rgb in zip(found, COLOURS, strict=True):
@@ -71,15 +95,24 @@ def test_a_wrong_matrix_would_be_noticed(tmp_path: Path) -> None:
         tmp_path / "a.mp4", 96, 128, "bt709", full=False, bits=8, tagged=False
     )  # taken for BT.601
     assert (
-        max(np.abs(f.rgb.astype(int) - rgb).max() for f, rgb in zip(frames(path), COLOURS, strict=True)) > 20
+        max(
+            np.abs(f.rgb.astype(int) - rgb).max()
+            for f, rgb in zip(frames(path), COLOURS, strict=True)
+        )
+        > 20
     )
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "matrix"), [(720, 1280, "bt709"), (1280, 720, "bt709"), (480, 640, "smpte170m")]
+    ("height", "width", "matrix"),
+    [(720, 1280, "bt709"), (1280, 720, "bt709"), (480, 640, "smpte170m")],
 )
-def test_untagged_video_counts_as_hd_or_sd(tmp_path: Path, height: int, width: int, matrix: str) -> None:
-    path = colour_clip(tmp_path / "untagged.mp4", height, width, matrix, full=False, bits=8, tagged=False)
+def test_untagged_video_counts_as_hd_or_sd(
+    tmp_path: Path, height: int, width: int, matrix: str
+) -> None:
+    path = colour_clip(
+        tmp_path / "untagged.mp4", height, width, matrix, full=False, bits=8, tagged=False
+    )
     for frame, rgb in zip(frames(path, size=48), COLOURS, strict=True):
         assert np.abs(frame.rgb.astype(int) - rgb).max() <= 3, rgb
 
@@ -117,7 +150,9 @@ def test_display_matrix_is_applied_after_resizing(
 
     def stored(number: int) -> np.ndarray:
         upright = barcode(number, 64, 96)
-        return np.ascontiguousarray(np.rot90(upright[:, ::-1] if hflip else upright, -degrees // 90))
+        return np.ascontiguousarray(
+            np.rot90(upright[:, ::-1] if hflip else upright, -degrees // 90)
+        )
 
     size = (96, 64) if degrees % 180 else (64, 96)
     path = make_clip(
@@ -141,7 +176,9 @@ def test_display_matrix_is_applied_after_resizing(
     ("size", "pix_fmt"), [((51, 67), "yuv444p"), ((50, 67), "yuv444p"), ((18, 35), "yuv444p")]
 )
 @pytest.mark.parametrize("short_side", [None, 16, 33, 90])
-def test_odd_sizes(tmp_path: Path, size: tuple[int, int], pix_fmt: str, short_side: int | None) -> None:
+def test_odd_sizes(
+    tmp_path: Path, size: tuple[int, int], pix_fmt: str, short_side: int | None
+) -> None:
     path = make_clip(tmp_path / "odd.mp4", 3, size=size, pix_fmt=pix_fmt)
     found = frames(path, size=short_side)
     assert [read_barcode(frame.rgb) for frame in found] == [0, 1, 2]
@@ -171,14 +208,29 @@ def save(path: Path, number: int, *, size: tuple[int, int] = (48, 64), **options
 
 
 def test_images_in_natural_order(tmp_path: Path) -> None:
-    names = ["b2.png", "b10.JPG", "b1.webp", "b3.bmp", "b21.tif", "b20.jpeg", ".b0.png", "notes.txt"]
+    names = [
+        "b2.png",
+        "b10.JPG",
+        "b1.webp",
+        "b3.bmp",
+        "b21.tif",
+        "b20.jpeg",
+        ".b0.png",
+        "notes.txt",
+    ]
     for name in names[:6]:
-        save(tmp_path / name, int(name[1:].split(".")[0]), **({"lossless": True} if "webp" in name else {}))
+        save(
+            tmp_path / name,
+            int(name[1:].split(".")[0]),
+            **({"lossless": True} if "webp" in name else {}),
+        )
     save(tmp_path / ".b0.png", 0)
     (tmp_path / "notes.txt").write_text("no image")
     found = frames(tmp_path)
     assert [read_barcode(frame.rgb) for frame in found] == [1, 2, 3, 10, 20, 21]
-    assert [frame.frame_index for frame in found] == [frame.pts for frame in found] == list(range(6))
+    assert (
+        [frame.frame_index for frame in found] == [frame.pts for frame in found] == list(range(6))
+    )
     assert [frame.time_s for frame in found] == [i / 25 for i in range(6)]
     assert [Path(frame.image).name for frame in found] == [
         "b1.webp",
@@ -254,7 +306,11 @@ def test_mixed_sizes_cut_segments(tmp_path: Path) -> None:
     for number, size in enumerate(sizes):
         save(tmp_path / f"{number}.png", number, size=size)
     segments = plan_segments(probe(str(tmp_path)), size=None)
-    assert [(s.height, s.width, len(s)) for s in segments] == [(48, 64, 3), (64, 48, 2), (48, 64, 1)]
+    assert [(s.height, s.width, len(s)) for s in segments] == [
+        (48, 64, 3),
+        (64, 48, 2),
+        (48, 64, 1),
+    ]
     assert [read_barcode(f.rgb) for s in segments for f in decode(s)] == list(range(6))
     assert [len(s) for s in plan_segments(probe(str(tmp_path)), size=None, stride=2)] == [2, 1]
 

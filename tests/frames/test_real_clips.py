@@ -15,7 +15,11 @@ pytestmark = pytest.mark.skipif(not VIDEOS.is_dir(), reason="needs ../shared/dat
 
 @pytest.mark.parametrize(
     ("name", "height", "width", "count", "keyframes", "fps"),
-    [("dog", 720, 1280, 289, 2, 29.97), ("cups", 720, 1280, 300, 2, 29.97), ("bikes", 272, 640, 250, 6, 25)],
+    [
+        ("dog", 720, 1280, 289, 2, 29.97),
+        ("cups", 720, 1280, 300, 2, 29.97),
+        ("bikes", 272, 640, 250, 6, 25),
+    ],
 )
 def test_all_frames_however_cut(
     name: str, height: int, width: int, count: int, keyframes: int, fps: float

@@ -92,7 +92,9 @@ def test_take(source: Source, data: st.DataObject) -> None:
         (500, 500, 64, (64, 64)),
     ],
 )
-def test_working_size(height: int, width: int, short_side: int | None, expected: tuple[int, int]) -> None:
+def test_working_size(
+    height: int, width: int, short_side: int | None, expected: tuple[int, int]
+) -> None:
     assert working_size(height, width, short_side) == expected
 
 

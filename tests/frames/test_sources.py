@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from raydepth.errors import JobError
 from raydepth.frames.sources import SourceError, expand, natural_key
-from raydepth.job import JobError
 
 
 @pytest.fixture
@@ -45,10 +45,15 @@ def expanded(tree: Path, monkeypatch: pytest.MonkeyPatch, *paths: str) -> list[s
         (["video.unusual"], ["video.unusual"]),
         (["*.unusual"], ["video.unusual"]),
         (["**/*.webm"], ["clips/deep/c.webm"]),
-        (["clips/deep", "clips", "./clips/b10.mp4"], ["clips/deep/c.webm", "clips/b2.MOV", "clips/b10.mp4"]),
+        (
+            ["clips/deep", "clips", "./clips/b10.mp4"],
+            ["clips/deep/c.webm", "clips/b2.MOV", "clips/b10.mp4"],
+        ),
     ],
 )
-def test_expand(tree: Path, monkeypatch: pytest.MonkeyPatch, paths: list[str], expected: list[str]) -> None:
+def test_expand(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, paths: list[str], expected: list[str]
+) -> None:
     found = expanded(tree, monkeypatch, *paths)
     assert sorted(found, key=expected.index) == expected if "*" in paths[0] else found == expected
 

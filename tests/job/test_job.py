@@ -6,14 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raydepth.job import JobError, load_job, parse_job
+from raydepth.errors import JobError
+from raydepth.job import load_job, parse_job
 
 MINIMAL = {"schema_version": 1, "input": {"paths": ["a.mp4"]}, "output": {"path": "out"}}
 
 
 def with_field(field: str, value: object) -> dict:
     tree: dict = {
-        key: dict(section) if isinstance(section, dict) else section for key, section in MINIMAL.items()
+        key: dict(section) if isinstance(section, dict) else section
+        for key, section in MINIMAL.items()
     }
     *parents, last = field.split(".")
     node = tree
@@ -40,10 +42,18 @@ def test_defaults_survive_a_round_trip():
         ("layers.at", {"metres": -1}, ["layers.at.metres", "got -1"]),
         ("layers.at", [0.5, {"point": [0.5, 1.5]}], ["layers.at.1.point.1", "got 1.5"]),
         ("layers.fill", {"method": "onnx"}, ["layers.fill", "layers.fill.model"]),
-        ("layers.fill", {"method": "plate", "model": "builtin"}, ["layers.fill.model", ".onnx", "builtin"]),
+        (
+            "layers.fill",
+            {"method": "plate", "model": "builtin"},
+            ["layers.fill.model", ".onnx", "builtin"],
+        ),
         ("layers.within", [0.5, 0.1, 0.5, 0.9], ["layers", "x0 < x1", "0.5"]),
         ("edit.kind", "teleport", ["edit", "teleport", "recompose", "remove"]),
-        ("compose.method", "magic", ["compose.method", "'magic'", "featglac-kv", "paste", "poisson"]),
+        (
+            "compose.method",
+            "magic",
+            ["compose.method", "'magic'", "featglac-kv", "paste", "poisson"],
+        ),
         ("compose.inject.window", [0.8, 0.2], ["compose.inject", "first <= last"]),
         ("run.dtype", "float8", ["run.dtype", "'float8'", "bfloat16"]),
         ("run", 3, ["run", "got 3"]),
@@ -67,7 +77,9 @@ def test_every_wrong_field_has_its_line():
 def test_overrides_are_yaml_and_make_sections(tmp_path: Path):
     file = tmp_path / "job.yaml"
     file.write_text("schema_version: 1\ninput: {paths: [a.mp4]}\noutput: {path: out}\n")
-    job = load_job(file, ["input.paths=[b.mp4, c d.mp4]", "layers.at={quantile: 0.6}", "run.max_hours=0.5"])
+    job = load_job(
+        file, ["input.paths=[b.mp4, c d.mp4]", "layers.at={quantile: 0.6}", "run.max_hours=0.5"]
+    )
     assert job.input.paths == ["b.mp4", "c d.mp4"]
     assert job.layers.planes[0].quantile == 0.6
     assert job.run.max_hours == 0.5
@@ -103,7 +115,8 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path):
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
         lambda children: (
-            st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=8), children, max_size=3)
+            st.lists(children, max_size=3)
+            | st.dictionaries(st.text(max_size=8), children, max_size=3)
         ),
         max_leaves=8,
     ),
@@ -150,6 +163,8 @@ def test_light_and_rims_are_matched_for_featglac_kv_alone_unless_it_is_asked_for
         for more in ({}, {"rim": True, "light": {"shading": 0.5}})
     )
     matched = float(method == "featglac-kv")
-    assert (found.matched_light.colour, found.matched_light.shading, found.split_rim) == (matched,) * 3
+    assert (found.matched_light.colour, found.matched_light.shading, found.split_rim) == (
+        matched,
+    ) * 3
     assert found.matched_light.brightness == asked.matched_light.colour == 0
     assert asked.split_rim and asked.matched_light.shading == 0.5

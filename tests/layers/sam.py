@@ -14,7 +14,12 @@ def write_sam(folder: Path) -> str:
     model = SamModel(
         SamConfig(
             vision_config=grid
-            | {"hidden_size": 16, "output_channels": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+            | {
+                "hidden_size": 16,
+                "output_channels": 16,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 2,
+            }
             | {"mlp_dim": 32, "global_attn_indexes": [1], "window_size": 4, "num_pos_feats": 8},
             prompt_encoder_config=grid
             | {"hidden_size": 16, "image_embedding_size": 8, "mask_input_channels": 4},

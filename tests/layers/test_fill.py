@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raydepth.deglad.fill import far_depth, fill_hole, load_filler
-from raydepth.job import Fill, JobError
-from tests.deglad.test_layers import scene
+from raydepth.errors import JobError
+from raydepth.layers.fill.opencv import far_depth, fill_hole, load_filler
+from raydepth.layers.settings import Fill
 from tests.depth.tiny import frames, onnx_model
+from tests.layers.test_stack import scene
 
 
 def ramp(height: int = 60, width: int = 90) -> np.ndarray:
@@ -45,9 +46,9 @@ def test_opencv_fillers_continue_a_ramp(method, size):
     assert np.abs(background[hole].astype(int) - rgb[hole]).mean() < 12
     swapped = rgb.copy()
     swapped[hole] = 255 - swapped[hole]
-    assert np.array_equal(fill_hole(load_filler(Fill(method=method)), swapped, near, 2)[0], background), (
-        "no look inside"
-    )
+    assert np.array_equal(
+        fill_hole(load_filler(Fill(method=method)), swapped, near, 2)[0], background
+    ), "no look inside"
 
 
 def test_the_hole_is_the_near_mask_grown_by_an_ellipse():
@@ -115,7 +116,9 @@ def test_migan_fills_a_real_frame(data):
     assert np.array_equal(background[~hole], rgb[~hole])
     marked = rgb.copy()
     marked[hole] = [255, 0, 255]
-    assert np.array_equal(fill_hole(filler, marked, near, 4)[0], background), "the hole's colours have no say"
+    assert np.array_equal(fill_hole(filler, marked, near, 4)[0], background), (
+        "the hole's colours have no say"
+    )
     assert np.abs(background[hole].mean(0) - [255, 0, 255]).max() > 60
 
 
@@ -130,9 +133,13 @@ def test_float_models_get_unit_colours_and_one_for_hole(tmp_path, shape, scale):
     ]  # fmt: skip
     inputs = {"image": [1, 3, *shape], "mask": [1, 1, *shape]}
     constants = {"half": 0.5, "one": 1.0, "scale": scale}
-    path = onnx_model(tmp_path / "f.onnx", nodes, inputs, "out", [1, 3, *shape], constants=constants)
+    path = onnx_model(
+        tmp_path / "f.onnx", nodes, inputs, "out", [1, 3, *shape], constants=constants
+    )
     rgb = np.full((60, 90, 3), 200, np.uint8)
-    background, hole = fill_hole(load_filler(Fill(method="onnx", model=path)), rgb, disc(60, 90, 15), 0)
+    background, hole = fill_hole(
+        load_filler(Fill(method="onnx", model=path)), rgb, disc(60, 90, 15), 0
+    )
     assert (background[~hole] == 200).all()
     inner = background[disc(60, 90, 11) > 0]
     # Telea, which fills roughly first, is off by two levels even on one colour.
@@ -148,7 +155,9 @@ def test_wrong_models_are_refused(tmp_path):
         "out",
         [1, 3, "h", "w"],
     )
-    with pytest.raises(JobError, match=r"fill.model: .*expected two inputs.*got image tensor\(float\)"):
+    with pytest.raises(
+        JobError, match=r"fill.model: .*expected two inputs.*got image tensor\(float\)"
+    ):
         load_filler(Fill(method="onnx", model=one))
     add = [
         ("ReduceMean", ["image"], "grey", {"axes": [1], "keepdims": 1}),
@@ -157,7 +166,8 @@ def test_wrong_models_are_refused(tmp_path):
     inputs = {"image": [1, 3, "h", "w"], "mask": [1, 1, "h", "w"]}
     grey = onnx_model(tmp_path / "grey.onnx", add, inputs, "out", [1, 1, "h", "w"])
     with pytest.raises(
-        JobError, match=r"one picture as output; got the output out tensor\(float\) \[1, 1, 'h', 'w'\]"
+        JobError,
+        match=r"one picture as output; got the output out tensor\(float\) \[1, 1, 'h', 'w'\]",
     ):
         load_filler(Fill(method="onnx", model=grey))
     with pytest.raises(JobError, match=r"layers.fill.model: no file gone.onnx"):

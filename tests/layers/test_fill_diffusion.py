@@ -5,19 +5,21 @@ import pytest
 import torch
 from diffusers import StableDiffusionInpaintPipeline
 
-from raydepth.deglad.fill import fill_hole
-from raydepth.deglad.fill_diffusion import (
+from raydepth.compose.settings import Compose
+from raydepth.diffusion.noise import clip_seed
+from raydepth.diffusion.schedule import SAMPLERS, steps_run
+from raydepth.errors import JobError
+from raydepth.layers.fill.diffusion import (
     BUILTIN_STEPS,
     BUILTIN_STRENGTH,
     DiffusionFiller,
     NonFiniteFill,
     load_diffusion_filler,
 )
-from raydepth.featglac.schedule import SAMPLERS, steps_run
-from raydepth.featglac.stage import clip_seed
-from raydepth.job import Compose, Fill, JobError
-from tests.deglad.test_fill import disc
+from raydepth.layers.fill.opencv import fill_hole
+from raydepth.layers.settings import Fill
 from tests.depth.tiny import frames
+from tests.layers.test_fill import disc
 
 HOLE = disc(32, 48, 10) > 0
 
@@ -64,7 +66,9 @@ def test_frame_outside_noise_of_the_clip_and_lanes(make_models, channels, guidan
     assert lanes == [2 if guidance > 1 else 1] * steps_run(4, 0.75)
     assert np.array_equal(first[~hole], rgb[~hole])
     assert not np.array_equal(first[hole], rgb[hole])
-    assert np.array_equal(fill_hole(filler, np.where(hole[..., None], 255 - rgb, rgb), near, 3)[0], first)
+    assert np.array_equal(
+        fill_hole(filler, np.where(hole[..., None], 255 - rgb, rgb), near, 3)[0], first
+    )
     assert np.array_equal(fill_hole(filler.for_clip("a"), rgb, near, 3)[0], first)
     assert not np.array_equal(fill_hole(filler.for_clip("b"), rgb, near, 3)[0], first)
 
@@ -76,13 +80,20 @@ def test_overflow_is_an_error_or_repeated_in_float32(make_models):
     assert filler.note == ""
     models.unet.half()
     handle = models.unet.register_forward_hook(
-        lambda module, arguments, output: (output[0] * (torch.inf if module.dtype == torch.float16 else 1),)
+        lambda module, arguments, output: (
+            output[0] * (torch.inf if module.dtype == torch.float16 else 1),
+        )
     )
     again = filler(rgb, HOLE)
-    assert filler.note == "filled in float32 after float16 overflow" and models.unet.dtype == torch.float16
+    assert (
+        filler.note == "filled in float32 after float16 overflow"
+        and models.unet.dtype == torch.float16
+    )
     assert np.abs(again.astype(int) - good).max() <= 2  # the weights were rounded to float16
     handle.remove()
-    models.unet.float().register_forward_hook(lambda module, arguments, output: (output[0] * torch.inf,))
+    models.unet.float().register_forward_hook(
+        lambda module, arguments, output: (output[0] * torch.inf,)
+    )
     with pytest.raises(NonFiniteFill, match="painted no finite picture"):
         filler(rgb, HOLE)
 
@@ -110,7 +121,7 @@ def test_inpainting_checkpoints_load_for_fill_alone(save_pipeline):
     assert filler.models.unet.config.in_channels == 9 and filler.settings.strength == 1.0
     assert load({"model": path, "strength": 0.4}, {}).settings.strength == 0.4
     with pytest.raises(JobError, match=r"compose\.model: .* takes 9 channels"):
-        from raydepth.featglac.load import load_models
+        from raydepth.diffusion.load import load_models
 
         load_models(Compose(model=path), device="cpu", dtype="float32")
     with pytest.raises(JobError, match=r"layers\.fill\.prompt: .* no text encoder"):
@@ -126,4 +137,6 @@ def test_builtin_fills_with_a_model_of_its_own(name):
     filler = load({"model": name}, {"model": "builtin"}, composing)
     assert filler.models is not composing and filler.models.unet.config.in_channels == 97
     assert (filler.settings.steps, filler.settings.strength) == (BUILTIN_STEPS, BUILTIN_STRENGTH)
-    assert load({"model": name, "steps": 7, "strength": 0.6}, {"model": "builtin"}).settings.steps == 7
+    assert (
+        load({"model": name, "steps": 7, "strength": 0.6}, {"model": "builtin"}).settings.steps == 7
+    )

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raydepth.deglad.threshold import auto_plane, plane_behind_box, plane_behind_point, resolve_planes
 from raydepth.depth.calibrate import Calibration, calibrate
-from raydepth.job import AtBox, AtMetres, AtPoint, AtQuantile, JobError
+from raydepth.errors import JobError
+from raydepth.layers.planes import auto_plane, plane_behind_box, plane_behind_point, resolve_planes
+from raydepth.layers.settings import AtBox, AtMetres, AtPoint, AtQuantile
 
 METRIC = Calibration("m", "depth_m", 0.1, 1.1)
 
@@ -22,7 +23,9 @@ def room(seed: int = 0) -> np.ndarray:
 
 def test_values_quantiles_and_metres():
     frames = [np.linspace(0, 1, 101, dtype=np.float32)[None]]
-    planes = resolve_planes([0.3, AtQuantile(quantile=0.9), AtMetres(metres=2.0)], frames, frames[0], METRIC)
+    planes = resolve_planes(
+        [0.3, AtQuantile(quantile=0.9), AtMetres(metres=2.0)], frames, frames[0], METRIC
+    )
     assert planes == pytest.approx((0.9, 0.4, 0.3), abs=1e-6)
 
 
@@ -35,7 +38,8 @@ def test_planes_are_descending_and_distinct():
 def test_metres_need_a_metric_model():
     disparity = Calibration("dpt-large", "disparity_rel", 0, 1)
     with pytest.raises(
-        JobError, match=r"layers.at: metres needs a metric depth model; dpt-large gives disparity_rel"
+        JobError,
+        match=r"layers.at: metres needs a metric depth model; dpt-large gives disparity_rel",
     ):
         resolve_planes([AtMetres(metres=1.0)], [room()], room(), disparity)
 
@@ -94,7 +98,9 @@ def test_a_box_takes_the_thing_in_it():
 def test_boxes_and_points_come_through_the_job():
     depth = room()
     box = [28 / 120, 0.15, 52 / 120, 1.0]
-    planes = resolve_planes([AtBox(box=box), AtPoint(point=[80 / 120, 0.7]), "auto"], [depth], depth, METRIC)
+    planes = resolve_planes(
+        [AtBox(box=box), AtPoint(point=[80 / 120, 0.7]), "auto"], [depth], depth, METRIC
+    )
     assert len(planes) == 3 and planes[0] == plane_behind_point(depth, 80 / 120, 0.7)
     assert plane_behind_box(depth, *box) in planes
 

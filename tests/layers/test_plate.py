@@ -8,20 +8,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raydepth.actors import ClipCalibrator
-from raydepth.deglad.fill import OpenCVFiller, fill_hole
-from raydepth.deglad.plate import Plate, PlateFiller, camera_motion, make_plate, masked_median
+from raydepth.camera.motion import camera_motion
+from raydepth.errors import JobError
 from raydepth.frames.decode import batches
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
-from raydepth.job import JobError
-from raydepth.store.folder import OutputFolder
-from raydepth.store.plates import cache_plates, plate_name, read_plate
-from raydepth.store.record import read_calibrations, write_calibrations
-from raydepth.tracker import Tracker
-from raydepth.worker import edit_batch, load_steps
-from tests.clips import write_clip
-from tests.runs import small_job
+from raydepth.layers.fill.opencv import OpenCVFiller, fill_hole
+from raydepth.layers.fill.plate import Plate, PlateFiller, make_plate, masked_median
+from raydepth.output.folder import OutputFolder
+from raydepth.output.plates import cache_plates, plate_name, read_plate
+from raydepth.output.record import read_calibrations, write_calibrations
+from raydepth.run.actors import ClipCalibrator
+from raydepth.run.tracker import Tracker
+from raydepth.run.worker import edit_batch, load_steps
+from tests.support.clips import write_clip
+from tests.support.runs import small_job
 
 TELEA = OpenCVFiller(cv2.INPAINT_TELEA, 5.0)
 HEIGHT, WIDTH = 96, 128
@@ -48,13 +49,17 @@ def test_the_median_is_of_the_unmasked_values(seed, frames, share):
     rgb, seen = masked_median(list(zip(pictures, masks, strict=True)))
     assert np.array_equal(seen, masks.any(0))
     there = np.where(masks[..., None], pictures, np.nan)[:, seen]
-    assert np.array_equal(rgb[seen], np.floor(np.nanmedian(there, 0) + 0.5)) and not rgb[~seen].any()
+    assert (
+        np.array_equal(rgb[seen], np.floor(np.nanmedian(there, 0) + 0.5)) and not rgb[~seen].any()
+    )
 
 
 def test_a_still_camera_needs_no_resampling_and_noise_averages_out():
     behind, rng = wall(), np.random.default_rng(1)
     frames, holes = zip(*[walker(behind, x) for x in range(0, 90, 15)], strict=True)
-    noisy = [(frame + rng.normal(0, 4, frame.shape)).clip(0, 255).astype(np.uint8) for frame in frames]
+    noisy = [
+        (frame + rng.normal(0, 4, frame.shape)).clip(0, 255).astype(np.uint8) for frame in frames
+    ]
     plate = make_plate(noisy, holes, TELEA)
     assert plate.still and plate.seen.all()
     assert np.abs(plate.rgb.astype(int) - behind).mean() < 2.5
@@ -64,7 +69,9 @@ def test_a_still_camera_needs_no_resampling_and_noise_averages_out():
 def test_what_moves_on_the_far_side_is_not_in_the_plate():
     behind = wall()
     frames = [walker(behind, x)[0] for x in range(0, 90, 15)]  # no holes: the box is a far thing
-    assert np.array_equal(make_plate(frames, [np.zeros((HEIGHT, WIDTH), bool)] * 6, TELEA).rgb, behind)
+    assert np.array_equal(
+        make_plate(frames, [np.zeros((HEIGHT, WIDTH), bool)] * 6, TELEA).rgb, behind
+    )
 
 
 def shaken(big, shift, angle):
@@ -99,10 +106,13 @@ def test_a_camera_that_cannot_be_followed_has_no_plate_and_every_frame_says_so()
     filler = PlateFiller(lambda video: why, TELEA).for_clip("v")
     background, _ = fill_hole(filler, frame, hole.astype(np.float32), 2)
     assert (
-        filler.note == f"no plate, hole filled by telea: {why}" and filler.still_picture(frame, hole) is None
+        filler.note == f"no plate, hole filled by telea: {why}"
+        and filler.still_picture(frame, hole) is None
     )
     assert np.array_equal(background, fill_hole(TELEA, frame, hole.astype(np.float32), 2)[0])
-    lost = PlateFiller(lambda video: Plate(wall(seed=9), np.ones_like(hole), False), TELEA).for_clip("v")
+    lost = PlateFiller(
+        lambda video: Plate(wall(seed=9), np.ones_like(hole), False), TELEA
+    ).for_clip("v")
     fill_hole(lost, frame, hole.astype(np.float32), 2)
     assert "motion to this frame was not found" in lost.note
 
@@ -117,7 +127,11 @@ def test_bare_walls_full_holes_and_single_frames():
     )
     frame, hole = walker(grey, 40)
     plate = make_plate([frame], [hole], TELEA)
-    assert plate.still and np.array_equal(plate.seen, ~hole) and np.abs(plate.rgb.astype(int) - 90).max() <= 4
+    assert (
+        plate.still
+        and np.array_equal(plate.seen, ~hole)
+        and np.abs(plate.rgb.astype(int) - 90).max() <= 4
+    )
     filler = PlateFiller(lambda video: plate, TELEA).for_clip("v")
     fill_hole(filler, frame, hole.astype(np.float32), 0)
     assert filler.note == "100.0% of the hole is shown by too few sampled frames: filled by telea"
@@ -153,7 +167,9 @@ def test_frames_share_the_plate_only_where_they_show_it():
     plate, (frame, hole) = Plate(behind, np.ones((HEIGHT, WIDTH), bool), True), walker(behind, 40)
     filler = PlateFiller(lambda video: plate, TELEA).for_clip("v")
     assert np.array_equal(filler.still_picture(frame, hole), behind)
-    brighter = np.where(hole[..., None], frame, np.minimum(frame.astype(int) + 40, 255).astype(np.uint8))
+    brighter = np.where(
+        hole[..., None], frame, np.minimum(frame.astype(int) + 40, 255).astype(np.uint8)
+    )
     assert filler.still_picture(brighter, hole) is None
     passing = walker(frame, 0)[0]
     assert filler.still_picture(passing, hole) is None
@@ -182,7 +198,11 @@ def run(clip, out, **fields):
     segments = plan_segments(probe(str(clip)), size=HEIGHT, stride=1, start_s=None, end_s=None)
     clips = {segments[0].video: ClipCalibrator(job, Tracker()).calibrate(segments)}
     steps = load_steps(job, clips, device="cpu", dtype="float32")
-    return job, clips, [edit_batch(steps, batch) for segment in segments for batch in batches(segment, 8)]
+    return (
+        job,
+        clips,
+        [edit_batch(steps, batch) for segment in segments for batch in batches(segment, 8)],
+    )
 
 
 def test_a_clips_far_layer_is_the_wall_and_the_same_in_all_frames(clip, tmp_path):
@@ -214,10 +234,14 @@ def test_a_resumed_run_uses_the_very_same_plate(clip, tmp_path):
     folder, (video,) = OutputFolder.at(str(tmp_path / "out")), clips
     write_calibrations(folder, clips)
     assert read_calibrations(folder) == clips
-    marked = cv2.imdecode(np.frombuffer(folder.read(plate_name(video)), np.uint8), cv2.IMREAD_UNCHANGED)
+    marked = cv2.imdecode(
+        np.frombuffer(folder.read(plate_name(video)), np.uint8), cv2.IMREAD_UNCHANGED
+    )
     marked[60, 40, :3] = (9, 8, 7)
     folder.write(plate_name(video), cv2.imencode(".png", marked)[1].tobytes())
-    plates = cache_plates(folder, {name: clip.plate for name, clip in read_calibrations(folder).items()})
+    plates = cache_plates(
+        folder, {name: clip.plate for name, clip in read_calibrations(folder).items()}
+    )
     assert plates(video).rgb[60, 40].tolist() == [7, 8, 9]
     folder.write(plate_name(video), b"not a picture")
     with pytest.raises(JobError, match="cannot be read"):
@@ -228,6 +252,8 @@ def test_a_resumed_run_uses_the_very_same_plate(clip, tmp_path):
 
 
 def test_other_methods_make_no_plate(clip, tmp_path):
-    _, clips, edited = run(clip, tmp_path / "out", layers={"at": {"metres": 2.0}, "fill": {"dilate": 4}})
+    _, clips, edited = run(
+        clip, tmp_path / "out", layers={"at": {"metres": 2.0}, "fill": {"dilate": 4}}
+    )
     assert [calibration.plate for calibration in clips.values()] == [None]
     assert not OutputFolder.at(str(tmp_path / "out")).files("plates") and "still" not in edited[0]

@@ -12,12 +12,15 @@ from PIL import Image
 from transformers import SamModel, SamProcessor
 
 from raydepth.edits.build import check_edit
-from raydepth.edits.pictures import read_object
-from raydepth.edits.segment import cut, cut_out, scores
-from raydepth.job import Insert, Job, JobError, Layers, Segmentation, parse_job
-from raydepth.models import check_models, named_models, worker_paths
-from raydepth.submission.packing import pack
-from tests.edits.sam import write_sam
+from raydepth.edits.settings import Insert
+from raydepth.errors import JobError
+from raydepth.files.pictures import read_object
+from raydepth.job import Job, parse_job
+from raydepth.layers.segment import cut, cut_out, scores
+from raydepth.layers.settings import Layers, Segmentation
+from raydepth.run.check import check_models, named_models, worker_paths
+from raydepth.run.submit.packing import pack
+from tests.layers.sam import write_sam
 
 GREEN, RED = (20, 200, 40), (210, 40, 30)
 
@@ -66,7 +69,9 @@ def test_the_scores_are_the_models_own_best_mask(sam: str, picture: str):
         )[0][0]
         score = scores(rgb, Segmentation(model=sam, **prompt))
         assert score.shape == (60, 90) and score.dtype == np.float32
-        assert 0.02 < (score > 0).mean() < 0.98, "an untrained model that says nothing tests nothing"
+        assert 0.02 < (score > 0).mean() < 0.98, (
+            "an untrained model that says nothing tests nothing"
+        )
         np.testing.assert_array_equal(score > 0, masks[found.iou_scores[0, 0].argmax()].numpy())
 
 
@@ -103,7 +108,7 @@ def test_a_prompt_that_finds_no_object_is_told(
     picture: str, monkeypatch: pytest.MonkeyPatch, value: float, what: str
 ):
     monkeypatch.setattr(
-        "raydepth.edits.segment.scores", lambda rgb, how: np.full(rgb.shape[:2], value, np.float32)
+        "raydepth.layers.segment.scores", lambda rgb, how: np.full(rgb.shape[:2], value, np.float32)
     )
     edit = job(picture, "owner/model").edit
     with pytest.raises(JobError, match=rf"edit\.segment: owner/model finds {what} in .*give point"):
@@ -112,7 +117,9 @@ def test_a_prompt_that_finds_no_object_is_told(
 
 def test_pictures_that_cannot_be_cut_out_or_need_not_be(picture: str, make_object):
     def check(**fields):
-        check_edit(Insert.model_validate({"kind": "insert", "point": [0.5, 0.5]} | fields), Layers())
+        check_edit(
+            Insert.model_validate({"kind": "insert", "point": [0.5, 0.5]} | fields), Layers()
+        )
 
     segment = {"model": "owner/model"}
     check(object=picture, segment=segment)
@@ -152,10 +159,14 @@ def test_the_model_is_checked_and_travels_like_all_others(sam: str, picture: str
     parcel = pack(ours, limit_mb=5)
     assert isinstance(parcel.job.edit, Insert) and parcel.job.edit.segment
     inside = parcel.job.edit.segment.model
-    assert {f"{inside}/model.safetensors", f"{inside}/config.json", f"{inside}/processor_config.json"} <= set(
-        parcel.files
-    )
-    assert [model.form for model in named_models(job(picture, "facebook/sam-vit-base"))][-1] == "hub"
+    assert {
+        f"{inside}/model.safetensors",
+        f"{inside}/config.json",
+        f"{inside}/processor_config.json",
+    } <= set(parcel.files)
+    assert [model.form for model in named_models(job(picture, "facebook/sam-vit-base"))][
+        -1
+    ] == "hub"
     with pytest.raises(JobError, match=r"edit\.segment\.model: no directory"):
         check_models(job(picture, "/none"))
     pickled = tmp_path / "pickled"

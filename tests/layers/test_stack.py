@@ -6,13 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raydepth.deglad.layers import Layer, LayerStack, alpha_masks, decompose, filter_edges, visible
+from raydepth.layers.stack import Layer, LayerStack, alpha_masks, decompose, filter_edges, visible
 
 
 def scene(seed: int, height: int = 40, width: int = 56) -> np.ndarray:
     """Inverse depth float32 [H,W] with slopes, steps and specks."""
     rng = np.random.default_rng(seed)
-    depth = cv2.resize(rng.random((5, 6), dtype=np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    depth = cv2.resize(
+        rng.random((5, 6), dtype=np.float32), (width, height), interpolation=cv2.INTER_CUBIC
+    )
     for _ in range(4):
         y, x = rng.integers(0, height - 8), rng.integers(0, width - 8)
         depth[y : y + rng.integers(1, 20), x : x + rng.integers(1, 20)] += rng.uniform(-0.6, 0.6)
@@ -140,7 +142,9 @@ def test_over_with_soft_layers():
         np.full(shape, alpha, np.float32),
         np.full(shape, depth, np.float32),
     )
-    stack = LayerStack([layer("a", 100, 0.5, 1.0), layer("b", 200, 0.5, 0.5), layer("c", 0, 1.0, 0.0)])
+    stack = LayerStack(
+        [layer("a", 100, 0.5, 1.0), layer("b", 200, 0.5, 0.5), layer("c", 0, 1.0, 0.0)]
+    )
     assert stack.weights()[:, 0, 0, 0].tolist() == [0.5, 0.25, 0.25]
     assert (stack.flatten() == 100).all() and np.allclose(stack.flatten_depth(), 0.625)
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from raydepth.deglad.fill import load_filler
-from raydepth.deglad.layers import decompose
-from raydepth.deglad.stage import LayerStage
-from raydepth.job import Layers
-from tests.deglad.test_layers import scene
+from raydepth.layers.fill.opencv import load_filler
+from raydepth.layers.settings import Layers
+from raydepth.layers.stack import decompose
+from raydepth.layers.stage import LayerStage
 from tests.depth.tiny import batch, frames
+from tests.layers.test_stack import scene
 
 
 def stage(planes=(0.7, 0.4), **layers) -> LayerStage:
@@ -53,7 +53,9 @@ def test_empty_and_full_near_layers_are_noted(columns):
     ]  # fmt: skip
     assert not out["hole"][0].any() and out["hole"][1].all()
     assert np.array_equal(out["background"][:2], columns["rgb"][:2])
-    assert np.isfinite(out["far_inv_depth"]).all() and (out["far_inv_depth"] < np.float32(0.4)).all()
+    assert (
+        np.isfinite(out["far_inv_depth"]).all() and (out["far_inv_depth"] < np.float32(0.4)).all()
+    )
     assert np.array_equal(decompose(out).flatten(), columns["rgb"])
     assert list(columns["note"]) == ["depth repeated in float32", "", ""]
 
@@ -77,7 +79,8 @@ def test_a_clip_without_planes_has_error_rows_only(columns):
 def test_the_edge_filter_can_be_switched_off(columns):
     columns["inv_depth"][:] = np.linspace(0, 1, 56, dtype=np.float32) ** 8
     filtered, plain = (
-        stage(planes=(0.5,), edge_filter=value, min_area=0)(columns)["near"] for value in (True, False)
+        stage(planes=(0.5,), edge_filter=value, min_area=0)(columns)["near"]
+        for value in (True, False)
     )
     assert np.array_equal(plain, (columns["inv_depth"] >= 0.5).astype(np.float32))
     assert not np.array_equal(plain, filtered)

@@ -15,20 +15,21 @@ from diffusers import (
 )
 from transformers import AutoModelForDepthEstimation
 
-from raydepth import builtin
-from raydepth.builtin.data import MOMENTS, fill_picture, scene_picture
-from raydepth.builtin.redraw import Redraw
-from raydepth.builtin.train_depth import normalise
-from raydepth.deglad.fill import fill_hole, load_filler
-from raydepth.deglad.fill_diffusion import load_diffusion_filler
+from raydepth.compose.settings import Compose
 from raydepth.evaluate.image import rmse, ssim
-from raydepth.job import Compose, Fill
-from tests.deglad.test_fill import disc
+from raydepth.layers.fill.diffusion import load_diffusion_filler
+from raydepth.layers.fill.opencv import fill_hole, load_filler
+from raydepth.layers.settings import Fill
+from raydepth.models import builtin
+from raydepth.training.data import MOMENTS, fill_picture, scene_picture
+from raydepth.training.depth import normalise
+from raydepth.training.redraw import Redraw
 from tests.depth.tiny import frames
+from tests.layers.test_fill import disc
 
 
 def test_importing_the_package_is_light():
-    code = "import sys, raydepth.builtin as b; b.path('depth'); sys.exit('torch' in sys.modules)"
+    code = "import sys, raydepth.models.builtin as b; b.path('depth'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     with pytest.raises(ValueError, match="'depth', 'diffusion' and 'inpaint'"):
         builtin.path("fill")  # type: ignore[arg-type]
@@ -36,12 +37,16 @@ def test_importing_the_package_is_light():
 
 def test_size_on_disk():
     folders = [builtin.path(name) for name in ("depth", "diffusion", "inpaint")]
-    assert sum(f.stat().st_size for folder in folders for f in folder.rglob("*") if f.is_file()) < 40e6
+    assert (
+        sum(f.stat().st_size for folder in folders for f in folder.rglob("*") if f.is_file()) < 40e6
+    )
 
 
 @pytest.fixture(scope="module")
 def depth_model():
-    return AutoModelForDepthEstimation.from_pretrained(builtin.path("depth"), dtype=torch.float32).eval()
+    return AutoModelForDepthEstimation.from_pretrained(
+        builtin.path("depth"), dtype=torch.float32
+    ).eval()
 
 
 @torch.inference_mode()
@@ -61,7 +66,9 @@ def test_depth_order_on_held_out_scenes(depth_model):
         rgb, inverse = scene_picture(seed)
         pixels = normalise(torch.from_numpy(rgb).permute(2, 0, 1)[None] / 255)
         estimate = depth_model(
-            torch.nn.functional.interpolate(pixels, size=(192, 192), mode="bilinear", antialias=True)
+            torch.nn.functional.interpolate(
+                pixels, size=(192, 192), mode="bilinear", antialias=True
+            )
         )
         disparity = torch.nn.functional.interpolate(
             estimate.predicted_depth[None], size=inverse.shape, mode="bilinear"
@@ -92,7 +99,9 @@ def test_img2img_removes_noise_rather_than_adding_it(redraw):
     """From the same noisy latents, the model ends nearer to the picture than the noise was."""
     rgb, _ = scene_picture(6)
     rgb = rgb[:128, :128]
-    clean = redraw.codec.encode(torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None] / 127.5 - 1).latents
+    clean = redraw.codec.encode(
+        torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None] / 127.5 - 1
+    ).latents
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     time = torch.tensor([400])
     alpha = redraw.scheduler.alphas_cumprod[400]
@@ -140,7 +149,9 @@ def test_whole_pipeline_loads_from_model_index(redraw):
 @pytest.fixture(scope="module")
 def filler():
     fill = Fill(method="diffusion", model="builtin")
-    return load_diffusion_filler(fill, Compose(), seed=0, device="cpu", dtype="float32", loaded=None)
+    return load_diffusion_filler(
+        fill, Compose(), seed=0, device="cpu", dtype="float32", loaded=None
+    )
 
 
 def test_inpaint_is_nearer_to_the_truth_than_telea(filler):
@@ -148,10 +159,15 @@ def test_inpaint_is_nearer_to_the_truth_than_telea(filler):
     telea, gains = load_filler(Fill()), []
     for number in range(500 * MOMENTS, 502 * MOMENTS):
         truth, near = fill_picture(number, 128)
-        made, rough = (fill_hole(fill, truth, near.astype(np.float32), 8) for fill in (filler, telea))
+        made, rough = (
+            fill_hole(fill, truth, near.astype(np.float32), 8) for fill in (filler, telea)
+        )
         assert np.array_equal(made[0][~made[1]], truth[~made[1]])
         gains.append(
-            [measure(made[0], truth, made[1]) / measure(rough[0], truth, made[1]) for measure in (rmse, ssim)]
+            [
+                measure(made[0], truth, made[1]) / measure(rough[0], truth, made[1])
+                for measure in (rmse, ssim)
+            ]
         )
     error, likeness = np.mean(gains, axis=0)
     assert error < 0.9 and likeness > 1.02
@@ -163,7 +179,8 @@ def test_inpaint_takes_any_size(filler, size):
     background, hole = fill_hole(filler, rgb, disc(*size, 12), 3)
     assert np.array_equal(background[~hole], rgb[~hole])
     assert np.array_equal(
-        fill_hole(filler, np.where(hole[..., None], 255 - rgb, rgb), disc(*size, 12), 3)[0], background
+        fill_hole(filler, np.where(hole[..., None], 255 - rgb, rgb), disc(*size, 12), 3)[0],
+        background,
     )
 
 

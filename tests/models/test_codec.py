@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from raydepth import builtin
-from raydepth.builtin.codec import BlockDCT
+from raydepth.models import builtin
+from raydepth.models.builtin.codec import BlockDCT
 
 
 def _pictures(seed: int = 0) -> torch.Tensor:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from raydepth.store.codecs import (
+from raydepth.output.codecs import (
     decode_alpha,
     decode_depth,
     decode_rgb,
@@ -24,7 +24,9 @@ def test_rgb_is_lossless(rgb):
 
 
 @settings(max_examples=60, deadline=None)
-@given(SHAPES.flatmap(lambda shape: hnp.arrays(np.float32, shape, elements=st.floats(-8, 8, width=32))))
+@given(
+    SHAPES.flatmap(lambda shape: hnp.arrays(np.float32, shape, elements=st.floats(-8, 8, width=32)))
+)
 def test_depth_is_within_half_a_step(inv_depth):
     data, offset, scale = encode_depth(inv_depth)
     step = max(float(inv_depth.max() - inv_depth.min()) / 65535, 1e-6)

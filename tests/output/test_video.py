@@ -8,17 +8,18 @@ import numpy as np
 import pyarrow.fs as pafs
 import pytest
 
+from raydepth.errors import JobError
 from raydepth.frames.decode import batches, decode
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
-from raydepth.job import JobError, Output
-from raydepth.store.codecs import encode_rgb
-from raydepth.store.folder import OutputFolder
-from raydepth.store.plan import Part, cut_parts
-from raydepth.store.shards import batch_table, encode_pictures, write_shard
-from raydepth.store.video import write_videos
+from raydepth.output.codecs import encode_rgb
+from raydepth.output.folder import OutputFolder
+from raydepth.output.plan import Part, cut_parts
+from raydepth.output.settings import Output
+from raydepth.output.shards import batch_table, encode_pictures, write_shard
+from raydepth.output.video import write_videos
 from tests.frames.barcodes import clip_of, make_clip, read_barcode
-from tests.runs import small_job
+from tests.support.runs import small_job
 
 
 @pytest.fixture(scope="module")
@@ -83,17 +84,23 @@ def sound(path: Path) -> list[tuple[Fraction, bytes]]:
         "vp9.webm",
     ],
 )
-def test_times_are_the_sources_to_the_tick_and_every_frame_is_its_own(clips: Path, tmp_path: Path, name: str):
+def test_times_are_the_sources_to_the_tick_and_every_frame_is_its_own(
+    clips: Path, tmp_path: Path, name: str
+):
     source = clip_of(clips, name)
     parts = finished(tmp_path, source)
     made, said = video_of(tmp_path, parts)
     segment = parts[0].segment
     wanted = [
-        pts * segment.time_base for part in parts for pts in part.segment.pts[part.start : part.stop].tolist()
+        pts * segment.time_base
+        for part in parts
+        for pts in part.segment.pts[part.start : part.stop].tolist()
     ]
     assert times(made) == wanted
     again = plan_segments(probe(str(made)), size=None)
-    numbers = [read_barcode(frame.rgb) for part in again for frame in decode(part) if frame.rgb is not None]
+    numbers = [
+        read_barcode(frame.rgb) for part in again for frame in decode(part) if frame.rgb is not None
+    ]
     assert numbers == list(range(60))
     assert "60 frames" in said
 
@@ -119,8 +126,12 @@ def test_audio_that_mp4_does_not_hold_is_left_out_in_words(tmp_path: Path):
         stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
         audio = container.add_stream("wmav2", rate=44100, layout="mono", bit_rate=64_000)
         for number in range(4):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8))))
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 2048), np.float32), format="fltp", layout="mono")
+            container.mux(
+                stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8)))
+            )
+            frame = av.AudioFrame.from_ndarray(
+                np.zeros((1, 2048), np.float32), format="fltp", layout="mono"
+            )
             frame.sample_rate, frame.pts = 44100, number * 2048
             container.mux(audio.encode(frame))
         container.mux(stream.encode(None))
@@ -148,7 +159,9 @@ def test_frames_without_a_result_hold_the_one_before_and_are_counted(
     assert f"{3 + missing} without a result" in said
 
 
-def test_a_job_that_starts_inside_the_clip_starts_at_zero_with_its_audio(clips: Path, tmp_path: Path):
+def test_a_job_that_starts_inside_the_clip_starts_at_zero_with_its_audio(
+    clips: Path, tmp_path: Path
+):
     source = clip_of(clips, "open.mov")
     parts = finished(tmp_path, source, start_s=1.0, end_s=2.0, stride=5)
     made, _ = video_of(tmp_path, parts)

@@ -11,7 +11,14 @@ from raydepth.evaluate.fold import fold
 from raydepth.report.build import build_report
 
 H, W = 48, 64
-STAGES = {"decode": 0.02, "depth": 0.1, "layers": 0.01, "fill": 0.03, "compose": 0.5, "metrics": 0.05}
+STAGES = {
+    "decode": 0.02,
+    "depth": 0.1,
+    "layers": 0.01,
+    "fill": 0.03,
+    "compose": 0.5,
+    "metrics": 0.05,
+}
 JOB = """schema_version: 1
 depth: {model: builtin, truth: null}
 layers: {fill: {method: telea, dilate: 3}}
@@ -31,9 +38,16 @@ def row(video: str, index: int, **over: Any) -> dict[str, Any]:
         "ssim_all": 0.9, "rmse_asked": float(rng.uniform(0.01, 0.1)) if index % 5 == 0 else float("nan"),
         "rmse_truth": float("nan"), "rmse_round_trip_outside": 1.5 if index % 5 == 0 else float("nan"),
     }  # fmt: skip
-    made |= {f"seconds_{stage}": seconds * float(rng.uniform(0.8, 1.3)) for stage, seconds in STAGES.items()}
+    made |= {
+        f"seconds_{stage}": seconds * float(rng.uniform(0.8, 1.3))
+        for stage, seconds in STAGES.items()
+    }
     if over.get("status") == "error":
-        made |= {name: None for name, value in made.items() if isinstance(value, float) and name != "time_s"}
+        made |= {
+            name: None
+            for name, value in made.items()
+            if isinstance(value, float) and name != "time_s"
+        }
         made |= {"error_type": "CorruptPacket", "error_message": "invalid data"}
     return made | over
 

@@ -66,12 +66,14 @@ def test_the_outline_lies_at_the_hole_s_edge_on_pictures_of_any_size() -> None:
         }
         made[scale] = panels(stored, depth_offset=None, depth_scale=None, dilate=8, work_side=120)
     drawn = {
-        scale: cv2.imdecode(np.frombuffer(each["background"], np.uint8), 1) for scale, each in made.items()
+        scale: cv2.imdecode(np.frombuffer(each["background"], np.uint8), 1)
+        for scale, each in made.items()
     }
     for scale, picture in drawn.items():
         panel = picture.shape[0] / 120
         columns = (
-            np.flatnonzero(np.abs(picture[picture.shape[0] // 2].astype(int) - 120).max(-1) > 30) / panel
+            np.flatnonzero(np.abs(picture[picture.shape[0] // 2].astype(int) - 120).max(-1) > 30)
+            / panel
         )
         left, right = columns[columns < 80], columns[columns > 80]
         assert left.max() < 60 - 7 and right.min() > 100 + 7, "inside its hole nothing is drawn"
@@ -84,15 +86,17 @@ def test_panels_come_from_what_is_stored() -> None:
     every = panels(stored, depth_offset=0.0, depth_scale=1 / 65535, dilate=2)
     assert list(every) == ["rgb", "depth", "near", "background", "edited"]
     assert all(size_of(data) == (H, W) for data in every.values())
-    assert list(panels({"near": stored["near"]}, depth_offset=None, depth_scale=None, dilate=2)) == ["near"]
+    assert list(
+        panels({"near": stored["near"]}, depth_offset=None, depth_scale=None, dilate=2)
+    ) == ["near"]
     broken = stored | {"edited": b"not a picture"}
     assert "edited" not in panels(broken, depth_offset=0.0, depth_scale=1.0, dilate=0)
 
 
 def test_large_pictures_are_scaled_down() -> None:
-    large = cv2.imencode(".png", np.random.default_rng(0).integers(0, 255, (30, 2000, 3), dtype=np.uint8))[
-        1
-    ].tobytes()
+    large = cv2.imencode(
+        ".png", np.random.default_rng(0).integers(0, 255, (30, 2000, 3), dtype=np.uint8)
+    )[1].tobytes()
     made = panels({"rgb": large}, depth_offset=None, depth_scale=None, dilate=0)
     assert size_of(made["rgb"]) == (round(30 * LONG_SIDE / 2000), LONG_SIDE)
 
@@ -120,7 +124,9 @@ def test_shares_and_durations() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("values", [[2.0], [0.0, 0.0, 0.0], [1.0, 1e6], list(np.linspace(0.1, 9, 400))])
+@pytest.mark.parametrize(
+    "values", [[2.0], [0.0, 0.0, 0.0], [1.0, 1e6], list(np.linspace(0.1, 9, 400))]
+)
 def test_distribution_at_its_edges(values: list[float]) -> None:
     data = np.array(values)
     height, width = size_of(figures.distribution("rmse_outside", data, Statistics.of(data), 1.0))
@@ -135,7 +141,9 @@ def test_spread_keeps_the_worst_videos_and_takes_any_label() -> None:
     }
     many = {f"v{i}": Statistics.of(np.array([float(i + 1)])) for i in range(200)}
     assert (
-        size_of(figures.spread("rmse_truth", few))[0] < size_of(figures.spread("rmse_truth", many))[0] < 1400
+        size_of(figures.spread("rmse_truth", few))[0]
+        < size_of(figures.spread("rmse_truth", many))[0]
+        < 1400
     )
 
 
@@ -144,7 +152,10 @@ def test_curves_with_one_frame_with_zeros_and_with_failures() -> None:
     nan = np.full(3, np.nan)
     time_s = np.array([0.0, 0.5, 1.0])
     size_of(figures.curves(time_s[:1], {"rmse_outside": np.zeros(1)}, np.zeros(0), nan[:1]))
-    columns = {"rmse_outside": np.array([1.0, np.nan, 2.0]), "rmse_asked": np.array([np.nan, 0.1, np.nan])}
+    columns = {
+        "rmse_outside": np.array([1.0, np.nan, 2.0]),
+        "rmse_asked": np.array([np.nan, 0.1, np.nan]),
+    }
     size_of(figures.curves(time_s, columns, np.array([0.5, 9.0]), np.array([1.0, np.nan, 1.0])))
 
 
@@ -152,5 +163,7 @@ def test_curves_with_one_frame_with_zeros_and_with_failures() -> None:
 def test_seconds_of_one_stage_and_of_stages_that_take_no_time() -> None:
     size_of(figures.seconds_per_stage({"depth": Statistics.of(np.array([0.1]))}))
     size_of(
-        figures.seconds_per_stage({"depth": Statistics.of(np.zeros(3)), "fill": Statistics.of(np.zeros(3))})
+        figures.seconds_per_stage(
+            {"depth": Statistics.of(np.zeros(3)), "fill": Statistics.of(np.zeros(3))}
+        )
     )

@@ -96,7 +96,9 @@ def test_the_page_is_self_contained_and_accessible(report: tuple[dict[str, Any],
     assert len(ids) == len(set(ids))
 
 
-def test_json_has_the_documented_schema_and_only_valid_numbers(report: tuple[dict[str, Any], Path]) -> None:
+def test_json_has_the_documented_schema_and_only_valid_numbers(
+    report: tuple[dict[str, Any], Path],
+) -> None:
     tree, folder = report
     read = strict_json(folder)
     assert set(read) == {
@@ -134,18 +136,23 @@ def test_json_has_the_documented_schema_and_only_valid_numbers(report: tuple[dic
     psnr = read["metrics"]["psnr_outside"]
     assert psnr["infinite"] == 17 and psnr["count"] == 0 and psnr["mean"] is None
     assert [video["path"] for video in read["videos"]] == ["clips/cup.mp4", "clips/dog.mp4"]
-    assert read["failures"][0]["error_type"] == "CorruptPacket" and read["errors"] == {"CorruptPacket": 1}
+    assert read["failures"][0]["error_type"] == "CorruptPacket" and read["errors"] == {
+        "CorruptPacket": 1
+    }
     assert [w["value"] for w in read["worst"]["rmse_outside"]] == sorted(values)[:-4:-1]
     assert read["job"]["resolved"] == yaml.safe_load(JOB)
     assert tree["metrics"]["rmse_outside"]["count"] == 17
 
 
-def test_not_measured_is_said_with_its_reason_and_never_zero(report: tuple[dict[str, Any], Path]) -> None:
+def test_not_measured_is_said_with_its_reason_and_never_zero(
+    report: tuple[dict[str, Any], Path],
+) -> None:
     _, folder = report
     read, text = strict_json(folder), page(folder).text
     assert read["metrics"]["rmse_truth"]["mean"] is None
     assert (
-        read["metrics"]["rmse_truth"]["not_measured_because"] == "the job names no ground truth (depth.truth)"
+        read["metrics"]["rmse_truth"]["not_measured_because"]
+        == "the job names no ground truth (depth.truth)"
     )
     assert "the job names no ground truth (depth.truth)" in text and "Not measured" in text
 
@@ -214,7 +221,9 @@ def test_nothing_but_failures(tmp_path: Path) -> None:
     assert tree["frames"] == {"total": 4, "done": 0, "failed": 4, "missing": 0}
     assert tree["pictures"] == [] and tree["figures"] == []
     assert "No frame was done" in page(tmp_path / "report").text
-    assert all(tree["metrics"][name]["not_measured_because"] == "no frame was done" for name in THREE_RMSES)
+    assert all(
+        tree["metrics"][name]["not_measured_because"] == "no frame was done" for name in THREE_RMSES
+    )
 
 
 def test_no_rows_yet(tmp_path: Path) -> None:
@@ -236,7 +245,9 @@ def test_pictures_that_were_not_kept(tmp_path: Path) -> None:
     make_report(tmp_path, [row("dog", 0)], pictures={})
     assert "No pictures were kept" in page(tmp_path / "report").text
     assert not (tmp_path / "report" / "pictures").exists()
-    tree = make_report(tmp_path, [row("dog", 0)], pictures={"dog:0": {"edited": encoded(0)["edited"]}})
+    tree = make_report(
+        tmp_path, [row("dog", 0)], pictures={"dog:0": {"edited": encoded(0)["edited"]}}
+    )
     assert [list(picture["panels"]) for picture in tree["pictures"]] == [["edited"]]
     assert "not kept" in page(tmp_path / "report").text
 

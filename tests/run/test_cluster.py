@@ -10,11 +10,12 @@ import psutil
 import pytest
 import ray
 
-from raydepth import cluster
-from raydepth.cluster import Resources, connect, preflight
-from raydepth.job import JobError, parse_job
-from raydepth.models import check_paths
-from tests.runs import small_job
+from raydepth.errors import JobError
+from raydepth.job import parse_job
+from raydepth.run import cluster
+from raydepth.run.check import check_paths
+from raydepth.run.cluster import Resources, connect, preflight
+from tests.support.runs import small_job
 
 
 @pytest.mark.timeout(20)
@@ -28,7 +29,9 @@ def test_an_address_where_nothing_answers():
     assert time.monotonic() - began < 6
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:99999", "no.such.host.invalid:6379", "127.0.0.1:http"])
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:99999", "no.such.host.invalid:6379", "127.0.0.1:http"]
+)
 def test_addresses_that_are_none(address: str):
     with pytest.raises(JobError, match="nothing answers there"):
         connect(small_job(["a.mp4"], Path("out")).run, address)
@@ -49,7 +52,9 @@ def test_relative_paths_mean_nothing_on_another_machine(field: str, value: str):
         check_paths(job)
 
 
-@pytest.mark.parametrize("value", ["/data/{stem}.png", "{parent}/truth/{stem}.png", "s3://bucket/{stem}.png"])
+@pytest.mark.parametrize(
+    "value", ["/data/{stem}.png", "{parent}/truth/{stem}.png", "s3://bucket/{stem}.png"]
+)
 def test_paths_that_mean_the_same_everywhere(value: str):
     check_paths(small_job(["a.mp4"], Path("out"), depth__truth=value))
 
@@ -77,7 +82,9 @@ def test_no_worker_outlives_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_fewer_workers_may_do_at_the_start():
     four = {"run__workers": 4, "run__gpus_per_worker": 1, "run__logical_gpus": 4}
     small = Resources(cpus=2, gpus=1)
-    with pytest.raises(JobError, match=r"run.workers x run.gpus_per_worker: required 4 GPUs, available 1"):
+    with pytest.raises(
+        JobError, match=r"run.workers x run.gpus_per_worker: required 4 GPUs, available 1"
+    ):
         preflight(small_job(["a.mp4"], Path("out"), **four).run, small)
     preflight(small_job(["a.mp4"], Path("out"), **four, run__min_workers=1).run, small)
     with pytest.raises(JobError, match=r"run.min_workers x .*required 2 GPUs, available 1"):

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from raydepth.cost import check_deadline, lanes_per_frame, seconds_per_frame
-from raydepth.job import Job, JobError
-from raydepth.pipeline import find_segments
-from raydepth.store.folder import OutputFolder
-from raydepth.store.record import BENCHMARK
-from tests.clips import write_clip
-from tests.runs import small_job
+from raydepth.errors import JobError
+from raydepth.frames.find import find_segments
+from raydepth.job import Job
+from raydepth.output.folder import OutputFolder
+from raydepth.output.record import BENCHMARK
+from raydepth.run.cost import check_deadline, lanes_per_frame, seconds_per_frame
+from tests.support.clips import write_clip
+from tests.support.runs import small_job
 
 SD = 512 * 512
 
@@ -18,7 +19,9 @@ SD = 512 * 512
 def grad_job(out: Path, clip: str = "a.mp4", **fields) -> Job:
     plain = {"compose__method": "featglac-grad", "run__gpus_per_worker": 1}
     return small_job(
-        [clip], out, **plain | {"compose__model": "stable-diffusion-v1-5/stable-diffusion-v1-5"} | fields
+        [clip],
+        out,
+        **plain | {"compose__model": "stable-diffusion-v1-5/stable-diffusion-v1-5"} | fields,
     )
 
 
@@ -44,13 +47,17 @@ def test_too_long_a_job_is_refused_with_the_sampling_that_fits(tmp_path):
     message = str(error.value)
     assert "1083.06 h for 25000 frames" in message and "run.max_hours is 2" in message
     assert "compose.every: 544 to" in message
-    check_deadline(grad_job(tmp_path, run__max_hours=2.0, compose__every=544), -(-25_000 // 544), SD)
+    check_deadline(
+        grad_job(tmp_path, run__max_hours=2.0, compose__every=544), -(-25_000 // 544), SD
+    )
     with pytest.raises(JobError, match=r"compose\.every: 544 to"):
         check_deadline(grad_job(tmp_path, run__max_hours=2.0, compose__every=10), 2500, SD)
     with pytest.raises(JobError, match="not one frame fits"):
         check_deadline(grad_job(tmp_path, run__max_hours=0.01), 1, SD)
     check_deadline(grad_job(tmp_path), 25_000, SD)  # no deadline
-    check_deadline(grad_job(tmp_path, run__max_hours=2.0, compose__method="featglac-kv"), 25_000, SD)
+    check_deadline(
+        grad_job(tmp_path, run__max_hours=2.0, compose__method="featglac-kv"), 25_000, SD
+    )
 
 
 def test_on_a_cpu_only_what_was_measured_is_known(tmp_path):
@@ -68,7 +75,9 @@ def test_every_is_a_stride_on_top(tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", frames=24)
 
     def frames(**fields):
-        segments, _ = find_segments(grad_job(tmp_path / "out", str(clip), **fields))
+        segments, _ = find_segments(
+            (made := grad_job(tmp_path / "out", str(clip), **fields)).input, made.compose.every
+        )
         return [index for segment in segments for index in segment.frame_index.tolist()]
 
     assert frames(input__stride=2, compose__every=5) == frames(input__stride=10)

@@ -5,15 +5,15 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
-from raydepth.deglad.layers import Layer, LayerStack
+from raydepth.compose.featglac.grad import FeatGLaCGrad
+from raydepth.compose.settings import Compose
+from raydepth.diffusion.codec import Codec
+from raydepth.diffusion.load import Models
+from raydepth.diffusion.sampler import Condition
 from raydepth.edits.plan import EditPlan
-from raydepth.featglac.codec import Codec
-from raydepth.featglac.grad import FeatGLaCGrad
-from raydepth.featglac.load import Models
-from raydepth.featglac.sampler import Condition
-from raydepth.job import Compose
-from raydepth.memory import LiveBytes, job_memory, peak_bytes
-from tests.runs import small_job
+from raydepth.layers.stack import Layer, LayerStack
+from raydepth.run.memory import LiveBytes, job_memory, peak_bytes
+from tests.support.runs import small_job
 
 UNET = {
     "block_out_channels": (32, 64), "layers_per_block": 1, "cross_attention_dim": 16, "attention_head_dim": 4,
@@ -29,9 +29,14 @@ VAE = {
 def allocated(step):
     """Peak bytes of PyTorch's CPU allocator while a step runs."""
     activities = [torch.profiler.ProfilerActivity.CPU]
-    with torch.no_grad(), torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+    with (
+        torch.no_grad(),
+        torch.profiler.profile(activities=activities, profile_memory=True) as profile,
+    ):
         step()
-    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    events = [
+        event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"
+    ]
     now = peak = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
         now += event.nbytes()
@@ -42,14 +47,23 @@ def allocated(step):
 @pytest.mark.parametrize("batch", [1, 2, 4])
 def test_shapes_alone_give_what_real_tensors_take(batch):
     estimate = peak_bytes(
-        UNET, VAE, dtype=torch.float32, height=128, width=96, lanes=batch, pictures=batch, frames=batch
+        UNET,
+        VAE,
+        dtype=torch.float32,
+        height=128,
+        width=96,
+        lanes=batch,
+        pictures=batch,
+        frames=batch,
     )
     unet = UNet2DConditionModel.from_config(UNET).eval().requires_grad_(False)
     vae = AutoencoderKL.from_config(VAE).eval().requires_grad_(False)
     assert estimate["weights"] == sum(p.nbytes for model in (unet, vae) for p in model.parameters())
     text = torch.zeros(batch, 77, 16)
     steps = {
-        "unet": lambda: unet(torch.zeros(batch, 4, 64, 48), 1, encoder_hidden_states=text, return_dict=False),
+        "unet": lambda: unet(
+            torch.zeros(batch, 4, 64, 48), 1, encoder_hidden_states=text, return_dict=False
+        ),
         "encode": lambda: vae.encode(torch.zeros(batch, 3, 128, 96)),
         "decode": lambda: vae.decode(torch.zeros(batch, 4, 64, 48)),
     }
@@ -65,7 +79,15 @@ def test_shapes_alone_give_what_real_tensors_take(batch):
 def test_float16_halves_and_gradients_keep_more():
     def peaks(dtype, references=0):
         return peak_bytes(
-            UNET, VAE, dtype=dtype, height=64, width=64, lanes=2, pictures=1, frames=1, references=references
+            UNET,
+            VAE,
+            dtype=dtype,
+            height=64,
+            width=64,
+            lanes=2,
+            pictures=1,
+            frames=1,
+            references=references,
         )
 
     full, half = peaks(torch.float32), peaks(torch.float16)
@@ -93,12 +115,16 @@ def test_the_gradient_form_takes_what_was_estimated(checkpointing):
         Layer("far", source[:, ::-1], np.ones_like(alpha), 0 * alpha),
     ]
     with LiveBytes(unet, vae) as live:
-        FeatGLaCGrad(models, compose)(EditPlan(LayerStack(layers), alpha), source, np.arange(frames))
+        FeatGLaCGrad(models, compose)(
+            EditPlan(LayerStack(layers), alpha), source, np.arange(frames)
+        )
     estimate = peak_bytes(
         UNET, VAE, dtype=torch.float32, height=side, width=side, lanes=frames, pictures=2 * frames, frames=frames,
         references=2 * frames, checkpointing=checkpointing,
     )  # fmt: skip
-    assert max(estimate[step] for step in ("encode", "unet", "decode")) == pytest.approx(live.peak, rel=0.1)
+    assert max(estimate[step] for step in ("encode", "unet", "decode")) == pytest.approx(
+        live.peak, rel=0.1
+    )
 
 
 def test_a_jobs_memory(tmp_path):
@@ -107,7 +133,9 @@ def test_a_jobs_memory(tmp_path):
 
     assert memory() is None
     kv = memory(compose__method="featglac-kv")
-    assert kv["peak"] == pytest.approx(kv["weights"] + max(kv["encode"], kv["unet"], kv["decode"]), abs=2e-3)
+    assert kv["peak"] == pytest.approx(
+        kv["weights"] + max(kv["encode"], kv["unet"], kv["decode"]), abs=2e-3
+    )
     assert memory(compose__method="featglac-kv", run__batch=8)["peak"] > kv["peak"]
     grad = {"method": "featglac-grad", "grad": {"recipe": "lite"}}
     again = {"method": "featglac-grad", "grad": {"recipe": "lite", "checkpointing": True}}

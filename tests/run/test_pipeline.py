@@ -10,14 +10,14 @@ import numpy as np
 import psutil
 import pytest
 
-from raydepth.actors import sample_frames
-from raydepth.job import JobError
-from raydepth.pipeline import run
-from raydepth.store.codecs import decode_alpha, decode_depth, decode_rgb
-from raydepth.store.folder import OutputFolder
-from raydepth.store.ledger import status
-from tests.clips import write_clip
-from tests.runs import differing, results, small_job
+from raydepth.errors import JobError
+from raydepth.output.codecs import decode_alpha, decode_depth, decode_rgb
+from raydepth.output.folder import OutputFolder
+from raydepth.output.ledger import status
+from raydepth.run.actors import sample_frames
+from raydepth.run.pipeline import run
+from tests.support.clips import write_clip
+from tests.support.runs import differing, results, small_job
 
 pytestmark = pytest.mark.timeout(280)
 
@@ -72,7 +72,9 @@ def test_every_frame_goes_through_every_step_once(clip: Path, tmp_path: Path):
     assert status(OutputFolder.at(str(out)))["frames"]["done"] == 26
 
 
-def test_two_workers_on_two_logical_gpus_give_the_same_bytes_as_one(clip: Path, plain: Path, tmp_path: Path):
+def test_two_workers_on_two_logical_gpus_give_the_same_bytes_as_one(
+    clip: Path, plain: Path, tmp_path: Path
+):
     job = {"run__gpus_per_worker": 1, "run__workers": 2, "run__logical_gpus": 2}
     for decode in ("stream", "in_actor"):
         outcome = run(small_job(clip, tmp_path / decode, **job, run__decode=decode), say=quiet)
@@ -82,7 +84,10 @@ def test_two_workers_on_two_logical_gpus_give_the_same_bytes_as_one(clip: Path, 
 
 def test_more_workers_than_the_machine_has_are_refused(clip: Path, tmp_path: Path):
     with pytest.raises(JobError, match=r"required 3 GPUs, available 2"):
-        run(small_job(clip, tmp_path, run__gpus_per_worker=1, run__workers=3, run__logical_gpus=2), say=quiet)
+        run(
+            small_job(clip, tmp_path, run__gpus_per_worker=1, run__workers=3, run__logical_gpus=2),
+            say=quiet,
+        )
     with pytest.raises(JobError, match=r"required 65 CPUs .* available"):
         run(small_job(clip, tmp_path, run__workers=64), say=quiet)
     assert not (tmp_path / "frames").exists()
@@ -114,7 +119,9 @@ def test_the_rest_of_the_job_goes_on_beside_unreadable_files(clip: Path, tmp_pat
     assert sum(str(path) in line for line in said for path in (empty, text, cut)) == 3
 
 
-def test_a_folder_of_another_job_is_refused_with_the_difference(clip: Path, plain: Path, tmp_path: Path):
+def test_a_folder_of_another_job_is_refused_with_the_difference(
+    clip: Path, plain: Path, tmp_path: Path
+):
     out = tmp_path / "out"
     shutil.copytree(plain, out)
     with pytest.raises(JobError, match=r"layers\.feather: 0\.0 there, 0\.1 here"):
@@ -140,13 +147,18 @@ def test_a_folder_in_use_is_refused(clip: Path, tmp_path: Path):
 def test_limit_stride_time_range_and_png_files(clip: Path, tmp_path: Path):
     out = tmp_path / "out"
     settings = {"input__limit": 5, "input__stride": 3, "input__start_s": 0.25}
-    run(small_job(clip, out, **settings, output__images="png", output__keep=["edited", "rgb"]), say=quiet)
+    run(
+        small_job(clip, out, **settings, output__images="png", output__keep=["edited", "rgb"]),
+        say=quiet,
+    )
     table = results(out)
     assert table["frame_index"].to_pylist() == [6, 9, 12, 15, 18]
     assert "edited_png" not in table.column_names
     (video,) = set(table["video"].to_pylist())
     files = sorted(path.name for path in (out / "images" / video).iterdir())
-    assert files == sorted(f"{i:06d}_{kind}.png" for i in (6, 9, 12, 15, 18) for kind in ("rgb", "edited"))
+    assert files == sorted(
+        f"{i:06d}_{kind}.png" for i in (6, 9, 12, 15, 18) for kind in ("rgb", "edited")
+    )
     assert list((out / "report" / "pictures").iterdir())
     with pytest.raises(JobError, match="no frames to edit"):
         run(small_job(clip, tmp_path / "none", input__start_s=99.0), say=quiet)
@@ -154,9 +166,9 @@ def test_limit_stride_time_range_and_png_files(clip: Path, tmp_path: Path):
 
 
 def test_calibration_samples_the_whole_clip_and_its_first_frame(clip: Path, tmp_path: Path):
-    from raydepth.pipeline import find_segments
+    from raydepth.frames.find import find_segments
 
-    segments, _ = find_segments(small_job(clip, tmp_path))
+    segments, _ = find_segments(small_job(clip, tmp_path).input)
     sampled = np.concatenate([segment.frame_index for segment in sample_frames(segments, 5)])
     assert sampled.tolist() == [0, 6, 12, 19, 25]
     assert sum(len(segment.pts) for segment in sample_frames(segments, 500)) == 26
@@ -171,7 +183,9 @@ def test_the_embedded_ray_listens_on_loopback_only(clip: Path, tmp_path: Path):
         for process in [me, *me.children(recursive=True)]:
             with suppress(psutil.Error):
                 found = (
-                    c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN
+                    c.laddr.ip
+                    for c in process.net_connections("inet")
+                    if c.status == psutil.CONN_LISTEN
                 )
                 seen.update(found)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from raydepth.monitor import FolderLost, Limits, Stalled, watch
-from raydepth.tracker import Tracker
+from raydepth.run.monitor import FolderLost, Limits, Stalled, watch
+from raydepth.run.tracker import Tracker
 
 
 def limits(deadline: float | None = None, stall_s: float = 60, lost: bool = False) -> Limits:
@@ -71,7 +71,13 @@ def test_watching_ends_with_the_work_and_passes_its_error_on():
 def test_a_silent_hang_is_an_error():
 
     with pytest.raises(Stalled, match="sign of life"):
-        watch(threading.Event().wait, Tracker(), total=1, limits=limits(stall_s=0.5), say=lambda line: None)
+        watch(
+            threading.Event().wait,
+            Tracker(),
+            total=1,
+            limits=limits(stall_s=0.5),
+            say=lambda line: None,
+        )
 
 
 @pytest.mark.timeout(30)
@@ -84,14 +90,22 @@ def test_the_deadline_asks_to_stop_and_waits_for_what_is_in_flight():
             time.sleep(0.01)
 
     assert (
-        watch(work, tracker, total=1, limits=limits(deadline=time.monotonic()), say=lambda line: None)
+        watch(
+            work, tracker, total=1, limits=limits(deadline=time.monotonic()), say=lambda line: None
+        )
         == "deadline"
     )
 
 
 def test_a_lost_folder_ends_the_run():
     with pytest.raises(FolderLost, match="lease"):
-        watch(threading.Event().wait, Tracker(), total=1, limits=limits(lost=True), say=lambda line: None)
+        watch(
+            threading.Event().wait,
+            Tracker(),
+            total=1,
+            limits=limits(lost=True),
+            say=lambda line: None,
+        )
 
 
 def test_what_hung_is_told_from_what_died():

@@ -5,18 +5,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raydepth.columns import Batch
-from raydepth.store.folder import OutputFolder
-from raydepth.store.plan import Part
-from raydepth.store.shards import read_shard, shard_name
-from raydepth.tracker import Tracker
-from raydepth.worker import PartEditor, edit_batch
-from tests.runs import small_job
+from raydepth.batch import Batch
+from raydepth.output.folder import OutputFolder
+from raydepth.output.plan import Part
+from raydepth.output.shards import read_shard, shard_name
+from raydepth.run.tracker import Tracker
+from raydepth.run.worker import PartEditor, edit_batch
+from tests.support.runs import small_job
 
 
 def batch_of(frames: int, start: int = 0) -> Batch:
     indices = np.arange(start, start + frames)
-    text = {name: np.array([""] * frames, object) for name in ("error_type", "error_message", "note")}
+    text = {
+        name: np.array([""] * frames, object) for name in ("error_type", "error_message", "note")
+    }
     return {
         "frame_id": np.array([f"v:{i}" for i in indices], object),
         "video": np.array(["v"] * frames, object),
@@ -35,7 +37,9 @@ def double(batch: Batch) -> Batch:
 
 def raise_on(*frames: int):
     def step(batch: Batch) -> Batch:
-        bad = np.isin(batch["frame_index"], frames) & (batch["rgb"].reshape(len(batch["rgb"]), -1) > 0).any(1)
+        bad = np.isin(batch["frame_index"], frames) & (
+            batch["rgb"].reshape(len(batch["rgb"]), -1) > 0
+        ).any(1)
         if bad.any():
             raise ValueError("cannot do this one")
         return batch

@@ -14,23 +14,33 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from raydepth.errors import JobError
 from raydepth.evaluate.fold import fold
+from raydepth.files.text import printable
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
-from raydepth.job import Job, JobError, load_job, parse_job
-from raydepth.printable import printable
-from raydepth.store import record
-from raydepth.store.folder import OutputFolder
-from raydepth.store.ledger import Ledger, status
-from raydepth.store.plan import Part, cut_parts, read_plan, write_plan
-from raydepth.store.shards import FRAMES, DamagedShard, read_shard, read_shards, shard_name, write_shard
-from raydepth.summary import rebuild
-from tests.clips import write_clip
-from tests.runs import small_job
+from raydepth.job import Job, load_job, parse_job
+from raydepth.output import record
+from raydepth.output.folder import OutputFolder
+from raydepth.output.ledger import Ledger, status
+from raydepth.output.plan import Part, cut_parts, read_plan, write_plan
+from raydepth.output.shards import (
+    FRAMES,
+    DamagedShard,
+    read_shard,
+    read_shards,
+    shard_name,
+    write_shard,
+)
+from raydepth.run.summary import rebuild
+from tests.support.clips import write_clip
+from tests.support.runs import small_job
 
 pytestmark = pytest.mark.timeout(60)
 
-quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 MINIMAL = {"schema_version": 1, "input": {"paths": ["a.mp4"]}, "output": {"path": "out"}}
 
@@ -55,7 +65,9 @@ values = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["kind", "method", "point", "box", "metres", "quantile", "batch", "weight"])
+            st.sampled_from(
+                ["kind", "method", "point", "box", "metres", "quantile", "batch", "weight"]
+            )
             | st.text(max_size=5)
             | st.integers(),
             inner,
@@ -87,16 +99,18 @@ def check_refusal(error: JobError) -> None:
 
 @quick
 @given(changes)
-def test_a_tree_is_a_job_or_a_refusal_and_a_job_survives_its_file(tmp_path: Path, changes: dict) -> None:
+def test_a_tree_is_a_job_or_a_refusal_and_a_job_survives_its_file(
+    tmp_path: Path, changes: dict
+) -> None:
     try:
         job = parse_job(changed(MINIMAL, changes))
     except JobError as error:
         check_refusal(error)
         return
-    text = record.resolve(job)
+    text = record.job_yaml(job.tree())
     (tmp_path / "job.yaml").write_bytes(text.encode("utf-8"))
     assert load_job(tmp_path / "job.yaml") == parse_job(job.model_dump(mode="json")) == job
-    assert record.resolve(load_job(tmp_path / "job.yaml")) == text
+    assert record.job_yaml(load_job(tmp_path / "job.yaml").tree()) == text
 
 
 @quick
@@ -125,7 +139,9 @@ def test_any_text_is_a_job_or_a_refusal(tmp_path: Path, content: Any) -> None:
     base=st.just(yaml.safe_dump(MINIMAL)),
     cuts=st.lists(st.tuples(st.floats(0, 1), st.text(alphabet=":-[]{}&*!|>'\"#\n\t ,?%@`ab0.", max_size=3)), min_size=1, max_size=3),
 )  # fmt: skip
-def test_a_job_file_with_typing_errors(tmp_path: Path, base: str, cuts: list[tuple[float, str]]) -> None:
+def test_a_job_file_with_typing_errors(
+    tmp_path: Path, base: str, cuts: list[tuple[float, str]]
+) -> None:
     for place, text in cuts:
         at = int(place * len(base))
         base = base[:at] + text + base[at + len(text) % 2 :]
@@ -154,7 +170,9 @@ def test_any_override_is_taken_or_refused(tmp_path: Path, overrides: list[str]) 
 
 # The output folder.
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[OutputFolder, list[Part], dict[str, bytes]]:
+def finished(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[OutputFolder, list[Part], dict[str, bytes]]:
     """An output folder of twelve frames in three shards, all done but one, made by the real writers without a run."""
     home = tmp_path_factory.mktemp("finished")
     clip = write_clip(home / "clip.mp4", frames=12)
@@ -163,14 +181,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[OutputFolder, li
     folder.prepare()
     parts = cut_parts(plan_segments(probe(str(clip)), size=64), batch=2, shard_frames=4, limit=None)
     write_plan(folder, parts, [])
-    record.record_job(folder, job)
+    record.record_job(folder, job.tree())
     video = parts[0].segment.video
     clips = {
         "depth": {"estimator": "builtin", "kind": "disparity_rel", "lo": 0.0, "hi": 1.0},
         "planes": [0.5],
     }
     folder.write(record.CALIBRATIONS, json.dumps({video: clips}).encode())
-    folder.write(record.BENCHMARK, json.dumps({"frames_per_second": 2.0, "wall_seconds": 6.0}).encode())
+    folder.write(
+        record.BENCHMARK, json.dumps({"frames_per_second": 2.0, "wall_seconds": 6.0}).encode()
+    )
     for part in parts:
         write_shard(folder, part.name, [shard_table(part)], job.output)
     rebuild(folder)
@@ -208,12 +228,16 @@ def check_ledger(folder: OutputFolder, parts: list[Part], damaged: set[str]) -> 
     ledger = Ledger.read(folder)
     assert set(ledger.damaged) == damaged
     todo = ledger.todo(parts, attempts=1)
-    assert {shard_name(part.name) for part in todo} == damaged & {shard_name(part.name) for part in parts}
+    assert {shard_name(part.name) for part in todo} == damaged & {
+        shard_name(part.name) for part in parts
+    }
     state = status(folder)
     lost = sum(part.frames for part in todo)
     assert state["frames"]["missing"] == lost
     assert (
-        sum(state["frames"][key] for key in ("done", "failed", "missing")) == state["frames"]["total"] == 12
+        sum(state["frames"][key] for key in ("done", "failed", "missing"))
+        == state["frames"]["total"]
+        == 12
     )
     assert state["damaged"] == sorted(damaged)
 
@@ -233,9 +257,13 @@ def test_a_truncated_shard_is_work_to_do(finished: Any, which: int, cut: float) 
 @settings(quick, max_examples=100)
 @given(
     which=st.integers(0, 2),
-    flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=4),
+    flips=st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=4
+    ),
 )
-def test_flipped_bytes_in_a_shard_are_noticed_or_harmless(finished: Any, which: int, flips: list) -> None:
+def test_flipped_bytes_in_a_shard_are_noticed_or_harmless(
+    finished: Any, which: int, flips: list
+) -> None:
     """Checksums of pages tell what has changed; a row that reads differently from what was written does not pass."""
     folder, parts, files = finished
     restore(folder, files)
@@ -336,16 +364,20 @@ def test_damage_in_pictures_is_noticed_where_they_are_read(finished: Any) -> Non
     | st.floats(0, 1, exclude_max=True)
     | st.sampled_from([b"[]", b"{}", b"null", b"5", b'"x"', b"[" * 5000, b'{"a": ' * 3000, b"\xff\xfe", b'{"x": {"depth": {}}}']),
 )  # fmt: skip
-def test_damaged_records_are_named_or_made_anew(finished: Any, name: str, data: bytes | float) -> None:
+def test_damaged_records_are_named_or_made_anew(
+    finished: Any, name: str, data: bytes | float
+) -> None:
     folder, _, files = finished
     restore(folder, files)
-    folder.write(name, files[name][: int(len(files[name]) * data)] if isinstance(data, float) else data)
+    folder.write(
+        name, files[name][: int(len(files[name]) * data)] if isinstance(data, float) else data
+    )
     job = parse_job(yaml.safe_load(files["job.yaml"]))
     for read in (
         lambda: status(folder),
         lambda: record.read_job(folder),
         lambda: record.read_environment(folder),
-        lambda: record.check_same_job(folder, job),
+        lambda: record.check_same_job(folder, job.tree()),
         lambda: record.read_calibrations(folder),
         lambda: record.read_benchmark(folder),
     ):
@@ -357,8 +389,12 @@ def test_damaged_records_are_named_or_made_anew(finished: Any, name: str, data: 
     assert not Ledger.read(folder).damaged  # the frames are not in doubt
 
 
-@pytest.mark.parametrize("name", ["segments.parquet", "job.yaml", "environment.json", "calibrations.json"])
-def test_records_that_are_gone_or_half_there_are_refused_with_advice(finished: Any, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["segments.parquet", "job.yaml", "environment.json", "calibrations.json"]
+)
+def test_records_that_are_gone_or_half_there_are_refused_with_advice(
+    finished: Any, name: str
+) -> None:
     folder, _, files = finished
     restore(folder, files)
     folder.write(name, files[name][: len(files[name]) // 2])
@@ -366,7 +402,7 @@ def test_records_that_are_gone_or_half_there_are_refused_with_advice(finished: A
     read = {
         "segments.parquet": lambda: read_plan(folder),
         "calibrations.json": lambda: record.read_calibrations(folder),
-    }.get(name, lambda: record.check_same_job(folder, job))
+    }.get(name, lambda: record.check_same_job(folder, job.tree()))
     with pytest.raises(JobError, match=f"{name} is damaged|holds frames of another job"):
         read()
     if name in ("segments.parquet", "environment.json"):

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raydepth.job import JobError, load_job, parse_job
+from raydepth.errors import JobError
+from raydepth.job import load_job, parse_job
 from tests.safety.conftest import Trap
 
 pytestmark = pytest.mark.timeout(60)
@@ -52,4 +53,6 @@ def test_arrays_with_objects_are_not_unpickled(here: Path) -> None:
 
 def test_parse_job_takes_no_objects() -> None:
     with pytest.raises(JobError):
-        parse_job({"schema_version": 1, "input": {"paths": [Trap()]}, "output": {"path": Path("out")}})
+        parse_job(
+            {"schema_version": 1, "input": {"paths": [Trap()]}, "output": {"path": Path("out")}}
+        )

@@ -8,14 +8,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from raydepth import builtin
+from raydepth.compose.settings import Compose
 from raydepth.depth.estimator import load_depth
-from raydepth.featglac.load import load_models
-from raydepth.job import Compose, Depth, Job, JobError
-from raydepth.models import check_models
+from raydepth.depth.settings import Depth
+from raydepth.diffusion.load import load_models
+from raydepth.errors import JobError
+from raydepth.job import Job
+from raydepth.models import builtin
+from raydepth.run.check import check_models
 from tests.depth.tiny import checkpoint, network
-from tests.runs import small_job
 from tests.safety.conftest import EVIL_MODULE, Trap
+from tests.support.runs import small_job
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -36,7 +39,8 @@ def test_a_depth_model_brings_no_code(here: Path) -> None:
     for file in ("config.json", "preprocessor_config.json"):
         config = json.loads((folder / file).read_text())
         config["auto_map"] = {
-            name: "evil.Evil" for name in ("AutoConfig", "AutoModelForDepthEstimation", "AutoImageProcessor")
+            name: "evil.Evil"
+            for name in ("AutoConfig", "AutoModelForDepthEstimation", "AutoImageProcessor")
         }
         (folder / file).write_text(json.dumps(config))
     (folder / "evil.py").write_text(EVIL_MODULE)
@@ -44,7 +48,9 @@ def test_a_depth_model_brings_no_code(here: Path) -> None:
         JobError, match=r"wants code of its own \(config\.json: auto_map\), which is never run"
     ):
         check_models(job_with(depth__model=str(folder)))
-    load_depth(Depth(model=str(folder), kind="disparity_rel"))  # the library's class, not the folder's
+    load_depth(
+        Depth(model=str(folder), kind="disparity_rel")
+    )  # the library's class, not the folder's
     config = json.loads((folder / "config.json").read_text()) | {
         "model_type": "evil",
         "architectures": ["Evil"],
@@ -54,7 +60,9 @@ def test_a_depth_model_brings_no_code(here: Path) -> None:
         load_depth(Depth(model=str(folder), kind="disparity_rel"))
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors", "pytorch_model.bin.index.json"])
+@pytest.mark.parametrize(
+    "name", ["pytorch_model.bin", "model.safetensors", "pytorch_model.bin.index.json"]
+)
 def test_pickled_depth_weights_are_refused(here: Path, name: str) -> None:
     (here / "model").mkdir()
     folder = Path(checkpoint(here / "model", "dpt"))
@@ -66,7 +74,9 @@ def test_pickled_depth_weights_are_refused(here: Path, name: str) -> None:
             "weight_map": dict.fromkeys(network("dpt").state_dict(), "pytorch_model.bin"),
         }
         (folder / name).write_text(json.dumps(shards))
-    with pytest.raises(JobError, match=r"holds no \.safetensors weights \(pickled|is damaged or unreadable"):
+    with pytest.raises(
+        JobError, match=r"holds no \.safetensors weights \(pickled|is damaged or unreadable"
+    ):
         check_models(job_with(depth__model=str(folder)))
     with pytest.raises(JobError, match="safetensors"):
         load_depth(Depth(model=str(folder), kind="disparity_rel"))
@@ -106,11 +116,14 @@ def test_a_pipeline_brings_no_code(pipeline: Path, values: dict) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["DiffusionPipeline", "AutoPipelineForImage2Image", "utils", "Evil", "__name__", "CodecBase"]
+    "name",
+    ["DiffusionPipeline", "AutoPipelineForImage2Image", "utils", "Evil", "__name__", "CodecBase"],
 )
 def test_a_codec_is_a_codec(pipeline: Path, name: str) -> None:
     change(pipeline / "vae" / "config.json", _class_name=name)
-    (pipeline / "vae" / "model_index.json").write_text(json.dumps({"_class_name": ["evil", "Evil"]}))
+    (pipeline / "vae" / "model_index.json").write_text(
+        json.dumps({"_class_name": ["evil", "Evil"]})
+    )
     (pipeline / "vae" / "evil.py").write_text(EVIL_MODULE)
     with pytest.raises(JobError, match="does not load as a Stable-Diffusion-class pipeline"):
         load_pipeline(pipeline)
@@ -149,18 +162,24 @@ def test_pickled_lora_weights_are_refused(pipeline: Path, here: Path, form: str)
         pickled(lora / "pytorch_lora_weights.bin")
     else:
         pickled(lora)
-    fields = {"compose__method": "featglac-kv", "compose__model": str(pipeline), "compose__lora": str(lora)}
+    fields = {
+        "compose__method": "featglac-kv",
+        "compose__model": str(pipeline),
+        "compose__lora": str(lora),
+    }
     with pytest.raises(JobError, match=r"compose\.lora: .*(safetensors|damaged)"):
         check_models(job_with(**fields))
-    with pytest.raises(JobError, match=r"compose\.lora: .* does not load into this model as LoRA weights"):
+    with pytest.raises(
+        JobError, match=r"compose\.lora: .* does not load into this model as LoRA weights"
+    ):
         load_pipeline(pipeline, lora=str(lora))
 
 
 def test_a_lora_file_in_safetensors_is_taken(pipeline: Path, here: Path) -> None:
     (weights,) = (pipeline / "unet").glob("*.safetensors")
-    name = next(name for name in load_file(weights) if name.endswith("attn1.to_q.weight")).removesuffix(
-        ".weight"
-    )
+    name = next(
+        name for name in load_file(weights) if name.endswith("attn1.to_q.weight")
+    ).removesuffix(".weight")
     width = load_file(weights)[f"{name}.weight"].shape
     lora = {
         f"unet.{name}.lora_A.weight": torch.ones(1, width[1]),

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from raydepth.errors import JobError
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
-from raydepth.job import JobError
-from raydepth.store import record
-from raydepth.store.folder import OutputFolder
-from raydepth.store.ledger import status
-from raydepth.store.plan import cut_parts, read_plan, write_plan
-from raydepth.summary import rebuild
-from tests.clips import write_clip
-from tests.runs import small_job
+from raydepth.output import record
+from raydepth.output.folder import OutputFolder
+from raydepth.output.ledger import status
+from raydepth.output.plan import cut_parts, read_plan, write_plan
+from raydepth.run.summary import rebuild
+from tests.support.clips import write_clip
+from tests.support.runs import small_job
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -51,20 +51,28 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> OutputFolder:
     folder = OutputFolder.at(str(home / "inner" / "out"))
     folder.prepare()
     write_plan(
-        folder, cut_parts(plan_segments(probe(str(clip)), size=64), batch=4, shard_frames=4, limit=None), []
+        folder,
+        cut_parts(plan_segments(probe(str(clip)), size=64), batch=4, shard_frames=4, limit=None),
+        [],
     )
-    record.record_job(folder, small_job(clip, home / "inner" / "out"))
+    record.record_job(folder, small_job(clip, home / "inner" / "out").tree())
     return folder
 
 
 def test_video_ids_are_hexadecimal(output: OutputFolder) -> None:
-    assert all(re.fullmatch("[0-9a-f]{16}", video) for video in read_plan(output)["video"].to_pylist())
+    assert all(
+        re.fullmatch("[0-9a-f]{16}", video) for video in read_plan(output)["video"].to_pylist()
+    )
 
 
-@pytest.mark.parametrize("video", ["../../../evil", "/tmp/evil", "..", "a/b", "0123456789abcdeF", ""])
+@pytest.mark.parametrize(
+    "video", ["../../../evil", "/tmp/evil", "..", "a/b", "0123456789abcdeF", ""]
+)
 def test_a_plan_with_other_ids_is_refused(output: OutputFolder, video: str) -> None:
     plan = read_plan(output)
-    changed = plan.set_column(plan.column_names.index("video"), "video", pa.array([video] * len(plan)))
+    changed = plan.set_column(
+        plan.column_names.index("video"), "video", pa.array([video] * len(plan))
+    )
     kept = output.read("segments.parquet")
     sink = pa.BufferOutputStream()
     pq.write_table(changed, sink)
@@ -77,7 +85,9 @@ def test_a_plan_with_other_ids_is_refused(output: OutputFolder, video: str) -> N
         output.write("segments.parquet", kept)
 
 
-def test_a_hostile_shard_and_calibration_write_and_read_nothing_elsewhere(output: OutputFolder) -> None:
+def test_a_hostile_shard_and_calibration_write_and_read_nothing_elsewhere(
+    output: OutputFolder,
+) -> None:
     home = Path(output.root).parent
     (home / "secret_rgb.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     before = {path for path in home.parent.rglob("*") if not path.is_relative_to(output.root)}
@@ -101,10 +111,14 @@ def test_a_hostile_shard_and_calibration_write_and_read_nothing_elsewhere(output
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink)
     output.write("frames/x/000000-0000.parquet", sink.getvalue().to_pybytes())
     scale = {"estimator": "x", "kind": "depth_m", "lo": 0.0, "hi": 1.0}
-    output.write("calibrations.json", json.dumps({"../../evil": {"depth": scale, "planes": [0.5]}}).encode())
+    output.write(
+        "calibrations.json", json.dumps({"../../evil": {"depth": scale, "planes": [0.5]}}).encode()
+    )
     rebuild(output)
     record.read_calibrations(output)
-    assert {path for path in home.parent.rglob("*") if not path.is_relative_to(output.root)} == before
+    assert {
+        path for path in home.parent.rglob("*") if not path.is_relative_to(output.root)
+    } == before
     assert not list(
         (Path(output.root) / "report" / "pictures").glob("*")
         if (Path(output.root) / "report" / "pictures").exists()

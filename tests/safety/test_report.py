@@ -45,7 +45,9 @@ class Page(html.parser.HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags[tag, tuple(sorted(name for name, _ in attrs))] += 1
         self.links += [
-            str(value) for name, value in attrs if name in ("href", "src", "action", "srcset", "data")
+            str(value)
+            for name, value in attrs
+            if name in ("href", "src", "action", "srcset", "data")
         ]
 
     def handle_data(self, data: str) -> None:
@@ -81,7 +83,14 @@ def test_the_report_shows_names_as_text(tmp_path: Path) -> None:
     assert hostile.tags == plain.tags
     assert hostile.links == plain.links
     assert hostile.declarations == plain.declarations
-    assert not {tag for tag, _ in hostile.tags} & {"script", "iframe", "object", "embed", "form", "base"}
+    assert not {tag for tag, _ in hostile.tags} & {
+        "script",
+        "iframe",
+        "object",
+        "embed",
+        "form",
+        "base",
+    }
     assert not [name for _, names in hostile.tags for name in names if name.startswith("on")]
     for name in (
         "<script>alert(1)</script>.mp4",
@@ -103,12 +112,14 @@ def test_the_report_shows_names_as_text(tmp_path: Path) -> None:
 @given(st.text(min_size=1, max_size=30).filter(lambda name: "/" not in name))
 def test_any_name_is_text_in_the_page(name: str) -> None:
     from raydepth.evaluate.fold import fold
-    from raydepth.printable import utf8
+    from raydepth.files.text import utf8
     from raydepth.report.numbers import document, to_json
     from raydepth.report.page import render
 
     def page(path: str) -> Page:
-        table = pa.Table.from_pylist([row("a", 0, path=path), row("a", 1, path=path, status="error")])
+        table = pa.Table.from_pylist(
+            [row("a", 0, path=path), row("a", 1, path=path, status="error")]
+        )
         tree = document(fold([table]), table, {"name": path}, {}) | {"pictures": [], "figures": []}
         json.loads(to_json(tree).encode("utf-8", "backslashreplace"))
         return Page(render(tree, [], [], path))

@@ -21,7 +21,9 @@ def calls() -> list[tuple[str, str, dict[str, str]]]:
     for file in SOURCES:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
-                keywords = {str(keyword.arg): ast.unparse(keyword.value) for keyword in node.keywords}
+                keywords = {
+                    str(keyword.arg): ast.unparse(keyword.value) for keyword in node.keywords
+                }
                 found.append((file.name, ast.unparse(node.func), keywords))
     return found
 
@@ -52,7 +54,10 @@ def test_no_call_runs_data_as_code() -> None:
             word in name for word in ("Tokenizer", "Scheduler", "Processor")
         ):
             assert keywords.get("use_safetensors") == "True", where
-        if name == "Image.open" and file not in ("card.py", "data.py"):  # which read the training data
+        if name == "Image.open" and file not in (
+            "card.py",
+            "data.py",
+        ):  # which read the training data
             assert "formats" in keywords, where  # Pillow knows formats that run programs
 
 

@@ -12,7 +12,7 @@ import pytest
 from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
-from raydepth import storage
+from raydepth.files import storage
 from tests.storage.proxy import Proxy
 
 _NUMBERS = itertools.count()
@@ -39,8 +39,12 @@ class Bucket:
 
     def sizes(self) -> dict[str, int]:
         """Size of every object; the empty ones that stand for folders are left out."""
-        found = self.client.list_objects_v2(Bucket=self.name, EncodingType="url").get("Contents", [])
-        return {object["Key"]: object["Size"] for object in found if not object["Key"].endswith("/")}
+        found = self.client.list_objects_v2(Bucket=self.name, EncodingType="url").get(
+            "Contents", []
+        )
+        return {
+            object["Key"]: object["Size"] for object in found if not object["Key"].endswith("/")
+        }
 
 
 @pytest.fixture(scope="session")
@@ -64,13 +68,17 @@ def bucket(
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     client = boto3.client("s3", endpoint_url=url, config=Config(s3={"addressing_style": "path"}))
-    name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:40].strip("-") + f"-{next(_NUMBERS)}"
+    name = (
+        re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:40].strip("-") + f"-{next(_NUMBERS)}"
+    )
     client.create_bucket(Bucket=name)
     return Bucket(name, client)
 
 
 @pytest.fixture
-def proxy(bucket: Bucket, server: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+def proxy(
+    bucket: Bucket, server: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Proxy]:
     """What raydepth reaches the bucket through; a connection counts as dead after a second."""
     between = Proxy(server)
     monkeypatch.setenv("AWS_ENDPOINT_URL", between.url)

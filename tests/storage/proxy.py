@@ -48,7 +48,9 @@ class Proxy:
                     request.fault = proxy.fault(request)
                 if request.fault in _ANSWERS:
                     status, code = _ANSWERS[request.fault]
-                    answer = f"<Error><Code>{code}</Code><Message>by the test</Message></Error>".encode()
+                    answer = (
+                        f"<Error><Code>{code}</Code><Message>by the test</Message></Error>".encode()
+                    )
                     self.answer(status, [("Content-Type", "application/xml")], answer, len(answer))
                     return
                 if request.fault == "stall":
@@ -127,4 +129,8 @@ class Proxy:
         self._http.server_close()
 
 
-_ANSWERS = {"slow down": (503, "SlowDown"), "denied": (403, "AccessDenied"), "broken": (400, "BadRequest")}
+_ANSWERS = {
+    "slow down": (503, "SlowDown"),
+    "denied": (403, "AccessDenied"),
+    "broken": (400, "BadRequest"),
+}

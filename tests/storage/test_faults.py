@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raydepth import ranges, storage
+from raydepth.files import ranges, storage
+from raydepth.files.ranges import StorageError
 from raydepth.frames.decode import decode
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
 from raydepth.frames.sources import SourceError
-from raydepth.ranges import StorageError
-from raydepth.store.folder import OutputFolder
+from raydepth.output.folder import OutputFolder
 from tests.frames.barcodes import barcode, make_clip, read_barcode
 from tests.storage.conftest import Bucket
 from tests.storage.proxy import Fault, Proxy, Request
@@ -53,7 +53,9 @@ def test_reading_survives(
         pieces = list(iter(lambda: file.read(1 << 20), b""))
     assert b"".join(pieces) == BIG
     assert storage.read_bytes(uri) == BIG
-    assert sum(request.fault == fault for request in proxy.requests) >= (1 if fault == "stall" else 2)
+    assert sum(request.fault == fault for request in proxy.requests) >= (
+        1 if fault == "stall" else 2
+    )
 
 
 @pytest.mark.parametrize("fault", ["slow down", pytest.param("stall", marks=pytest.mark.slow)])
@@ -61,7 +63,9 @@ def test_writing_survives(bucket: Bucket, proxy: Proxy, fault: Fault) -> None:
     stalls = [3]
     judge = every(3, fault)
     proxy.fault = (
-        judge if fault == "slow down" else lambda r: fault if stalls and r.number == stalls[0] else ""
+        judge
+        if fault == "slow down"
+        else lambda r: fault if stalls and r.number == stalls[0] else ""
     )
     folder = OutputFolder.at(f"{bucket.uri}/out")
     folder.write("frames/big", BIG)
@@ -143,7 +147,9 @@ def test_what_a_read_that_fails_for_good_costs(
     assert [frame.rgb is not None for frame in decode(segment)] == [True] * 60
 
 
-def test_probing_that_fails_half_way_is_no_shorter_video(clip: Path, bucket: Bucket, proxy: Proxy) -> None:
+def test_probing_that_fails_half_way_is_no_shorter_video(
+    clip: Path, bucket: Bucket, proxy: Proxy
+) -> None:
     uri = bucket.put("clip.mp4", clip.read_bytes())
     probe(uri)
     gets = sum(request.method == "GET" for request in proxy.requests)

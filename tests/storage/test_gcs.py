@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from raydepth.errors import JobError
 from raydepth.frames.decode import decode
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
 from raydepth.frames.sources import expand
-from raydepth.job import JobError
-from raydepth.store.folder import OutputFolder
-from tests.clips import write_clip
+from raydepth.output.folder import OutputFolder
+from tests.support.clips import write_clip
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,14 @@ def options() -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "gcp_storage_emulator", "start", "--host=127.0.0.1", f"--port={port}"]
+    command = [
+        sys.executable,
+        "-m",
+        "gcp_storage_emulator",
+        "start",
+        "--host=127.0.0.1",
+        f"--port={port}",
+    ]
     emulator = subprocess.Popen(
         [*command, "--in-memory", "--default-bucket=bucket"],
         stdout=subprocess.DEVNULL,

@@ -10,21 +10,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raydepth import ranges
-from raydepth.frames import packets, thin
+from raydepth.errors import JobError
+from raydepth.files import ranges
+from raydepth.files.ranges import RemoteFile
+from raydepth.frames import index_only, packets
 from raydepth.frames.decode import decode
 from raydepth.frames.probe import Source, probe
 from raydepth.frames.segments import plan_segments
 from raydepth.frames.sources import SourceError, expand
-from raydepth.job import JobError
-from raydepth.ranges import RemoteFile
 from tests.frames.barcodes import CLIPS, FRAMES, clip_of, flip, make_clip, read_barcode
 from tests.storage.conftest import Bucket
 from tests.storage.proxy import Proxy
 
 MORE_CLIPS = {
     "fast.mp4": {"options": {"g": "12"}, "container_options": {"movflags": "faststart"}},
-    "fragmented.mp4": {"options": {"g": "12"}, "container_options": {"movflags": "frag_keyframe+empty_moov"}},
+    "fragmented.mp4": {
+        "options": {"g": "12"},
+        "container_options": {"movflags": "frag_keyframe+empty_moov"},
+    },
     "dash.mp4": {"options": {"g": "12"}, "container_options": {"movflags": "dash"}},
     "hybrid.mp4": {"options": {"g": "12"}, "container_options": {"movflags": "hybrid_fragmented"}},
     "refresh.mp4": CLIPS["refresh.mkv"],
@@ -48,7 +51,7 @@ def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranges, "READ_FIRST", 1024)
     monkeypatch.setattr(ranges, "READ_MOST", 4096)
     monkeypatch.setattr(ranges, "BRIDGE", 0)
-    monkeypatch.setattr(thin, "HEAD", 16)
+    monkeypatch.setattr(index_only, "HEAD", 16)
     monkeypatch.setattr("raydepth.frames.container.REMOTE_BUFFER", 256)
 
 
@@ -57,7 +60,9 @@ def same(a: Source, b: Source) -> bool:
     left, right = asdict(a), asdict(b)
     for tree in (left, right):
         del tree["path"], tree["images"]
-    return left.keys() == right.keys() and all(np.array_equal(left[key], right[key]) for key in left)
+    return left.keys() == right.keys() and all(
+        np.array_equal(left[key], right[key]) for key in left
+    )
 
 
 def numbers(source: Source, min_frames: int = 10) -> list[int | None]:
@@ -103,7 +108,8 @@ def test_an_index_tells_what_reading_everything_tells(
 
 
 @pytest.mark.parametrize(
-    "name", ["open.mp4", "fast.mp4", "open.mkv", "mpeg2.ts", "mpeg4 b.avi", "raw.h264", "picture.gif"]
+    "name",
+    ["open.mp4", "fast.mp4", "open.mkv", "mpeg2.ts", "mpeg4 b.avi", "raw.h264", "picture.gif"],
 )
 @pytest.mark.usefixtures("small_ranges")
 def test_frames_come_as_from_disk(folder: Path, bucket: Bucket, name: str) -> None:
@@ -115,7 +121,9 @@ def test_frames_come_as_from_disk(folder: Path, bucket: Bucket, name: str) -> No
 
 @pytest.mark.parametrize("name", ["fast.mp4", "open.mkv", "open.mp4"])
 @pytest.mark.usefixtures("small_ranges")
-def test_damage_is_found_as_on_disk(folder: Path, bucket: Bucket, tmp_path: Path, name: str) -> None:
+def test_damage_is_found_as_on_disk(
+    folder: Path, bucket: Bucket, tmp_path: Path, name: str
+) -> None:
     """Cut off at every tenth of the file, and with bytes flipped in a keyframe's packet."""
     data = clip(folder, name).read_bytes()
     cases = [data[: len(data) * tenth // 10] for tenth in range(10)]
@@ -205,7 +213,12 @@ def test_images(bucket: Bucket, tmp_path: Path) -> None:
     (uri,) = expand([f"{bucket.uri}/walk/"])
     local, remote = probe(str(tmp_path)), probe(uri)
     assert same(local, remote)
-    assert [image.rpartition("/")[2] for image in remote.images] == ["1.png", "2.png", "10.png", "11.png"]
+    assert [image.rpartition("/")[2] for image in remote.images] == [
+        "1.png",
+        "2.png",
+        "10.png",
+        "11.png",
+    ]
     for a, b in zip(plan_segments(local, size=32), plan_segments(remote, size=32), strict=True):
         for left, right in zip(decode(a), decode(b), strict=True):
             assert left.error_type == right.error_type
@@ -228,17 +241,24 @@ FILES = [
         ["**/*.webm"], ["**"], ["**/1.*"], ["clips/deep", "clips", "clips/b10.mp4"],
     ],
 )  # fmt: skip
-def test_paths_stand_for_the_same_as_on_disk(bucket: Bucket, tmp_path: Path, paths: list[str]) -> None:
+def test_paths_stand_for_the_same_as_on_disk(
+    bucket: Bucket, tmp_path: Path, paths: list[str]
+) -> None:
     for name in FILES:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
         bucket.put(name, b"x")
     bucket.put("clips/empty/")  # an object that stands for a folder
-    local = [os.path.relpath(path, tmp_path) for path in expand([str(tmp_path / path) for path in paths])]
-    remote = [
-        path.removeprefix(f"{bucket.uri}/") for path in expand([f"{bucket.uri}/{path}" for path in paths])
+    local = [
+        os.path.relpath(path, tmp_path) for path in expand([str(tmp_path / path) for path in paths])
     ]
-    assert (sorted(local) if "*" in paths[0] else local) == (sorted(remote) if "*" in paths[0] else remote)
+    remote = [
+        path.removeprefix(f"{bucket.uri}/")
+        for path in expand([f"{bucket.uri}/{path}" for path in paths])
+    ]
+    assert (sorted(local) if "*" in paths[0] else local) == (
+        sorted(remote) if "*" in paths[0] else remote
+    )
 
 
 def test_options_of_a_uri_stay_with_its_sources(
@@ -280,7 +300,9 @@ def test_access_denied(bucket: Bucket, proxy: Proxy) -> None:
     uri = bucket.put("a.mp4", b"x")
     proxy.fault = lambda request: "denied"
     for path in (uri, f"{bucket.uri}/*.mp4", bucket.uri):
-        with pytest.raises(JobError, match=r"^input\.paths: .*access denied: check AWS_ACCESS_KEY_ID"):
+        with pytest.raises(
+            JobError, match=r"^input\.paths: .*access denied: check AWS_ACCESS_KEY_ID"
+        ):
             expand([path])
     with pytest.raises(SourceError, match="access denied") as raised:
         probe(uri)

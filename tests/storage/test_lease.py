@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from raydepth.job import JobError
-from raydepth.store import lease
-from raydepth.store.folder import OutputFolder
-from raydepth.store.lease import Lock
+from raydepth.errors import JobError
+from raydepth.output import lease
+from raydepth.output.folder import OutputFolder
+from raydepth.output.lease import Lock
 from tests.storage.conftest import Bucket
 from tests.storage.proxy import Proxy
 
@@ -40,7 +40,9 @@ def wait_until(true: object, seconds: float = 10) -> bool:
 def test_a_second_run_is_refused_until_the_first_ends(bucket: Bucket) -> None:
     folder = OutputFolder.at(f"{bucket.uri}/out")
     first = folder.lock()
-    with pytest.raises(JobError, match=rf"in use by another run \(process {os.getpid()} on .* ends in \d+ s"):
+    with pytest.raises(
+        JobError, match=rf"in use by another run \(process {os.getpid()} on .* ends in \d+ s"
+    ):
         folder.lock()
     assert len(leases(bucket)) == 1
     assert not first.lost()
@@ -114,7 +116,9 @@ def test_a_live_lease_is_renewed(bucket: Bucket, monkeypatch: pytest.MonkeyPatch
             folder.lock()
 
 
-def test_a_deleted_lease_is_lost_and_stays_deleted(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deleted_lease_is_lost_and_stays_deleted(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lease, "RENEW_S", 0.1)
     with OutputFolder.at(f"{bucket.uri}/out").lock() as lock:
         (name,) = leases(bucket)

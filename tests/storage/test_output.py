@@ -2,8 +2,8 @@
 
 import pytest
 
-from raydepth.job import JobError
-from raydepth.store.folder import OutputFolder
+from raydepth.errors import JobError
+from raydepth.output.folder import OutputFolder
 from tests.storage.conftest import Bucket
 from tests.storage.proxy import Proxy
 
@@ -15,7 +15,11 @@ def test_files(bucket: Bucket) -> None:
     for name in ("frames/b/1.parquet", "frames/a/2.parquet", "job.yaml", "frames/a/.hidden"):
         folder.write(name, name.encode())
     with folder.lock():
-        assert folder.files("") == {"frames/a/2.parquet": 18, "frames/b/1.parquet": 18, "job.yaml": 8}
+        assert folder.files("") == {
+            "frames/a/2.parquet": 18,
+            "frames/b/1.parquet": 18,
+            "job.yaml": 8,
+        }
     assert list(folder.files("frames")) == ["frames/a/2.parquet", "frames/b/1.parquet"]
     assert folder.exists("job.yaml") and not folder.exists("frames") and not folder.exists("none")
     assert folder.read("job.yaml") == b"job.yaml"

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from raydepth.cli import main
-from raydepth.pipeline import WorkerFailed, run
-from tests.clips import write_clip
-from tests.runs import differing, small_job
+from raydepth.run.pipeline import WorkerFailed, run
 from tests.storage.conftest import Bucket
 from tests.storage.proxy import Proxy
+from tests.support.clips import write_clip
+from tests.support.runs import differing, small_job
 
 FRAMES = 16
 PATTERN = "files:{parent}/depth/{stem}_{frame_index:02d}.png"
@@ -46,7 +46,12 @@ def test_from_bucket_to_bucket(
     lines: list[str] = []
     job = small_job([f"{bucket.uri}/in/*.mp4"], out, depth__model=PATTERN, output__images="both")
     proxy.fault = lambda request: "slow down" if request.number % 20 == 7 else ""
-    assert run(job, say=lines.append).frames == {"total": FRAMES, "done": FRAMES, "failed": 0, "missing": 0}
+    assert run(job, say=lines.append).frames == {
+        "total": FRAMES,
+        "done": FRAMES,
+        "failed": 0,
+        "missing": 0,
+    }
     assert any(request.fault for request in proxy.requests)
     proxy.fault = lambda request: ""
 
@@ -55,7 +60,9 @@ def test_from_bucket_to_bucket(
     assert differing(out, local) == ["path"]
     pictures = list((local / "images").rglob("*.png"))
     assert len(pictures) == 5 * FRAMES
-    assert all(bucket.get(f"runs/out/{file.relative_to(local)}") == file.read_bytes() for file in pictures)
+    assert all(
+        bucket.get(f"runs/out/{file.relative_to(local)}") == file.read_bytes() for file in pictures
+    )
 
     before = bucket.sizes()
     run(job, say=lines.append)
@@ -77,7 +84,9 @@ def test_an_upload_that_fails_ends_the_run_and_the_next_goes_on(
 ) -> None:
     out = f"{bucket.uri}/runs/out"
     job = small_job([f"{bucket.uri}/in/clip.mp4"], out, depth__model=PATTERN)
-    proxy.fault = lambda r: "denied" if r.method == "PUT" and "000000-0001.parquet" in r.path else ""
+    proxy.fault = lambda r: (
+        "denied" if r.method == "PUT" and "000000-0001.parquet" in r.path else ""
+    )
     with pytest.raises(WorkerFailed, match="access denied"):
         run(job, say=lambda line: None)
     kept = [name for name in bucket.sizes() if name.startswith("runs/out/frames/")]

@@ -6,15 +6,15 @@ import av
 import numpy as np
 import pytest
 
+from raydepth.files.ranges import StorageError
 from raydepth.frames.decode import batches
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
-from raydepth.job import Output
-from raydepth.ranges import StorageError
-from raydepth.store.folder import OutputFolder
-from raydepth.store.plan import Part, cut_parts
-from raydepth.store.shards import batch_table, encode_pictures, write_shard
-from raydepth.store.video import write_videos
+from raydepth.output.folder import OutputFolder
+from raydepth.output.plan import Part, cut_parts
+from raydepth.output.settings import Output
+from raydepth.output.shards import batch_table, encode_pictures, write_shard
+from raydepth.output.video import write_videos
 from tests.frames.barcodes import make_clip
 from tests.storage.conftest import Bucket
 from tests.storage.proxy import Proxy
@@ -32,7 +32,9 @@ def edited(folder: OutputFolder, clip: str) -> list[Part]:
         tables = []
         for batch in batches(part.segment.take(slice(part.start, part.stop)), 4):
             batch["attempts"] = np.ones(len(batch["pts"]), np.int32)
-            tables.append(batch_table(batch, encode_pictures([{"edited": rgb} for rgb in batch["rgb"]])))
+            tables.append(
+                batch_table(batch, encode_pictures([{"edited": rgb} for rgb in batch["rgb"]]))
+            )
         write_shard(folder, part.name, tables, Output(path=folder.uri, keep=["edited"]))
     return parts
 

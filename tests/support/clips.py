@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from raydepth.store.video import SAME_BYTES
+from raydepth.output.video import SAME_BYTES
 
 
 def write_clip(
@@ -14,7 +14,9 @@ def write_clip(
 ) -> Path:
     """Writes an H.264 clip with B-frames; frame i differs from all others."""
     rng = np.random.default_rng(seed)
-    wall = np.kron(rng.integers(40, 120, (height // 8, width // 8, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    wall = np.kron(rng.integers(40, 120, (height // 8, width // 8, 3)), np.ones((8, 8, 1))).astype(
+        np.uint8
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=24)

@@ -6,15 +6,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raydepth.actors import ClipCalibrator, Decoder
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
 from raydepth.job import Job, parse_job
-from raydepth.store.folder import OutputFolder
-from raydepth.store.plan import cut_parts
-from raydepth.store.shards import FRAMES, read_shard, shard_name
-from raydepth.tracker import Tracker
-from raydepth.worker import PartEditor, load_steps
+from raydepth.output.folder import OutputFolder
+from raydepth.output.plan import cut_parts
+from raydepth.output.shards import FRAMES, read_shard, shard_name
+from raydepth.run.actors import ClipCalibrator, Decoder
+from raydepth.run.tracker import Tracker
+from raydepth.run.worker import PartEditor, load_steps
 
 
 def small_job(clip: Path | list[str], out: Path, **fields: Any) -> Job:
@@ -41,11 +41,15 @@ def edit_first_part(job: Job) -> list[dict[str, Any]]:
     """The rows of a job's first part, calibrated, decoded, edited and written as a worker does it, without Ray."""
     segments = plan_segments(probe(job.input.paths[0]), size=job.input.size)
     full_size = job.output.size == "source"
-    parts = cut_parts(segments, batch=job.run.batch, shard_frames=8, limit=None, full_size=full_size)
+    parts = cut_parts(
+        segments, batch=job.run.batch, shard_frames=8, limit=None, full_size=full_size
+    )
     tracker, folder = Tracker(), OutputFolder.at(job.output.path)
     clip = ClipCalibrator(job, tracker).calibrate(segments)
     clips = {} if clip is None else {segments[0].video: clip}
-    editor = PartEditor(job, clips, load_steps(job, clips, device="cpu", dtype="float32"), folder, tracker)
+    editor = PartEditor(
+        job, clips, load_steps(job, clips, device="cpu", dtype="float32"), folder, tracker
+    )
     part, decoded = next(Decoder(job, tracker).parts(parts[:1]))
     editor(part, decoded, {})
     return read_shard(folder, shard_name(part.name), pictures=True).to_pylist()

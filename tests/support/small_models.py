@@ -7,12 +7,12 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 
-from raydepth.deglad.layers import Layer, LayerStack
+from raydepth.compose.settings import Compose
+from raydepth.diffusion.codec import Codec
+from raydepth.diffusion.load import Models
+from raydepth.diffusion.sampler import Condition
 from raydepth.edits.plan import EditPlan
-from raydepth.featglac.codec import Codec
-from raydepth.featglac.load import Models
-from raydepth.featglac.sampler import Condition
-from raydepth.job import Compose
+from raydepth.layers.stack import Layer, LayerStack
 
 
 def _unet(**changes):
@@ -76,7 +76,13 @@ def make_compose():
     """A compose section without blending and paste-back; ``inject`` as keywords."""
 
     def make(inject=None, **settings):
-        plain = {"steps": 4, "strength": 0.75, "blend": False, "paste_back": False, "inject": inject or {}}
+        plain = {
+            "steps": 4,
+            "strength": 0.75,
+            "blend": False,
+            "paste_back": False,
+            "inject": inject or {},
+        }
         return Compose.model_validate(plain | settings)
 
     return make
@@ -117,8 +123,12 @@ def save_pipeline(tmp_path):
         if text:
             from transformers import CLIPTextConfig, CLIPTextModel
 
-            letters = [letter + end for end in ("", "</w>") for letter in "abcdefghijklmnopqrstuvwxyz"]
-            vocabulary = {token: i for i, token in enumerate([*letters, "<|startoftext|>", "<|endoftext|>"])}
+            letters = [
+                letter + end for end in ("", "</w>") for letter in "abcdefghijklmnopqrstuvwxyz"
+            ]
+            vocabulary = {
+                token: i for i, token in enumerate([*letters, "<|startoftext|>", "<|endoftext|>"])
+            }
             (tmp_path / "tokenizer").mkdir()
             (tmp_path / "tokenizer" / "vocab.json").write_text(json.dumps(vocabulary))
             (tmp_path / "tokenizer" / "merges.txt").write_text("#version: 0.2\n")

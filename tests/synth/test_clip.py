@@ -13,7 +13,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from raydepth.cli import app
-from raydepth.job import JobError, parse_job
+from raydepth.errors import JobError
+from raydepth.job import parse_job
 from raydepth.synth import clip as clip_module
 from raydepth.synth import write_clip
 from raydepth.synth.case import Moment
@@ -35,7 +36,9 @@ def _frames(video: Path) -> list[np.ndarray]:
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> clip_module.ClipPaths:
     out = tmp_path_factory.mktemp("clip")
-    return write_clip(out, frames=2, size=SIZE, seed=5, fps=2.0, layers=True, truths=True, samples=4)
+    return write_clip(
+        out, frames=2, size=SIZE, seed=5, fps=2.0, layers=True, truths=True, samples=4
+    )
 
 
 def test_video_depth_and_camera(clip):
@@ -75,10 +78,14 @@ def test_layers_and_truths_agree_with_frames_and_depth(clip):
 
 def test_insert_json_is_a_job_section_that_puts_the_object_where_it_is(clip):
     edit = json.loads((clip.truth / "insert.json").read_text())
-    parse_job({"schema_version": 1, "input": {"paths": ["x.mp4"]}, "edit": edit, "output": {"path": "y"}})
+    parse_job(
+        {"schema_version": 1, "input": {"paths": ["x.mp4"]}, "edit": edit, "output": {"path": "y"}}
+    )
     picture = np.asarray(Image.open(edit["object"]))
     focal = 48 / 2 / np.tan(np.radians(edit["fov_deg"]) / 2)
-    assert focal * edit["height_m"] / edit["at"]["metres"] == pytest.approx(picture.shape[0], rel=1e-3)
+    assert focal * edit["height_m"] / edit["at"]["metres"] == pytest.approx(
+        picture.shape[0], rel=1e-3
+    )
     moment = Moment(random_staging(5, 1.5), 0.0, SIZE, samples=4)
     _, (x0, _, x1, y1) = moment.cut_out()
     assert edit["point"] == pytest.approx([(x0 + x1) / 2 / 48, y1 / 32], abs=1e-4)
@@ -86,7 +93,9 @@ def test_insert_json_is_a_job_section_that_puts_the_object_where_it_is(clip):
 
 
 def test_same_arguments_same_bytes(clip, tmp_path):
-    again = write_clip(tmp_path, frames=2, size=SIZE, seed=5, fps=2.0, layers=True, truths=True, samples=4)
+    again = write_clip(
+        tmp_path, frames=2, size=SIZE, seed=5, fps=2.0, layers=True, truths=True, samples=4
+    )
     files = sorted(path for path in clip.video.parent.rglob("*") if path.is_file())
     assert len(files) == 5 + 2 * 8
     for path in files:

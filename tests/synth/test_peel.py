@@ -31,9 +31,9 @@ def test_every_value_and_every_alpha():
 def test_a_back_that_fits_is_kept():
     front_colour, behind = np.full((2, 2, 3), 200, np.uint8), np.full((2, 2, 3), 40, np.uint8)
     coverage = np.array([[0.0, 0.25], [0.75, 1.0]])
-    picture = np.rint(coverage[..., None] * front_colour + (1 - coverage[..., None]) * behind).astype(
-        np.uint8
-    )
+    picture = np.rint(
+        coverage[..., None] * front_colour + (1 - coverage[..., None]) * behind
+    ).astype(np.uint8)
     front, back = peel(picture, behind, coverage)
     assert np.array_equal(back, behind)
     assert np.abs(front[..., :3].astype(int)[coverage > 0] - 200).max() <= 2

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from raydepth.job import JobError
+from raydepth.errors import JobError
 from raydepth.synth import render
 from raydepth.synth.draw import random_scene
 from raydepth.synth.render import FAR, World, render_threads
@@ -68,7 +68,9 @@ def test_depth_of_a_sphere():
     assert (clearly & (root > 0)).sum() > 100
     truth = (b - np.sqrt(root.clip(min=0))) / a
     np.testing.assert_allclose(depth[clearly & (root > 0)], truth[clearly & (root > 0)], atol=6e-3)
-    np.testing.assert_array_equal(depth < 5, World(_place(ball, lamps=())).depth(AHEAD, (48, 64)) < 5)
+    np.testing.assert_array_equal(
+        depth < 5, World(_place(ball, lamps=())).depth(AHEAD, (48, 64)) < 5
+    )
 
 
 @pytest.mark.parametrize("kind", ["box", "cylinder", "vase", "card"])
@@ -119,7 +121,8 @@ def test_more_samples_less_noise():
     errors = []
     for samples in (4, 36):
         one, two = (
-            world.colour(camera, (32, 32), samples=samples, seed=seed).astype(float) for seed in (1, 2)
+            world.colour(camera, (32, 32), samples=samples, seed=seed).astype(float)
+            for seed in (1, 2)
         )
         errors.append(np.sqrt(((one - two) ** 2).mean()))
     assert errors[1] < 0.5 * errors[0]

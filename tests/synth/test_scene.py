@@ -49,7 +49,9 @@ def test_shapes_fill_their_extents(kind):
 
 
 def test_solids_move_and_come_back():
-    solid = Solid("box", (1.0, 2.0, 3.0), (0.5, 0.5, 0.5), 0.2, GREY, sway=(0.4, 0.0, 0.0), cycles=3, turns=2)
+    solid = Solid(
+        "box", (1.0, 2.0, 3.0), (0.5, 0.5, 0.5), 0.2, GREY, sway=(0.4, 0.0, 0.0), cycles=3, turns=2
+    )
     assert solid.at(0.0) == solid
     assert solid.at(1.0).centre[0] != 1.0
     back = solid.at(PERIOD)
@@ -59,7 +61,9 @@ def test_solids_move_and_come_back():
 
 @pytest.mark.parametrize("style", ["calm", "wide"])
 def test_worlds_repeat_and_differ(style):
-    assert random_scene(3, style=style) == random_scene(3, style=style) != random_scene(4, style=style)
+    assert (
+        random_scene(3, style=style) == random_scene(3, style=style) != random_scene(4, style=style)
+    )
     scenes = [random_scene(seed, style=style) for seed in range(40)]
     assert len({scene.path.kind for scene in scenes}) == 4
     assert {solid.kind for scene in scenes for solid in scene.solids} == {

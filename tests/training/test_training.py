@@ -7,16 +7,17 @@ import pytest
 import torch
 from transformers import AutoModelForDepthEstimation
 
-from raydepth import builtin
-from raydepth.builtin import data as training_data
-from raydepth.builtin import train_depth, train_diffusion, train_inpaint
-from raydepth.builtin.data import Cache, crop, degrade, scene_picture
-from raydepth.builtin.loop import Budget, thin, train
-from raydepth.builtin.redraw import Redraw
-from raydepth.deglad.fill_diffusion import load_diffusion_filler
+from raydepth.compose.settings import Compose
 from raydepth.evaluate.image import ssim
-from raydepth.job import Compose, Fill
-from tests.deglad.test_fill import disc
+from raydepth.layers.fill.diffusion import load_diffusion_filler
+from raydepth.layers.settings import Fill
+from raydepth.models import builtin
+from raydepth.training import data as training_data
+from raydepth.training import depth, diffusion, inpaint
+from raydepth.training.data import Cache, crop, degrade, scene_picture
+from raydepth.training.loop import Budget, thin, train
+from raydepth.training.redraw import Redraw
+from tests.layers.test_fill import disc
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,10 @@ def test_crops_and_degradations_repeat_and_stay_in_range():
     for seed in range(8):
         one, two = (
             degrade(crop(rgb, 48, generator, smallest=0.5), generator)
-            for generator in (torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed))
+            for generator in (
+                torch.Generator().manual_seed(seed),
+                torch.Generator().manual_seed(seed),
+            )
         )
         assert one.shape == (3, 48, 48)
         assert torch.equal(one, two)
@@ -57,10 +61,10 @@ def test_crops_and_degradations_repeat_and_stay_in_range():
 
 def test_disparity_loss_knows_right_from_wrong():
     truth = torch.rand(2, 32, 32, generator=torch.Generator().manual_seed(1)) + 0.1
-    right = train_depth.disparity_loss(0.1 + 0.5 * truth, truth)
-    assert right < 0.5 < train_depth.disparity_loss(1 - truth, truth)
+    right = depth.disparity_loss(0.1 + 0.5 * truth, truth)
+    assert right < 0.5 < depth.disparity_loss(1 - truth, truth)
     flat = torch.full_like(truth, 0.5, requires_grad=True)
-    train_depth.disparity_loss(flat, truth).backward()
+    depth.disparity_loss(flat, truth).backward()
     assert flat.grad.isfinite().all()
 
 
@@ -96,8 +100,8 @@ def test_a_resumed_run_equals_an_undisturbed_one(tmp_path):
 
 
 def test_one_step_of_depth_training_writes_a_model_that_loads(shards, monkeypatch):
-    monkeypatch.setattr(train_depth, "_BATCH", 2)
-    train_depth.run(shards, shards, Budget(minutes=9, steps=1), resume=False)
+    monkeypatch.setattr(depth, "_BATCH", 2)
+    depth.run(shards, shards, Budget(minutes=9, steps=1), resume=False)
     model = AutoModelForDepthEstimation.from_pretrained(shards / "depth")
     assert model.dtype == torch.float16
     assert model.config.raydepth_kind == "disparity_rel"
@@ -105,8 +109,8 @@ def test_one_step_of_depth_training_writes_a_model_that_loads(shards, monkeypatc
 
 
 def test_one_step_of_diffusion_training_writes_a_model_that_loads(shards, monkeypatch):
-    monkeypatch.setattr(train_diffusion, "build_codec", lambda cache: train_diffusion.BlockDCT())
-    train_diffusion.run(shards, shards, Budget(minutes=9, steps=1), resume=False)
+    monkeypatch.setattr(diffusion, "build_codec", lambda cache: diffusion.BlockDCT())
+    diffusion.run(shards, shards, Budget(minutes=9, steps=1), resume=False)
     redraw = Redraw(shards / "diffusion")
     assert redraw(np.zeros((32, 48, 3), np.uint8), strength=0.3).shape == (32, 48, 3)
 
@@ -125,21 +129,26 @@ def fills(shards, pictures):
 def test_inpaint_training_goes_on_and_writes_a_model_that_fills(shards, fills):
     for steps in (1, 2):
         budget = Budget(minutes=9, steps=steps)
-        train_inpaint.run(shards, fills, builtin.path("diffusion"), shards, budget, resume=steps > 1)
+        inpaint.run(shards, fills, builtin.path("diffusion"), shards, budget, resume=steps > 1)
     effort = json.loads((shards / "inpaint/training.json").read_text())
     assert effort["steps"] == 2 and effort["fills"] == 2
     fill = Fill(method="diffusion", model=str(shards / "inpaint"), steps=1)
-    filler = load_diffusion_filler(fill, Compose(), seed=0, device="cpu", dtype="float32", loaded=None)
+    filler = load_diffusion_filler(
+        fill, Compose(), seed=0, device="cpu", dtype="float32", loaded=None
+    )
     assert filler(np.zeros((30, 45, 3), np.uint8), disc(30, 45, 8) > 0).shape == (30, 45, 3)
 
 
 @torch.inference_mode()
 def test_the_widened_unet_ignores_what_it_has_not_learnt():
-    unet = train_diffusion.build_unet().eval()
-    seen, token = torch.randn(1, 97, 8, 8, generator=torch.Generator().manual_seed(0)), torch.zeros(1, 1, 32)
+    unet = diffusion.build_unet().eval()
+    seen, token = (
+        torch.randn(1, 97, 8, 8, generator=torch.Generator().manual_seed(0)),
+        torch.zeros(1, 1, 32),
+    )
     wide, narrow = (
         network(given, 100, encoder_hidden_states=token).sample
-        for network, given in ((train_inpaint.widen(unet).eval(), seen), (unet, seen[:, :48]))
+        for network, given in ((inpaint.widen(unet).eval(), seen), (unet, seen[:, :48]))
     )
     assert torch.allclose(wide, narrow, atol=1e-5)
 
@@ -148,8 +157,8 @@ def test_drawn_holes_and_rough_fills(shards, fills):
     scenes, true_fills = Cache(shards), Cache(fills, "near")
     for seed in range(12):
         generator = torch.Generator().manual_seed(seed)
-        picture, hole = train_inpaint.draw_hole(scenes, true_fills, 64, generator)
-        rough = train_inpaint.fill_roughly(picture, hole, generator)
+        picture, hole = inpaint.draw_hole(scenes, true_fills, 64, generator)
+        rough = inpaint.fill_roughly(picture, hole, generator)
         assert picture.shape == (3, 64, 64) and hole.shape == (64, 64) and 0.03 < hole.mean() < 0.65
         assert torch.equal(rough[:, ~hole], picture[:, ~hole])
         assert not torch.equal(rough, picture) and rough.abs().max() <= 1
@@ -159,7 +168,7 @@ def test_similarity_is_the_ssim_that_is_reported():
     one, two = np.random.default_rng(0).integers(0, 256, (2, 40, 56, 3), dtype=np.uint8)
     two = (0.5 * one + 0.5 * two).astype(np.uint8)
     tensors = (torch.from_numpy(x).permute(2, 0, 1)[None] / 127.5 - 1 for x in (one, two))
-    assert abs(train_inpaint.similarity(*tensors).mean().item() - ssim(one, two)) < 1e-4
+    assert abs(inpaint.similarity(*tensors).mean().item() - ssim(one, two)) < 1e-4
 
 
 def test_a_shipped_log_is_short_and_has_the_end(tmp_path):
@@ -169,5 +178,7 @@ def test_a_shipped_log_is_short_and_has_the_end(tmp_path):
         log.write_text("".join(f"{i}\n" for i in range(count)))
         kept = thin(log).splitlines()
         assert (
-            1 <= len(kept) <= 200 and kept[-1] == str(count - 1) and len(set(np.diff([*map(int, kept)]))) <= 1
+            1 <= len(kept) <= 200
+            and kept[-1] == str(count - 1)
+            and len(set(np.diff([*map(int, kept)]))) <= 1
         )

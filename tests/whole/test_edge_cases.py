@@ -14,13 +14,13 @@ import pytest
 import torch
 from PIL import Image
 
-from raydepth.deglad.stage import EMPTY, FULL
 from raydepth.edits.background import NOTHING_SEEN
 from raydepth.edits.insert import HIDDEN, OUTSIDE
 from raydepth.edits.planes import KEPT, NOT_THERE
-from raydepth.store.codecs import decode_alpha, decode_rgb
-from tests.clips import write_clip
-from tests.runs import edit_first_part, small_job
+from raydepth.layers.stage import EMPTY, FULL
+from raydepth.output.codecs import decode_alpha, decode_rgb
+from tests.support.clips import write_clip
+from tests.support.runs import edit_first_part, small_job
 
 HEIGHT, WIDTH = 64, 96
 PINK = (240, 20, 200)
@@ -44,7 +44,9 @@ def one_thread():
     cv2.setNumThreads(others)
 
 
-def write_depth(folder: Path, picture: int, height: int, width: int, metres: tuple[float, float]) -> None:
+def write_depth(
+    folder: Path, picture: int, height: int, width: int, metres: tuple[float, float]
+) -> None:
     """The depth of one frame of ``write_clip``: its box and its wall, in metres."""
     depth = np.full((height, width), metres[1], np.float32)
     x = 4 + picture * 2 % (width - 40)
@@ -57,7 +59,11 @@ def edit(tmp_path: Path) -> Edit:
     """Rows of an edited clip of a box before a wall, with exact depth; ``edited``, ``rgb`` and ``near`` as arrays."""
 
     def make(
-        edit: dict[str, Any], *, size: tuple[int, int] = (HEIGHT, WIDTH), frames: int = 2, **fields: Any
+        edit: dict[str, Any],
+        *,
+        size: tuple[int, int] = (HEIGHT, WIDTH),
+        frames: int = 2,
+        **fields: Any,
     ) -> list[dict[str, Any]]:
         clip = write_clip(tmp_path / "clip.mp4", frames=frames, height=size[0], width=size[1])
         for i in range(frames):
@@ -104,12 +110,15 @@ def shows(picture: np.ndarray, colour: tuple[int, int, int], off: int = 40) -> n
 def unchanged(rows: list[dict[str, Any]], *notes: str) -> bool:
     """Whether every frame is the source's, nothing was composed, and its note says all of this and nothing else."""
     return all(
-        np.array_equal(row["edited"], row["rgb"]) and row["note"].split("; ") == list(notes) for row in rows
+        np.array_equal(row["edited"], row["rgb"]) and row["note"].split("; ") == list(notes)
+        for row in rows
     )
 
 
 @BOTH
-def test_an_object_wholly_hidden_and_one_wholly_outside(edit: Edit, thing: str, compose: dict[str, Any]):
+def test_an_object_wholly_hidden_and_one_wholly_outside(
+    edit: Edit, thing: str, compose: dict[str, Any]
+):
     # The box spans x 4..38, y 21..56: an object of 20 pixels that stands behind it is covered by it.
     hidden = insert(thing, at=0.5, point=[0.22, 0.8], height=0.3)
     assert unchanged(edit(hidden, **compose), HIDDEN)
@@ -132,7 +141,9 @@ def test_an_object_wholly_in_front(edit: Edit, thing: str, compose: dict[str, An
 
 @BOTH
 @pytest.mark.parametrize("point", [[0.0, 0.8], [1.0, 0.8], [0.7, 1.2], [0.7, 0.2]])
-def test_an_object_partly_outside(edit: Edit, thing: str, compose: dict[str, Any], point: list[float]):
+def test_an_object_partly_outside(
+    edit: Edit, thing: str, compose: dict[str, Any], point: list[float]
+):
     for row in edit(insert(thing, at=9.0, point=point), **compose):
         seen = shows(row["edited"], PINK, 90).sum()
         assert 0.2 * 32 * 32 < seen < 0.8 * 32 * 32 and not row["note"]
@@ -143,7 +154,9 @@ def test_no_near_layer(edit: Edit, thing: str, tmp_path: Path, compose: dict[str
     empty = {"layers__at": 5.0} | compose
     assert unchanged(edit({"kind": "remove"}, **empty), EMPTY)
     assert unchanged(edit({"kind": "recompose"}, **empty), EMPTY)
-    assert unchanged(edit({"kind": "planes", "layers": ["remove", "keep"]}, **empty), EMPTY, NOT_THERE)
+    assert unchanged(
+        edit({"kind": "planes", "layers": ["remove", "keep"]}, **empty), EMPTY, NOT_THERE
+    )
     for row in edit({"kind": "background", "source": "#2040c0"}, **empty):
         assert shows(row["edited"], BLUE, 1 if compose is PASTE else 60).mean() > 0.95
     graded = {"kind": "planes", "layers": ["keep", {"grade": {"exposure": -2.0}}]}
@@ -169,8 +182,12 @@ def test_nothing_but_a_near_layer(edit: Edit, thing: str, compose: dict[str, Any
 
 
 @BOTH
-@pytest.mark.parametrize("size", [(112, 48), (48, 112), (40, 96)], ids=["portrait", "21:9", "wider"])
-def test_portrait_and_wide_frames(edit: Edit, thing: str, compose: dict[str, Any], size: tuple[int, int]):
+@pytest.mark.parametrize(
+    "size", [(112, 48), (48, 112), (40, 96)], ids=["portrait", "21:9", "wider"]
+)
+def test_portrait_and_wide_frames(
+    edit: Edit, thing: str, compose: dict[str, Any], size: tuple[int, int]
+):
     for row in edit({"kind": "background", "source": "#2040c0"}, size=size, frames=1, **compose):
         # what is changed of the near layer is its rim
         near = cv2.erode((row["near"] > 0).astype(np.uint8), np.ones((17, 17))) > 0
@@ -184,7 +201,9 @@ def test_portrait_and_wide_frames(edit: Edit, thing: str, compose: dict[str, Any
         assert np.abs(row["edited"][hole].mean(axis=0) - wall).max() < 40
         assert np.abs(row["rgb"][hole].mean(axis=0) - wall).max() > 80
     # 0.4 of the height, standing at three quarters of it, in the middle
-    for row in edit(insert(thing, at=9.0, point=[0.5, 0.75], height=0.4), size=size, frames=1, **compose):
+    for row in edit(
+        insert(thing, at=9.0, point=[0.5, 0.75], height=0.4), size=size, frames=1, **compose
+    ):
         found = np.argwhere(shows(row["edited"], PINK, 90))
         low, high = np.percentile(found, [1, 99], axis=0)
         assert np.abs((low + high) / 2 + 0.5 - (0.55 * size[0], 0.5 * size[1])).max() < 3
@@ -196,17 +215,25 @@ def test_a_clip_of_one_frame(edit: Edit, thing: str, compose: dict[str, Any], fi
     (row,) = edit({"kind": "remove"}, frames=1, layers__fill__method=fill, **compose)
     hole = cv2.erode((row["near"] > 0).astype(np.uint8), np.ones((5, 5))) > 0
     assert hole.any() and not shows(row["edited"], (220, 180, 60))[hole].any()
-    (row,) = edit(insert(thing, at=9.0, anchor="scene"), frames=1, layers__fill__method=fill, **compose)
+    (row,) = edit(
+        insert(thing, at=9.0, anchor="scene"), frames=1, layers__fill__method=fill, **compose
+    )
     assert shows(row["edited"], PINK, 90).sum() > 0.8 * 32 * 32
 
 
-@pytest.mark.parametrize("at", [-3.0, 1.5, {"metres": 0.02}, {"metres": 500.0}, [7.0, {"metres": 900.0}]])
+@pytest.mark.parametrize(
+    "at", [-3.0, 1.5, {"metres": 0.02}, {"metres": 500.0}, [7.0, {"metres": 900.0}]]
+)
 def test_planes_outside_the_range_of_depth(edit: Edit, at: Any):
     """Nothing is nearer than 2 cm, everything is nearer than 500 m: one of the layers is empty, and the note says which."""
     full = at in (-3.0, {"metres": 500.0}) or isinstance(at, list)
     assert unchanged(edit({"kind": "remove"}, layers__at=at, **PASTE), FULL if full else EMPTY)
     for row in edit({"kind": "background", "source": "#2040c0"}, layers__at=at, **PASTE):
-        assert np.array_equal(row["edited"], row["rgb"]) if full else shows(row["edited"], BLUE, 1).all()
+        assert (
+            np.array_equal(row["edited"], row["rgb"])
+            if full
+            else shows(row["edited"], BLUE, 1).all()
+        )
 
 
 def test_an_object_behind_everything_that_can_be_seen(edit: Edit, thing: str):

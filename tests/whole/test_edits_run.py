@@ -12,17 +12,22 @@ import torch
 from PIL import Image
 
 from raydepth.job import Job
-from raydepth.pipeline import run
-from raydepth.store.codecs import decode_alpha, decode_rgb
-from tests.clips import write_clip
-from tests.edits.sam import write_sam
+from raydepth.output.codecs import decode_alpha, decode_rgb
+from raydepth.run.pipeline import run
 from tests.faults.processes import kill_and_outlive, shards, start, wait_for
 from tests.frames.barcodes import make_clip
-from tests.runs import differing, results, small_job
+from tests.layers.sam import write_sam
+from tests.support.clips import write_clip
+from tests.support.runs import differing, results, small_job
 
 pytestmark = pytest.mark.timeout(280)
 
-GPUS = {"run__gpus_per_worker": 1, "run__workers": 2, "run__logical_gpus": 2, "evaluate__again_every": 0}
+GPUS = {
+    "run__gpus_per_worker": 1,
+    "run__workers": 2,
+    "run__logical_gpus": 2,
+    "evaluate__again_every": 0,
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -120,7 +125,9 @@ def test_the_gradient_form_and_filling_by_diffusion_on_sampled_frames(still: Pat
     assert [row["frame_index"] for row in rows] == list(range(0, 26, 3))
     blue = np.float32((32, 64, 192))
     for row in rows:
-        rgb, edited, background = (decode_rgb(row[f"{kind}_png"]) for kind in ("rgb", "edited", "background"))
+        rgb, edited, background = (
+            decode_rgb(row[f"{kind}_png"]) for kind in ("rgb", "edited", "background")
+        )
         near = decode_alpha(row["near_png"]) > 0
         far = cv2.dilate(near.astype(np.uint8), np.ones((9, 9))) == 0
         assert far.mean() > 0.3 and row["rmse_outside"] == 0

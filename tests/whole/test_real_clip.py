@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from raydepth.job import load_job
-from raydepth.pipeline import run
-from raydepth.store.codecs import decode_alpha, decode_rgb
-from tests.runs import results
+from raydepth.output.codecs import decode_alpha, decode_rgb
+from raydepth.run.pipeline import run
+from tests.support.runs import results
 
 JOBS = Path(__file__).resolve().parents[1] / "jobs"
 
@@ -30,7 +30,12 @@ def test_lifting_the_near_layer_out_of_cups(data: Path, tmp_path: Path):
             f"output.path={tmp_path}",
         ],
     )
-    assert run(job, say=lambda line: None).frames == {"total": 4, "done": 4, "failed": 0, "missing": 0}
+    assert run(job, say=lambda line: None).frames == {
+        "total": 4,
+        "done": 4,
+        "failed": 0,
+        "missing": 0,
+    }
     first = results(tmp_path).to_pylist()[0]
     rgb, near = decode_rgb(first["rgb_png"]), decode_alpha(first["near_png"]) > 0
     edited, background = decode_rgb(first["edited_png"]), decode_rgb(first["background_png"])

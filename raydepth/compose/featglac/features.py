@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 
-from raydepth.featglac.masks import VISIBLE
+from raydepth.diffusion.token_masks import VISIBLE
 
 BLOCK_WEIGHTS = (0.0, 0.2, 8.5)
 """w of the last three decoder blocks: ``up_blocks`` 1, 2, 3 of Stable Diffusion 1.x and 2.x."""
@@ -112,7 +112,9 @@ def energy(
         mine, theirs = (to_grid(stack[block], cells) for stack in (features, references))
         for layer_rows, layer_cells in zip(rows, cells, strict=True):
             if layer_cells.any():
-                distance = F.smooth_l1_loss(mine, theirs[layer_rows], reduction="none", beta=ROUNDED).mean(1)
+                distance = F.smooth_l1_loss(
+                    mine, theirs[layer_rows], reduction="none", beta=ROUNDED
+                ).mean(1)
                 # Where a set is empty all weights are 0, and so is the term.
                 total = total + gain * weight * (layer_cells * distance).sum((1, 2))
     return total

@@ -4,18 +4,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from raydepth.compose.featglac.features import Taps, block_weights, cell_weights, energy, tapped
+from raydepth.compose.featglac.lanes import lay_out
+from raydepth.compose.featglac.recipes import resolve
+from raydepth.compose.featglac.references import Features, Trajectories, trace
+from raydepth.compose.latent import LatentCompositor
+from raydepth.compose.settings import Compose
+from raydepth.diffusion.codec import pad_to_multiple
+from raydepth.diffusion.inversion import Ladder, guided, make_ladder
+from raydepth.diffusion.load import Models
+from raydepth.diffusion.sampler import Condition, seeded_noise
+from raydepth.diffusion.schedule import make_schedule
 from raydepth.edits.plan import EditPlan
-from raydepth.featglac.codec import pad_to_multiple
-from raydepth.featglac.features import Taps, block_weights, cell_weights, energy, tapped
-from raydepth.featglac.inversion import Ladder, guided, make_ladder
-from raydepth.featglac.lanes import lay_out
-from raydepth.featglac.latent import LatentCompositor
-from raydepth.featglac.load import Models
-from raydepth.featglac.recipes import resolve
-from raydepth.featglac.references import Features, Trajectories, trace
-from raydepth.featglac.sampler import Condition, seeded_noise
-from raydepth.featglac.schedule import make_schedule
-from raydepth.job import Compose
 
 
 class FeatGLaCGrad(LatentCompositor):
@@ -40,7 +40,9 @@ class FeatGLaCGrad(LatentCompositor):
         self.models, self.compose, self.recipe = models, compose, resolve(compose.grad)
         self.weights = block_weights(models.unet)
         # Outside inference mode: what text encoding left cannot take part in a backward pass.
-        self.condition = Condition(models.condition.prompt.clone(), models.condition.negative.clone())
+        self.condition = Condition(
+            models.condition.prompt.clone(), models.condition.negative.clone()
+        )
         self._ladder()
         if compose.grad.checkpointing:
             models.unet.enable_gradient_checkpointing()  # acts in backward passes alone
@@ -67,7 +69,9 @@ class FeatGLaCGrad(LatentCompositor):
         """Says how many gradient steps were left out."""
         total = len(self.recipe.window) * self.recipe.iterations
         return [
-            f"{skipped} of {total} guidance steps skipped, their gradient was not finite" if skipped else ""
+            f"{skipped} of {total} guidance steps skipped, their gradient was not finite"
+            if skipped
+            else ""
             for skipped in self.skipped.tolist()
         ]
 
@@ -112,7 +116,9 @@ class FeatGLaCGrad(LatentCompositor):
             features = references.features(step)
             if features is not None and step in recipe.window and cells.any():
                 for iteration in range(recipe.iterations):
-                    loss, gradient = self.gradient(taps, latents, t, text, features, rows, cells, iteration)
+                    loss, gradient = self.gradient(
+                        taps, latents, t, text, features, rows, cells, iteration
+                    )
                     if iteration == 0:
                         self.energies[step] = loss.cpu()
                     finite = gradient.isfinite().flatten(1).all(1)

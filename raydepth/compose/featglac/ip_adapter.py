@@ -17,9 +17,10 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import Attention, IPAdapterAttnProcessor2_0
 from PIL import Image
 
-from raydepth.edits.pictures import read_object
+from raydepth.compose.settings import IPAdapter
 from raydepth.edits.plan import EditPlan
-from raydepth.job import IPAdapter, JobError
+from raydepth.errors import JobError
+from raydepth.files.pictures import read_object
 
 OBJECT = "object"
 """Name of the layer that the picture prompt speaks of."""
@@ -74,7 +75,9 @@ def load_image_prompt(
             for name, processor in unet.attn_processors.items()
             if isinstance(processor, IPAdapterAttnProcessor2_0)
         }
-    except Exception as error:  # a checkpoint can be wrong in many ways, each with a class of its own
+    except (
+        Exception
+    ) as error:  # a checkpoint can be wrong in many ways, each with a class of its own
         raise JobError(
             f"compose.ip_adapter: {settings.model!r} does not load into this U-Net as an IP-Adapter (a hub id, or a directory "
             f"with {settings.weight_name} and the CLIP image encoder {settings.image_encoder}/): {error}"

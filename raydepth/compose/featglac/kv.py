@@ -5,18 +5,18 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 import torch
 
+from raydepth.compose.featglac.ip_adapter import ImagePrompt, adapted, object_region
+from raydepth.compose.featglac.lanes import Lanes, lay_out
+from raydepth.compose.latent import LatentCompositor
+from raydepth.compose.preserve import latent_region
+from raydepth.compose.settings import Compose
+from raydepth.diffusion.attention import make_injection, select
+from raydepth.diffusion.codec import pad_to_multiple
+from raydepth.diffusion.load import Models
+from raydepth.diffusion.sampler import Keep, References, sample, seeded_noise
+from raydepth.diffusion.schedule import Schedule, make_schedule, window_steps
+from raydepth.diffusion.token_masks import token_grids
 from raydepth.edits.plan import EditPlan
-from raydepth.featglac.attention import make_injection, select
-from raydepth.featglac.codec import pad_to_multiple
-from raydepth.featglac.ip_adapter import ImagePrompt, adapted, object_region
-from raydepth.featglac.lanes import Lanes, lay_out
-from raydepth.featglac.latent import LatentCompositor
-from raydepth.featglac.load import Models
-from raydepth.featglac.masks import token_grids
-from raydepth.featglac.preserve import latent_region
-from raydepth.featglac.sampler import Keep, References, sample, seeded_noise
-from raydepth.featglac.schedule import Schedule, make_schedule, window_steps
-from raydepth.job import Compose
 
 
 class FeatGLaC(LatentCompositor):
@@ -53,7 +53,9 @@ class FeatGLaC(LatentCompositor):
             region = torch.from_numpy(pad_to_multiple(plan.region, self.models.multiple, 1)).to(
                 encoded.device
             )
-            keep = Keep(encoded[lanes.source], latent_region(region, (encoded.shape[2], encoded.shape[3])))
+            keep = Keep(
+                encoded[lanes.source], latent_region(region, (encoded.shape[2], encoded.shape[3]))
+            )
         with self._adapted(plan, encoded):
             latents = sample(
                 self.models.unet,
@@ -73,7 +75,10 @@ class FeatGLaC(LatentCompositor):
 
         Shared pictures are encoded one by one, so that their last bits depend neither on the batch nor on what was kept.
         """
-        codec, pictures = self.models.codec, pad_to_multiple(lanes.pictures, self.models.multiple, 1)
+        codec, pictures = (
+            self.models.codec,
+            pad_to_multiple(lanes.pictures, self.models.multiple, 1),
+        )
         kept: dict[tuple[bytes, torch.dtype], torch.Tensor] = {}
         shared = {i: (lanes.digests[i], codec.vae.dtype) for i in lanes.shared()}
         for i, key in shared.items():

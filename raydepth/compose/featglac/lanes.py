@@ -11,9 +11,9 @@ from hashlib import blake2b
 
 import numpy as np
 
-from raydepth.featglac import recipes
-from raydepth.featglac.schedule import steps_run, window_steps
-from raydepth.job import Compose
+from raydepth.compose.featglac import recipes
+from raydepth.compose.settings import Compose
+from raydepth.diffusion.schedule import steps_run, window_steps
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ class Lanes:
         return [i for i in range(len(self.pictures)) if np.count_nonzero((shown == i).any(0)) > 1]
 
 
-def lay_out(source: np.ndarray, start: np.ndarray, layers: Sequence[np.ndarray], seeds: np.ndarray) -> Lanes:
+def lay_out(
+    source: np.ndarray, start: np.ndarray, layers: Sequence[np.ndarray], seeds: np.ndarray
+) -> Lanes:
     """Finds the distinct pictures among frames, composites and layers.
 
     Args:

@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from raydepth.job import Grad, JobError
+from raydepth.compose.settings import Grad
+from raydepth.errors import JobError
 
 NULL_ITERATIONS = 5
 """Most Adam steps on the null embedding in each step of null-text inversion."""

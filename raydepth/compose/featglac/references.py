@@ -5,10 +5,17 @@ from dataclasses import dataclass
 
 import torch
 
-from raydepth.featglac.features import Taps
-from raydepth.featglac.inversion import EARLY_STOP, Ladder, Predict, guided, invert, optimise_null_text
-from raydepth.featglac.recipes import Recipe
-from raydepth.featglac.sampler import Condition
+from raydepth.compose.featglac.features import Taps
+from raydepth.compose.featglac.recipes import NULL_ITERATIONS, Recipe
+from raydepth.diffusion.inversion import (
+    EARLY_STOP,
+    Ladder,
+    Predict,
+    guided,
+    invert,
+    optimise_null_text,
+)
+from raydepth.diffusion.sampler import Condition
 
 Features = dict[int, torch.Tensor]
 
@@ -75,7 +82,14 @@ def trace(
     nulls = [condition.negative.float().expand(len(clean), -1, -1)] * len(ladder.timesteps)
     if recipe.guidance > 1:  # without guidance no null embedding is read
         nulls = optimise_null_text(
-            predict, ladder, levels, nulls[0], prompt, scale=recipe.guidance, early_stop=EARLY_STOP
+            predict,
+            ladder,
+            levels,
+            nulls[0],
+            prompt,
+            scale=recipe.guidance,
+            iterations=NULL_ITERATIONS,
+            early_stop=EARLY_STOP,
         )
     here = levels[0]
 
@@ -84,7 +98,9 @@ def trace(
         with torch.no_grad():
             t = ladder.timesteps[step]
             found = conditional_features(here, step)
-            here = ladder.down(here, guided(predict, here, t, nulls[step], prompt, recipe.guidance), step)
+            here = ladder.down(
+                here, guided(predict, here, t, nulls[step], prompt, recipe.guidance), step
+            )
         return found
 
     return Trajectories(levels, nulls, replayed)

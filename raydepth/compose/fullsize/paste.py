@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from raydepth.deglad.layers import Layer, LayerStack
-from raydepth.fullsize.upsample import Enlarged, Guided, bands
+from raydepth.compose.fullsize.upsample import Enlarged, Guided, bands
+from raydepth.layers.stack import Layer, LayerStack
 
 FEATHER = 4
 """Width in pixels of the paste-back's soft edge; below the default dilation of the hole, so it stays off the near layer."""
@@ -33,7 +33,9 @@ class Patch:
     def window(self, height: int, width: int) -> tuple[slice, slice]:
         """Rows and columns of the window in a frame of this size."""
         y0, x0, y1, x1 = self.box
-        return slice(round(y0 * height), round(y1 * height)), slice(round(x0 * width), round(x1 * width))
+        return slice(round(y0 * height), round(y1 * height)), slice(
+            round(x0 * width), round(x1 * width)
+        )
 
 
 def fade(region: np.ndarray, feather: int = FEATHER) -> np.ndarray:
@@ -78,7 +80,9 @@ def paste(
     asked = patch.stack.flatten()[0]
     inside = _differ(patch.edited, patch.rgb, size, patch.region > 0)
     if region is not None:
-        whole = cv2.resize((region > 0).astype(np.uint8), full.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        whole = cv2.resize(
+            (region > 0).astype(np.uint8), full.shape[1::-1], interpolation=cv2.INTER_NEAREST
+        )
         inside &= whole[rows, columns] > 0
     if not keep_source:
         inside[:] = True
@@ -87,7 +91,9 @@ def paste(
         return result
     span = slice(int(wanted[0]), int(wanted[-1]) + 1)
     guided = Guided(patch.rgb, frame, span)
-    layers = [(guided.mask(layer.alpha[0]), guided.picture(layer.rgb[0])) for layer in patch.stack.layers]
+    layers = [
+        (guided.mask(layer.alpha[0]), guided.picture(layer.rgb[0])) for layer in patch.stack.layers
+    ]
     composed = _differ(asked, patch.rgb, size)[:, span]  # elsewhere the asked picture is the frame
     change = patch.edited.astype(np.float32) - asked
     changed = Enlarged(change, size, span) if change.any() else None
@@ -122,11 +128,18 @@ def _shrunk(patch: Patch, size: tuple[int, int]) -> Patch:
         return cv2.resize(values, size[::-1], interpolation=cv2.INTER_AREA)
 
     layers = [
-        Layer(layer.name, fit(layer.rgb[0])[None], fit(layer.alpha[0])[None], fit(layer.inv_depth[0])[None])
+        Layer(
+            layer.name,
+            fit(layer.rgb[0])[None],
+            fit(layer.alpha[0])[None],
+            fit(layer.inv_depth[0])[None],
+        )
         for layer in patch.stack.layers
     ]
     region = fit(patch.region)
-    region *= cv2.resize(patch.region, size[::-1], interpolation=cv2.INTER_NEAREST) > 0  # it does not grow
+    region *= (
+        cv2.resize(patch.region, size[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    )  # it does not grow
     return Patch(fit(patch.rgb), LayerStack(layers), region, fit(patch.edited), patch.box)
 
 
@@ -154,7 +167,10 @@ def enlarge_stack(full: np.ndarray, rgb: np.ndarray, stack: LayerStack) -> Layer
     guided = Guided(rgb, full)
     layers = []
     for layer in stack.layers:
-        rgb_full, alpha, inv_depth = np.empty_like(full), *np.empty((2, *full.shape[:2]), np.float32)
+        rgb_full, alpha, inv_depth = (
+            np.empty_like(full),
+            *np.empty((2, *full.shape[:2]), np.float32),
+        )
         colours, mask = guided.picture(layer.rgb[0]), guided.mask(layer.alpha[0])
         depth = guided.depth(layer.inv_depth[0])
         for band in bands(len(full)):

@@ -5,10 +5,10 @@ from collections.abc import Callable, Collection
 import cv2
 import numpy as np
 
-from raydepth.columns import Batch
-from raydepth.deglad.layers import LayerStack, kept_stack
-from raydepth.fullsize.paste import Patch, enlarge_stack, paste
-from raydepth.fullsize.upsample import Guided, bands
+from raydepth.batch import Batch
+from raydepth.compose.fullsize.paste import Patch, enlarge_stack, paste
+from raydepth.compose.fullsize.upsample import Guided, bands
+from raydepth.layers.stack import LayerStack, kept_stack
 
 _COLUMNS = {
     "rgb": "rgb",
@@ -50,15 +50,17 @@ def frame_pictures(
             batch["hole"][row].astype(np.uint8), full.shape[1::-1], interpolation=cv2.INTER_NEAREST
         )
         filled = _whole(guided.picture(low["background"]), full.shape)
-        made["background"] = np.where(hole[..., None] > 0, np.clip(np.rint(filled), 0, 255), full).astype(
-            np.uint8
-        )
+        made["background"] = np.where(
+            hole[..., None] > 0, np.clip(np.rint(filled), 0, 255), full
+        ).astype(np.uint8)
     if "edited" in low:
         region = batch["region"][row]
         patch = batch["patch"][row] if "patch" in batch else None
         if patch is None:
             patch = Patch(batch["rgb"][row], kept_stack(batch, row), region, batch["edited"][row])
-        made["edited"] = paste(full, patch, keep_source=keep_source or not region.any(), region=region)
+        made["edited"] = paste(
+            full, patch, keep_source=keep_source or not region.any(), region=region
+        )
     return made
 
 

@@ -73,7 +73,9 @@ def detail_gain(
     variance = mean((guide - mean_guide) ** 2) + FLAT
     own = mean((low - mean_low) ** 2) + (prior**2 * FLAT or np.float32(1e-6))
     bound = 0.0 if prior else -steepest
-    return np.clip(covariance / variance, bound, steepest) * np.minimum(covariance**2 / (variance * own), 1)
+    return np.clip(covariance / variance, bound, steepest) * np.minimum(
+        covariance**2 / (variance * own), 1
+    )
 
 
 class Guided:
@@ -119,7 +121,9 @@ class Guided:
         gain = self._enlarged(detail_gain(low, grey, prior=0.0, steepest=(most - least) / 8))
         smooth = self._enlarged(low)
         return lambda rows: np.clip(
-            smooth[rows] + gain[rows] * ((self._full[rows] - self._smooth[rows]) @ _LUMA), least, most
+            smooth[rows] + gain[rows] * ((self._full[rows] - self._smooth[rows]) @ _LUMA),
+            least,
+            most,
         )
 
 

@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from raydepth.deglad.layers import LayerStack
-from raydepth.deglad.stage import cut
 from raydepth.edits.clip import ClipEdit
-from raydepth.edits.pictures import read_object, to_linear, to_srgb
 from raydepth.edits.plan import EditPlan, grown
+from raydepth.edits.relight.shading import object_shading, scene_shading
 from raydepth.edits.scenery import Scenery
-from raydepth.edits.shading import object_shading, scene_shading
-from raydepth.job import Background, Edit, Insert, Layers, Light
+from raydepth.edits.settings import Background, Edit, Insert, Light
+from raydepth.files.pictures import read_object, to_linear, to_srgb
+from raydepth.layers.settings import Layers
+from raydepth.layers.stack import LayerStack
+from raydepth.layers.stage import cut
 
 NEUTRAL = 0.3
 """Light, as ``estimate_light`` gives it, of the place where an object cut out elsewhere is taken to have been."""
@@ -46,7 +47,9 @@ class ClipLight:
     @staticmethod
     def from_tree(tree: dict[str, Any]) -> "ClipLight":
         """What ``dataclasses.asdict`` and JSON made of it; raises ValueError, TypeError or KeyError where it is damaged."""
-        ratio, shading = (tuple(float(value) for value in tree[name]) for name in ("ratio", "shading"))
+        ratio, shading = (
+            tuple(float(value) for value in tree[name]) for name in ("ratio", "shading")
+        )
         if (len(ratio), len(shading)) != (3, 2) or not np.isfinite([*ratio, *shading]).all():
             raise ValueError("a clip's light is none")
         return ClipLight(ratio, shading)
@@ -90,13 +93,18 @@ def measure_light(
         here = _mean_light(behind)
         if here is None:
             return None
-        scene = np.mean([scene_shading(*pair) for pair in zip(frames, sampled, strict=True)], axis=0)
+        scene = np.mean(
+            [scene_shading(*pair) for pair in zip(frames, sampled, strict=True)], axis=0
+        )
         shading = np.array(_TRUSTED) * (scene - object_shading(read_object(edit.object)))
-        return ClipLight(tuple((_ASSUMED * (here - np.log(NEUTRAL))).tolist()), tuple(shading.tolist()))
+        return ClipLight(
+            tuple((_ASSUMED * (here - np.log(NEUTRAL))).tolist()), tuple(shading.tolist())
+        )
     if isinstance(edit, Background) and edit.source is not None:
         scenery = Scenery(edit.source, edit.play)
         far = [
-            rgb[cut(layers, depth, planes)[1][-1] == 1] for rgb, depth in zip(frames, sampled, strict=True)
+            rgb[cut(layers, depth, planes)[1][-1] == 1]
+            for rgb, depth in zip(frames, sampled, strict=True)
         ]
         there = _mean_light(far)
         # A plain colour is no place with a light.
@@ -142,7 +150,11 @@ def match_light(plan: EditPlan, lights: Sequence[ClipLight | None], light: Light
             ratio = np.array(found.ratio, np.float32)
             gain = light.brightness * ratio.mean() + light.colour * (ratio - ratio.mean())
             if normals is not None:
-                gain = gain + light.shading * (normals[row] @ np.array(found.shading, np.float32))[..., None]
+                gain = (
+                    gain
+                    + light.shading
+                    * (normals[row] @ np.array(found.shading, np.float32))[..., None]
+                )
             gain = np.exp(gain.clip(-np.log(_LIMIT), np.log(_LIMIT)))
             rgb[row] = to_srgb(to_linear(layer.rgb[row]) * gain)
             region[row] = np.maximum(region[row], grown(weights[k][row] > 0))

@@ -5,7 +5,7 @@ import math
 import cv2
 import numpy as np
 
-from raydepth.edits.pictures import to_linear
+from raydepth.files.pictures import to_linear
 
 _SIZE = 160
 """Pixels of the longer side that a scene is looked at with: shading is smooth, and depth is smooth at best."""
@@ -46,7 +46,9 @@ def scene_shading(rgb: np.ndarray, inv_depth: np.ndarray) -> np.ndarray:
     share = _SIZE / max(rgb.shape[:2])
     if share < 1:
         size = [max(round(side * share), 2) for side in rgb.shape[1::-1]]
-        rgb, inv_depth = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (rgb, inv_depth))
+        rgb, inv_depth = (
+            cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (rgb, inv_depth)
+        )
     q = np.maximum(inv_depth.astype(np.float64), 0) + _FAR
     height, width = q.shape
     focal = max(q.shape) / 2 / math.tan(math.radians(_FOV / 2))
@@ -76,7 +78,9 @@ def scene_shading(rgb: np.ndarray, inv_depth: np.ndarray) -> np.ndarray:
     weight = counted.astype(np.float64)
     for _ in range(4):
         weighted = terms * weight[:, None]
-        solved = np.linalg.solve(weighted.T @ terms + _RIDGE * len(terms) * np.eye(3), weighted.T @ excess)
+        solved = np.linalg.solve(
+            weighted.T @ terms + _RIDGE * len(terms) * np.eye(3), weighted.T @ excess
+        )
         miss = np.abs(excess - terms @ solved)
         weight = counted / np.maximum(1, miss / max(1.5 * float(np.median(miss[counted])), 1e-6))
     return solved[:2]
@@ -97,7 +101,9 @@ def guessed_normals(alpha: np.ndarray) -> np.ndarray:
     bulge = np.sqrt(np.maximum(radius**2 - (radius - distance) ** 2, 0)) * (distance > 0)
     bulge = cv2.GaussianBlur(bulge, (0, 0), max(radius / 5, 1.0))
     down, right = np.gradient(bulge)
-    return (np.stack([-right, down], axis=-1) / np.sqrt(1 + right**2 + down**2)[..., None]).astype(np.float32)
+    return (np.stack([-right, down], axis=-1) / np.sqrt(1 + right**2 + down**2)[..., None]).astype(
+        np.float32
+    )
 
 
 def object_shading(picture: np.ndarray) -> np.ndarray:
@@ -114,7 +120,8 @@ def object_shading(picture: np.ndarray) -> np.ndarray:
         return np.zeros(2)
     normals = guessed_normals(small[..., 3])[whole].astype(np.float64)
     light = np.log(
-        to_linear(small[whole][:, :3] / small[whole][:, 3:]).mean(axis=-1).astype(np.float64) + _DARK
+        to_linear(small[whole][:, :3] / small[whole][:, 3:]).mean(axis=-1).astype(np.float64)
+        + _DARK
     )
     terms = np.column_stack([np.ones(len(normals)), normals])
     ridge = np.diag([0.0, _RIDGE, _RIDGE]) * len(terms)

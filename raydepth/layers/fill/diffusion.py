@@ -4,13 +4,14 @@ import cv2
 import numpy as np
 import torch
 
-from raydepth.deglad.fill import Filler, OpenCVFiller
-from raydepth.featglac.codec import pad_to_multiple, to_uint8
-from raydepth.featglac.load import Models, load_models, with_prompts
-from raydepth.featglac.sampler import Keep, sample, seeded_noise
-from raydepth.featglac.schedule import Schedule, make_schedule
-from raydepth.featglac.stage import clip_seed
-from raydepth.job import Compose, Fill
+from raydepth.diffusion.codec import pad_to_multiple, to_uint8
+from raydepth.diffusion.load import Models, load_models, with_prompts
+from raydepth.diffusion.noise import clip_seed
+from raydepth.diffusion.sampler import Keep, sample, seeded_noise
+from raydepth.diffusion.schedule import Schedule, make_schedule
+from raydepth.diffusion.settings import Diffusion
+from raydepth.layers.fill.opencv import Filler, OpenCVFiller
+from raydepth.layers.settings import Fill
 
 BUILTIN_STEPS, BUILTIN_STRENGTH = 10, 0.1
 """One step. On 48 true holes at 128 px and 12 at 256 that benchmarks.fills does not use, two from 0.2 are as good (RMSE 24.3 against
@@ -18,7 +19,7 @@ BUILTIN_STEPS, BUILTIN_STRENGTH = 10, 0.1
 
 
 def load_diffusion_filler(
-    fill: Fill, compose: Compose, *, seed: int, device: str, dtype: str, loaded: Models | None
+    fill: Fill, compose: Diffusion, *, seed: int, device: str, dtype: str, loaded: Models | None
 ) -> "DiffusionFiller":
     """Loads what ``layers.fill`` names for method ``diffusion``.
 
@@ -36,7 +37,7 @@ def load_diffusion_filler(
     model = fill.model or compose.model
     # The builtin models are two: one that cleans up composites, one that fills.
     same = model == compose.model and model != "builtin"
-    wanted = Compose(
+    wanted = Diffusion(
         model=model,
         lora=compose.lora if same else None,
         sampler=compose.sampler,
@@ -77,7 +78,7 @@ class DiffusionFiller(Filler):
     without its resampling). Noise is fixed per clip.
     """
 
-    def __init__(self, models: Models, settings: Compose, seed: int, video: str = "") -> None:
+    def __init__(self, models: Models, settings: Diffusion, seed: int, video: str = "") -> None:
         """Args: models; settings: sampler, steps, strength and guidance; seed: the job's; video: the clip's id."""
         self.models, self.settings, self.seed, self.video = models, settings, seed, video
         self.rough = OpenCVFiller(cv2.INPAINT_TELEA, 5.0)
@@ -98,7 +99,10 @@ class DiffusionFiller(Filler):
         picture, self.note = self.generate(started, hole), ""
         if not picture.isfinite().all() and self.models.halves():
             with self.models.in_float32():
-                picture, self.note = self.generate(started, hole), "filled in float32 after float16 overflow"
+                picture, self.note = (
+                    self.generate(started, hole),
+                    "filled in float32 after float16 overflow",
+                )
         if not picture.isfinite().all():
             raise NonFiniteFill(f"layers.fill: {self.settings.model} painted no finite picture")
         return to_uint8(picture)[0, :height, :width]
@@ -124,7 +128,9 @@ class DiffusionFiller(Filler):
             self.models.condition,
             guidance=settings.guidance,
             keep=None if inpainting else Keep(known, cells),
-            beside=torch.cat([cells, codec.encode_pixels(pixels * (1 - mask))], 1) if inpainting else None,
+            beside=torch.cat([cells, codec.encode_pixels(pixels * (1 - mask))], 1)
+            if inpainting
+            else None,
         )
         return codec.decode(latents)
 

@@ -6,8 +6,9 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from raydepth.job import Fill, JobError
-from raydepth.onnx_session import open_session, signature
+from raydepth.errors import JobError
+from raydepth.layers.settings import Fill
+from raydepth.models.onnx_session import open_session, signature
 
 _FULL_RESOLUTION = 12_000
 """Holes of up to so many pixels are filled at full resolution by the OpenCV methods."""
@@ -53,7 +54,9 @@ def load_filler(fill: Fill, *, device: str = "cpu") -> Filler:
     """
     if fill.method in ("onnx", "plate") and fill.model:
         return OnnxFiller(fill.model, device=device)
-    return OpenCVFiller(cv2.INPAINT_NS if fill.method == "navier-stokes" else cv2.INPAINT_TELEA, fill.radius)
+    return OpenCVFiller(
+        cv2.INPAINT_NS if fill.method == "navier-stokes" else cv2.INPAINT_TELEA, fill.radius
+    )
 
 
 class OpenCVFiller(Filler):
@@ -156,7 +159,9 @@ class OnnxFiller(Filler):
             size = self.size[::-1]
             small_hole = cv2.resize(hole.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
             filled = self._run(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), small_hole)
-            filled = cv2.resize(np.ascontiguousarray(filled), (width, height), interpolation=cv2.INTER_CUBIC)
+            filled = cv2.resize(
+                np.ascontiguousarray(filled), (width, height), interpolation=cv2.INTER_CUBIC
+            )
         return np.rint(filled * self.scale).clip(0, 255).astype(np.uint8)
 
     def _run(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray:
@@ -240,7 +245,9 @@ def far_depth(inv_depth: np.ndarray, hole: np.ndarray, plane: float) -> np.ndarr
         value, weight = levels[-1]
         size = (-(-weight.shape[1] // 2), -(-weight.shape[0] // 2))
         mass = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
-        mean = cv2.resize(value * weight, size, interpolation=cv2.INTER_AREA) / np.maximum(mass, 1e-12)
+        mean = cv2.resize(value * weight, size, interpolation=cv2.INTER_AREA) / np.maximum(
+            mass, 1e-12
+        )
         levels.append((mean, (mass > 0).astype(np.float32)))
     value, weight = levels.pop()
     filled = np.where(weight > 0, value, (value * weight).sum() / weight.sum()).astype(np.float32)

@@ -58,11 +58,15 @@ class BlockDCT(ModelMixin, ConfigMixin):
                 f"latent_channels {latent_channels}"
             )
         ticks = torch.arange(block, dtype=torch.float64)
-        cosine = torch.cos(math.pi / block * (ticks[None] + 0.5) * ticks[:, None]) * math.sqrt(2 / block)
+        cosine = torch.cos(math.pi / block * (ticks[None] + 0.5) * ticks[:, None]) * math.sqrt(
+            2 / block
+        )
         cosine[0] /= math.sqrt(2)
         colour = torch.tensor([[1, 1, 1], [1, 0, -1], [1, -2, 1]], dtype=torch.float64)
         colour = colour / colour.norm(dim=1, keepdim=True)
-        basis = torch.einsum("kc,iy,jx->ijkcyx", colour, cosine, cosine).reshape(channels, 3, block, block)
+        basis = torch.einsum("kc,iy,jx->ijkcyx", colour, cosine, cosine).reshape(
+            channels, 3, block, block
+        )
         self.register_buffer("basis", basis.float())
         self.register_buffer("offset", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("spread", torch.tensor(scale, dtype=torch.float32).view(1, -1, 1, 1))
@@ -110,9 +114,9 @@ class BlockDCT(ModelMixin, ConfigMixin):
             Pictures, [N, 3, 4h, 4w] in about -1..1 (not clamped), in `z`'s dtype.
         """
         raw = z.float() * self.spread.float() + self.offset.float()
-        sample = torch.nn.functional.conv_transpose2d(raw, self.basis.float(), stride=self.spatial_factor).to(
-            z.dtype
-        )
+        sample = torch.nn.functional.conv_transpose2d(
+            raw, self.basis.float(), stride=self.spatial_factor
+        ).to(z.dtype)
         return DecoderOutput(sample=sample) if return_dict else (sample,)
 
     def forward(self, sample: torch.Tensor) -> torch.Tensor:

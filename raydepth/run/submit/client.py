@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import raydepth
-from raydepth.job import Job, JobError
-from raydepth.submission.packing import JOB, Parcel, pack
+from raydepth.errors import JobError
+from raydepth.job import Job
+from raydepth.run.submit.packing import JOB, Parcel, pack
 
 PACK_LIMIT_MB = 50.0
 
@@ -86,7 +87,9 @@ def submit(
 def _named_address_only() -> Iterator[None]:
     """Ray lets these variables override an address that was given by name: the job would go to another cluster."""
     kept = {
-        key: os.environ.pop(key) for key in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS") if key in os.environ
+        key: os.environ.pop(key)
+        for key in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
+        if key in os.environ
     }
     try:
         yield
@@ -97,7 +100,9 @@ def _named_address_only() -> Iterator[None]:
 def _connect(address: str) -> Any:
     """A ``JobSubmissionClient`` whose requests end; checks the address and the token by asking for the version."""
     if not re.match("https?://.", address):
-        raise JobError(f"--address {address}: expected the cluster's dashboard, as http://HOST:8265")
+        raise JobError(
+            f"--address {address}: expected the cluster's dashboard, as http://HOST:8265"
+        )
     if _has_token():
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # read when ray is imported
     try:
@@ -125,7 +130,13 @@ def _connect(address: str) -> Any:
             f"--address {address}: the cluster refuses this machine's token, or was sent none; put the one that it was started "
             "with (there: ray get-auth-token) into RAY_AUTH_TOKEN or the file ~/.ray/auth_token, and set RAY_AUTH_MODE=token"
         ) from error
-    except (requests.RequestException, ConnectionError, RuntimeError, ValueError, KeyError) as error:
+    except (
+        requests.RequestException,
+        ConnectionError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+    ) as error:
         cause = " ".join(str(error).split())
         raise JobError(
             f"--address {address}: no Ray dashboard answers there ({cause}); is it the dashboard's port (8265, not 6379), "
@@ -175,7 +186,7 @@ def _send(client: Any, submission_id: str, parcel: Parcel) -> None:
         archive = Path(directory, "job.zip")
         parcel.write(archive)
         client.submit_job(
-            entrypoint=f"python -m raydepth.submission.entrypoint {JOB}",
+            entrypoint=f"python -m raydepth.run.submit.entrypoint {JOB}",
             submission_id=submission_id,
             # Workers inherit this: they run the package that was sent, in the folder of the packed files.
             runtime_env={
@@ -227,7 +238,9 @@ class Submission:
                 try:
                     self.client.stop_job(self.id)
                 except (OSError, RuntimeError) as error:
-                    self.say(f"it could not be told to stop: {error}\n{_commands(self.id, self.address)}")
+                    self.say(
+                        f"it could not be told to stop: {error}\n{_commands(self.id, self.address)}"
+                    )
                     return 1
             elif choice != "continue":
                 if choice == "leave":
@@ -247,7 +260,9 @@ class Submission:
         answered, state = time.monotonic(), None
         while True:
             try:
-                state = self.client.get_job_info(self.id)  # before the log, which is then complete at the end
+                state = self.client.get_job_info(
+                    self.id
+                )  # before the log, which is then complete at the end
                 log = self.client.get_job_logs(self.id)
             except (OSError, RuntimeError) as error:  # no connection; an answer that is none
                 if time.monotonic() - answered > LOST_S:
@@ -271,12 +286,16 @@ class Submission:
         if code in PASSED_ON:
             return int(code)
         if code == 127:
-            self.say("no python on the head node's PATH; activate raydepth's environment before ray start\n")
+            self.say(
+                "no python on the head node's PATH; activate raydepth's environment before ray start\n"
+            )
             return 2
         if code is None:  # it never began: the reason is Ray's
             self.say(f"{ended.status}: {ended.message}\n")
         else:
-            self.say(f"raydepth was killed there (exit code {code}); submit the same job again to go on\n")
+            self.say(
+                f"raydepth was killed there (exit code {code}); submit the same job again to go on\n"
+            )
         return 1
 
 

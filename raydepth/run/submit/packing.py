@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raydepth.errors import JobError
 from raydepth.frames.sources import expand, image_names
-from raydepth.job import Job, JobError, parse_job
-from raydepth.models import edit_files, is_same_everywhere, named_models, worker_paths
-from raydepth.store.record import resolve
+from raydepth.job import Job, parse_job
+from raydepth.output.record import job_yaml
+from raydepth.run.check import edit_files, is_same_everywhere, named_models, worker_paths
 
 JOB = ".raydepth/job.yaml"
 """The job file's name in the parcel; hidden, so that no folder or pattern of the job takes it for an input."""
@@ -41,7 +42,7 @@ class Parcel:
     def write(self, archive: Path) -> None:
         """Writes a zip whose bytes depend on the contents only, so that Ray recognises a parcel that it has."""
         with zipfile.ZipFile(archive, "w") as parcel:
-            parcel.writestr(_entry(JOB), resolve(self.job))
+            parcel.writestr(_entry(JOB), job_yaml(self.job.tree()))
             for name, file in sorted(self.files.items()):
                 with open(file, "rb") as source, parcel.open(_entry(name), "w") as target:
                     while block := source.read(1 << 20):
@@ -72,7 +73,7 @@ def pack(job: Job, *, limit_mb: float, on_cluster: bool = False) -> Parcel:
         _check_absolute(job)
         return Parcel(job, {})
     files: dict[str, str] = {}
-    tree = job.model_dump(mode="json")
+    tree = job.tree()
     sources = _pack_input(tree["input"]["paths"], files)
     for model in named_models(job):
         if "://" in model.name or model.form in ("builtin", "hub", "files"):
@@ -94,7 +95,9 @@ def pack(job: Job, *, limit_mb: float, on_cluster: bool = False) -> Parcel:
     if job.depth.truth:
         tree["depth"]["truth"] = _pack_pattern("depth.truth", job.depth.truth, sources, files)
     if job.evaluate.truth:
-        tree["evaluate"]["truth"] = _pack_pattern("evaluate.truth", job.evaluate.truth, sources, files)
+        tree["evaluate"]["truth"] = _pack_pattern(
+            "evaluate.truth", job.evaluate.truth, sources, files
+        )
     parcel = Parcel(parse_job(tree), files)
     _check_size(parcel, limit_mb)
     return parcel
@@ -121,7 +124,9 @@ def _check_absolute(job: Job) -> None:
     named = [("input.paths", path) for path in job.input.paths if "://" not in path]
     for field, path in [*named, *worker_paths(job)]:
         if not is_same_everywhere(path):
-            raise JobError(f"{field}: {path!r} with --paths-on-cluster: expected an absolute path, or s3://")
+            raise JobError(
+                f"{field}: {path!r} with --paths-on-cluster: expected an absolute path, or s3://"
+            )
 
 
 def _pack_input(paths: list[str], files: dict[str, str]) -> list[str]:
@@ -205,7 +210,9 @@ def _place(path: str) -> str:
 
 def _renamed(path: str) -> str:
     """A path or pattern of the job as the parcel has it: unchanged where it is relative and leads downwards."""
-    unchanged = not os.path.isabs(path) and not path.startswith("~") and ".." not in Path(path).parts
+    unchanged = (
+        not os.path.isabs(path) and not path.startswith("~") and ".." not in Path(path).parts
+    )
     return path if unchanged else _place(path)
 
 

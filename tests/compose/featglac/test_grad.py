@@ -5,14 +5,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from raydepth import builtin
-from raydepth.featglac.compositor import load_compositor
-from raydepth.featglac.features import block_weights, cell_weights, energy, tapped
-from raydepth.featglac.grad import FeatGLaCGrad, paste_layers
-from raydepth.featglac.lane_count import counted_lanes
-from raydepth.featglac.lanes import count_lanes
-from raydepth.featglac.recipes import lanes, resolve
-from raydepth.job import Grad, JobError
+from raydepth.compose.featglac.features import block_weights, cell_weights, energy, tapped
+from raydepth.compose.featglac.grad import FeatGLaCGrad, paste_layers
+from raydepth.compose.featglac.lanes import count_lanes
+from raydepth.compose.featglac.recipes import lanes, resolve
+from raydepth.compose.registry import load_compositor
+from raydepth.compose.settings import Grad
+from raydepth.diffusion.lane_count import counted_lanes
+from raydepth.errors import JobError
+from raydepth.models import builtin
 
 THREE_LEVELS = {
     "block_out_channels": (8, 8, 16),
@@ -89,7 +90,8 @@ def test_the_loss_is_the_formula(make_unet):
         expected = 0.0
         for block, w in {1: 0.0, 2: 0.2, 3: 8.5}.items():
             a, near, far = (
-                F.interpolate(x, (8, 8), mode="bilinear") for x in (mine[block], *layers[block].split(1))
+                F.interpolate(x, (8, 8), mode="bilinear")
+                for x in (mine[block], *layers[block].split(1))
             )
             listed = seen[0, 0].nonzero() // 8
             left = (F.max_pool2d(seen[0], 8)[0] == 0).nonzero()
@@ -117,13 +119,17 @@ def scene_of(compositor, make_plan, **plan):
     clean = models.codec.encode(pictures).clone().to(models.unet.dtype)
     frames = len(source)
     rows = torch.arange(2 * frames).reshape(2, frames)
-    cells = cell_weights(torch.from_numpy(asked.stack.weights()), clean.shape[2:], far=True).to(clean.dtype)
+    cells = cell_weights(torch.from_numpy(asked.stack.weights()), clean.shape[2:], far=True).to(
+        clean.dtype
+    )
     t = torch.tensor(500)
     text = compositor.condition.prompt.to(clean.dtype)
     with tapped(models.unet, list(compositor.weights)) as taps, torch.no_grad():
         compositor.predict(clean, t, text.expand(len(clean), -1, -1))
         features = taps.rows(0)
-    start = torch.randn(clean[:frames].shape, generator=torch.Generator().manual_seed(3)).to(clean.dtype)
+    start = torch.randn(clean[:frames].shape, generator=torch.Generator().manual_seed(3)).to(
+        clean.dtype
+    )
     return start, t, text.expand(frames, -1, -1), features, rows, cells
 
 
@@ -178,7 +184,8 @@ def test_plain_gradient_steps_lower_j(make_grad, make_plan):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "references"), [("composition", "nulltext"), ("insertion", "invert"), ("lite", "renoise")]
+    ("recipe", "references"),
+    [("composition", "nulltext"), ("insertion", "invert"), ("lite", "renoise")],
 )
 def test_batch_equals_singles_and_permutes(make_grad, make_plan, recipe, references):
     compositor = make_grad({"recipe": recipe, "references": references, **QUICK})
@@ -196,7 +203,9 @@ def test_batch_equals_singles_and_permutes(make_grad, make_plan, recipe, referen
 def test_guidance_lowers_j_in_a_whole_composition(make_grad, make_plan):
     scene, energies = make_plan(), []
     for step_size in (1e-12, 2e-3):
-        compositor = make_grad({"recipe": "lite", "references": "invert", "steps": 8, "step_size": step_size})
+        compositor = make_grad(
+            {"recipe": "lite", "references": "invert", "steps": 8, "step_size": step_size}
+        )
         compositor.generate(*scene)
         energies.append(compositor.energies[:6])  # the guided steps
     free, steered = energies
@@ -216,7 +225,9 @@ def test_without_gradient_steps_it_is_the_far_picture(make_grad, make_plan):
         }
         compositor = make_grad(grad)
         codec = compositor.models.codec
-        wrong = compositor.generate(*scene) - codec.decode(codec.encode(scene[0].stack.layers[-1].rgb))
+        wrong = compositor.generate(*scene) - codec.decode(
+            codec.encode(scene[0].stack.layers[-1].rgb)
+        )
         errors[references, guidance] = wrong.square().mean().sqrt()
     plain, astray, optimised = errors.values()
     assert plain < 0.03 and optimised < 0.5 * astray
@@ -224,7 +235,9 @@ def test_without_gradient_steps_it_is_the_far_picture(make_grad, make_plan):
 
 @pytest.mark.parametrize("recipe", ["composition", "insertion", "lite"])
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
-def test_empty_and_full_layers_are_finite_and_odd_sizes_come_back(make_grad, make_plan, recipe, alpha):
+def test_empty_and_full_layers_are_finite_and_odd_sizes_come_back(
+    make_grad, make_plan, recipe, alpha
+):
     compositor = make_grad({"recipe": recipe, "references": "renoise", **QUICK}, paste_back=True)
     plan, source, seeds = make_plan(height=37, width=51)
     plan.stack.layers[0].alpha[:] = alpha
@@ -241,7 +254,9 @@ def test_guidance_lowers_j_on_the_builtin_model(make_compose, make_plan):
     for step_size in (1e-12, 5e-3):
         grad = {"recipe": "lite", "steps": 10, "strength": 0.6, "step_size": step_size}
         compositor = load_compositor(
-            make_compose(method="featglac-grad", model="builtin", grad=grad), device="cpu", dtype="float32"
+            make_compose(method="featglac-grad", model="builtin", grad=grad),
+            device="cpu",
+            dtype="float32",
         )
         compositor(*scene)
         energies.append(compositor.energies[:4])  # the guided steps
@@ -297,7 +312,7 @@ def test_a_picture_that_stays_non_finite_is_failed(make_grad, make_plan):
 def test_lanes_are_those_of_the_cost_table(
     make_models, make_compose, make_plan, monkeypatch, grad, forward, backward
 ):
-    monkeypatch.setattr("raydepth.featglac.references.EARLY_STOP", (0.0, 0.0))
+    monkeypatch.setattr("raydepth.compose.featglac.references.EARLY_STOP", (0.0, 0.0))
     models = make_models(**SMALLEST)
     compose = make_compose(method="featglac-grad", grad=grad)
     compositor = FeatGLaCGrad(models, compose)

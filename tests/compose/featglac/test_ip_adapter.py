@@ -8,14 +8,16 @@ from PIL import Image
 from safetensors.torch import save_file
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from raydepth.deglad.layers import Layer
-from raydepth.featglac.attention import InjectProcessor
-from raydepth.featglac.compositor import load_compositor
-from raydepth.featglac.ip_adapter import adapted, load_image_prompt, object_region, on_white
-from raydepth.featglac.kv import FeatGLaC
-from raydepth.featglac.lanes import count_lanes
-from raydepth.job import IPAdapter, JobError, parse_job
-from raydepth.models import check_models
+from raydepth.compose.featglac.ip_adapter import adapted, load_image_prompt, object_region, on_white
+from raydepth.compose.featglac.kv import FeatGLaC
+from raydepth.compose.featglac.lanes import count_lanes
+from raydepth.compose.registry import load_compositor
+from raydepth.compose.settings import IPAdapter
+from raydepth.diffusion.attention import InjectProcessor
+from raydepth.errors import JobError
+from raydepth.job import parse_job
+from raydepth.layers.stack import Layer
+from raydepth.run.check import check_models
 
 
 @pytest.fixture
@@ -55,7 +57,10 @@ def make_prompt(adapter, object_file):
                 weights[f"ip_adapter.{2 * i + 1}.{part}.weight"] = torch.randn(width, 8)
         save_file(weights, path / "models" / "ip-adapter_tiny.safetensors")
         settings = IPAdapter(
-            model=str(path), subfolder="models", weight_name="ip-adapter_tiny.safetensors", scale=scale
+            model=str(path),
+            subfolder="models",
+            weight_name="ip-adapter_tiny.safetensors",
+            scale=scale,
         )
         torch.manual_seed(5)
         return load_image_prompt(settings, unet, object_file, device="cpu")
@@ -76,7 +81,11 @@ def test_loading_leaves_the_unet_as_it_was(make_unet, make_prompt):
     prompt = make_prompt(unet)
     assert unet.attn_processors == before
     assert unet.encoder_hid_proj is None and unet.config.encoder_hid_dim_type is None
-    assert len(prompt.processors) == 4 and prompt.tokens.shape == prompt.no_tokens.shape == (1, 4, 8)
+    assert len(prompt.processors) == 4 and prompt.tokens.shape == prompt.no_tokens.shape == (
+        1,
+        4,
+        8,
+    )
     assert (prompt.tokens - prompt.no_tokens).abs().max() > 1e-3
 
 
@@ -89,7 +98,9 @@ def test_the_object_stands_on_a_white_square():
 
 
 @pytest.mark.parametrize("guided", [False, True])
-def test_outside_the_region_and_on_reference_rows_the_adapter_adds_nothing(make_unet, make_prompt, guided):
+def test_outside_the_region_and_on_reference_rows_the_adapter_adds_nothing(
+    make_unet, make_prompt, guided
+):
     unet = make_unet()
     prompt = make_prompt(unet, scale=2.0)
     region = torch.zeros(
@@ -106,7 +117,9 @@ def test_outside_the_region_and_on_reference_rows_the_adapter_adds_nothing(make_
             full = module(hidden, encoder_hidden_states=text)
             fewer = module(hidden[:rows], encoder_hidden_states=text[:rows])
     there = torch.nn.functional.adaptive_avg_pool2d(region, (7, 18)).flatten(1) > 0
-    there = torch.cat([there.repeat(2 if guided else 1, 1), torch.zeros(3, 7 * 18, dtype=torch.bool)])
+    there = torch.cat(
+        [there.repeat(2 if guided else 1, 1), torch.zeros(3, 7 * 18, dtype=torch.bool)]
+    )
     assert torch.equal(full[~there], plain[~there])
     assert ((full - plain)[there].abs().amax(1) > 1e-4).all()
     assert torch.allclose(fewer, full[:rows], atol=1e-6)
@@ -129,7 +142,9 @@ def test_scale_0_is_no_adapter_and_injection_works_beside_it(
     assert torch.equal(generate(1.0, None), generate(1.0, 0.0))
     seen = set()
     models.unet.register_forward_pre_hook(
-        lambda unet, arguments: seen.update(type(processor) for processor in unet.attn_processors.values())
+        lambda unet, arguments: seen.update(
+            type(processor) for processor in unet.attn_processors.values()
+        )
     )
     both = generate(1.0, 1.0)
     assert {InjectProcessor, IPAdapterAttnProcessor2_0} <= seen
@@ -138,7 +153,9 @@ def test_scale_0_is_no_adapter_and_injection_works_beside_it(
     assert all(type(p) is AttnProcessor2_0 for p in models.unet.attn_processors.values())
 
 
-def test_injection_of_weight_0_is_the_adapter_alone(make_models, make_compose, make_plan, make_prompt):
+def test_injection_of_weight_0_is_the_adapter_alone(
+    make_models, make_compose, make_plan, make_prompt
+):
     models = make_models()
     prompt = make_prompt(models.unet)
     plan, source, seeds = make_plan()
@@ -160,7 +177,9 @@ def test_frames_do_not_couple_and_an_edit_without_object_has_no_prompt(
     plain = FeatGLaC(models, make_compose(guidance=2.0))
     plan, source, seeds = make_plan(frames=3)
     assert not object_region(plan).any()
-    assert torch.equal(compositor.generate(plan, source, seeds), plain.generate(plan, source, seeds))
+    assert torch.equal(
+        compositor.generate(plan, source, seeds), plain.generate(plan, source, seeds)
+    )
     plan = with_object(plan)
     assert np.array_equal(object_region(plan), plan.stack.layers[0].alpha)
     together, row = compositor.generate(plan, source, seeds), np.array([2])
@@ -176,7 +195,10 @@ def test_adapter_first_injection_last_is_asserted(make_unet, make_prompt):
     with adapted(unet, prompt, torch.ones(1, 8, 8), guided=False, grids=[(8, 8)]):
         unet.set_attn_processor(AttnProcessor2_0())
         with pytest.raises(RuntimeError, match="processors are gone"):
-            module(torch.randn(1, 64, module.to_q.in_features), encoder_hidden_states=torch.randn(1, 3, 8))
+            module(
+                torch.randn(1, 64, module.to_q.in_features),
+                encoder_hidden_states=torch.randn(1, 3, 8),
+            )
 
 
 def test_wrong_adapters_are_job_errors(
@@ -184,7 +206,11 @@ def test_wrong_adapters_are_job_errors(
 ):
     unet = make_unet()
     make_prompt(unet)
-    settings = {"model": str(tmp_path), "subfolder": "models", "weight_name": "ip-adapter_tiny.safetensors"}
+    settings = {
+        "model": str(tmp_path),
+        "subfolder": "models",
+        "weight_name": "ip-adapter_tiny.safetensors",
+    }
     for change in (
         {"model": str(tmp_path / "none")},
         {"image_encoder": "elsewhere"},
@@ -201,9 +227,13 @@ def test_wrong_adapters_are_job_errors(
         parse_job(job | {"compose": {"ip_adapter": settings}})
     inserted = job | {"edit": {"kind": "insert", "object": object_file, "point": [0.5, 0.9]}}
     check_models(parse_job(inserted | {"compose": {"ip_adapter": settings}}))
-    with pytest.raises(JobError, match=r"compose\.ip_adapter\.model: .* holds no models/x\.safetensors"):
+    with pytest.raises(
+        JobError, match=r"compose\.ip_adapter\.model: .* holds no models/x\.safetensors"
+    ):
         check_models(
-            parse_job(inserted | {"compose": {"ip_adapter": settings | {"weight_name": "x.safetensors"}}})
+            parse_job(
+                inserted | {"compose": {"ip_adapter": settings | {"weight_name": "x.safetensors"}}}
+            )
         )
     with pytest.raises(JobError, match="goes with method featglac-kv"):
         parse_job(job | {"compose": {"ip_adapter": settings, "method": "paste"}})

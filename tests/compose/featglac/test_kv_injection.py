@@ -9,11 +9,17 @@ import torch
 import torch.nn.functional as F
 from diffusers import DDIMScheduler
 
-from raydepth.featglac.attention import gathered_attention, injected, make_injection, mosaic, select
-from raydepth.featglac.kv import FeatGLaC
-from raydepth.featglac.masks import VISIBLE, pool
-from raydepth.featglac.sampler import seeded_noise
-from raydepth.job import JobError
+from raydepth.compose.featglac.kv import FeatGLaC
+from raydepth.diffusion.attention import (
+    gathered_attention,
+    injected,
+    make_injection,
+    mosaic,
+    select,
+)
+from raydepth.diffusion.sampler import seeded_noise
+from raydepth.diffusion.token_masks import VISIBLE, pool
+from raydepth.errors import JobError
 
 MODES = ["mosaic", "concat", "replace"]
 
@@ -46,7 +52,9 @@ def always(unet, injection):
 
 
 def call(unet, latents):
-    text = torch.randn(1, 3, 8, generator=torch.Generator().manual_seed(1)).expand(len(latents), -1, -1)
+    text = torch.randn(1, 3, 8, generator=torch.Generator().manual_seed(1)).expand(
+        len(latents), -1, -1
+    )
     with torch.inference_mode():
         return unet(latents, 400, encoder_hidden_states=text, return_dict=False)[0]
 
@@ -141,7 +149,11 @@ def test_processors_are_selected_by_name_and_restored(make_unet):
         pytest.raises(ZeroDivisionError),
         injected(modules, injection_for("mosaic", 1.0, layer_weights("hard"))),
     ):
-        changed = [name for name, processor in unet.attn_processors.items() if processor is not before[name]]
+        changed = [
+            name
+            for name, processor in unet.attn_processors.items()
+            if processor is not before[name]
+        ]
         assert changed == ["up_blocks.1.attentions.1.transformer_blocks.0.attn1.processor"]
         raise ZeroDivisionError
     assert unet.attn_processors == before
@@ -163,9 +175,12 @@ def test_blocks_without_self_attention_are_a_job_error(make_models, make_compose
         ("concat", "lcm", 2.0), ("replace", "ddim", 2.0), ("replace", "lcm", 1.0),
     ],
 )  # fmt: skip
-def test_batch_equals_singles_and_permutes(make_models, make_compose, make_plan, mode, sampler, guidance):
+def test_batch_equals_singles_and_permutes(
+    make_models, make_compose, make_plan, mode, sampler, guidance
+):
     compositor = FeatGLaC(
-        make_models(), make_compose(sampler=sampler, guidance=guidance, inject={"mode": mode}, blend=True)
+        make_models(),
+        make_compose(sampler=sampler, guidance=guidance, inject={"mode": mode}, blend=True),
     )
     plan, source, seeds = make_plan(frames=3, planes=2, soft=True)
     together = compositor.generate(plan, source, seeds)
@@ -205,7 +220,8 @@ def test_empty_and_full_masks_are_finite_and_odd_sizes_come_back(
     make_models, make_compose, make_plan, mode, alpha, vae
 ):
     compositor = FeatGLaC(
-        make_models(vae), make_compose(inject={"mode": mode, "weight": 0.7}, guidance=2.0, blend=True)
+        make_models(vae),
+        make_compose(inject={"mode": mode, "weight": 0.7}, guidance=2.0, blend=True),
     )
     plan, source, seeds = make_plan(height=37, width=51)
     plan.stack.layers[0].alpha[:] = alpha
@@ -218,7 +234,9 @@ def test_empty_and_full_masks_are_finite_and_odd_sizes_come_back(
 
 def test_guidance_uses_both_embeddings(make_models, make_compose, make_plan):
     models, scene = make_models(), make_plan()
-    one, two, three = (FeatGLaC(models, make_compose(guidance=g)).generate(*scene) for g in (1.0, 2.0, 3.0))
+    one, two, three = (
+        FeatGLaC(models, make_compose(guidance=g)).generate(*scene) for g in (1.0, 2.0, 3.0)
+    )
     assert min((one - two).abs().max(), (two - three).abs().max()) > 1e-3
 
 
@@ -234,7 +252,9 @@ def test_noise_belongs_to_the_seed_alone(make_models, make_compose, make_plan):
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "dpm++", "lcm"])
-def test_references_are_renoised_with_the_frames_own_noise(make_models, make_compose, make_plan, sampler):
+def test_references_are_renoised_with_the_frames_own_noise(
+    make_models, make_compose, make_plan, sampler
+):
     models = make_models()
     plan, source, seeds = make_plan(frames=1)
     called = []
@@ -257,7 +277,9 @@ def test_blend_keeps_latents_outside_the_region(make_models, make_compose, make_
     assert torch.allclose(kept, models.codec.decode(models.codec.encode(source)), atol=1e-5)
     plan.region[:] = 1
     free = FeatGLaC(models, make_compose(blend=True)).generate(plan, source, seeds)
-    assert torch.equal(free, FeatGLaC(models, make_compose(blend=False)).generate(plan, source, seeds))
+    assert torch.equal(
+        free, FeatGLaC(models, make_compose(blend=False)).generate(plan, source, seeds)
+    )
 
 
 def test_float16_overflow_is_repeated_in_float32_and_noted(make_models, make_compose, make_plan):

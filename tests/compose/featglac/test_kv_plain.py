@@ -5,12 +5,12 @@ import pytest
 import torch
 from diffusers import StableDiffusionImg2ImgPipeline
 
-from raydepth.featglac.codec import to_uint8
-from raydepth.featglac.kv import FeatGLaC
-from raydepth.featglac.lanes import count_lanes
-from raydepth.featglac.sampler import sample, seeded_noise
-from raydepth.featglac.schedule import SAMPLERS, make_schedule, steps_run, window_steps
-from raydepth.job import JobError
+from raydepth.compose.featglac.kv import FeatGLaC
+from raydepth.compose.featglac.lanes import count_lanes
+from raydepth.diffusion.codec import to_uint8
+from raydepth.diffusion.sampler import sample, seeded_noise
+from raydepth.diffusion.schedule import SAMPLERS, make_schedule, steps_run, window_steps
+from raydepth.errors import JobError
 
 
 def diffusers_result(models, compose, start, seeds, output_type):
@@ -41,7 +41,9 @@ def test_latents_equal_the_img2img_pipeline_bit_for_bit(
     with torch.inference_mode():
         schedule = make_schedule(models.scheduler_config, sampler, steps=5, strength=0.8)
         noise, generators = seeded_noise(seeds, (4, 8, 12))
-        ours = sample(models.unet, schedule, start, noise, generators, models.condition, guidance=guidance)
+        ours = sample(
+            models.unet, schedule, start, noise, generators, models.condition, guidance=guidance
+        )
     assert torch.equal(ours, diffusers_result(models, compose, start, seeds, "latent"))
 
 
@@ -54,7 +56,9 @@ def test_pictures_equal_the_img2img_pipeline_when_injection_is_off(
 ):
     models, compose = make_models(), make_compose(sampler=sampler, inject=inject)
     plan, source, seeds = make_plan()
-    start = models.codec.encode(np.concatenate([plan.stack.flatten(), source, plan.stack.layers[-1].rgb]))[:2]
+    start = models.codec.encode(
+        np.concatenate([plan.stack.flatten(), source, plan.stack.layers[-1].rgb])
+    )[:2]
     theirs = diffusers_result(models, compose, start, seeds, "pt")
     assert np.array_equal(FeatGLaC(models, compose)(plan, source, seeds), to_uint8(theirs * 2 - 1))
 
@@ -62,18 +66,30 @@ def test_pictures_equal_the_img2img_pipeline_when_injection_is_off(
 @pytest.mark.parametrize(
     ("settings", "inject", "planes", "lanes"),
     [
-        ({"steps": 20, "strength": 1.0, "guidance": 7.5}, {}, 1, 80),  # method.md, section 5: kv, CFG on gen
+        (
+            {"steps": 20, "strength": 1.0, "guidance": 7.5},
+            {},
+            1,
+            80,
+        ),  # method.md, section 5: kv, CFG on gen
         ({"steps": 20, "strength": 0.5}, {}, 1, 30),
         ({"steps": 8, "strength": 1.0, "sampler": "lcm"}, {}, 1, 24),
         ({"steps": 4, "strength": 1.0, "sampler": "lcm"}, {}, 1, 12),
         ({"steps": 10, "strength": 0.6}, {"weight": 0.0}, 1, 6),
         ({"steps": 10, "strength": 0.6}, {"window": [0.4, 0.4]}, 1, 6),
         ({"steps": 10, "strength": 1.0}, {"window": [0.2, 0.5]}, 1, 16),
-        ({"steps": 10, "strength": 0.6, "guidance": 2.0}, {"window": [0.0, 0.5], "mode": "concat"}, 1, 18),
+        (
+            {"steps": 10, "strength": 0.6, "guidance": 2.0},
+            {"window": [0.0, 0.5], "mode": "concat"},
+            1,
+            18,
+        ),
         ({"steps": 10, "strength": 0.6}, {}, 3, 18),  # near layers all show the frame: one lane
     ],
 )
-def test_lanes_are_counted_as_they_run(make_models, make_compose, make_plan, settings, inject, planes, lanes):
+def test_lanes_are_counted_as_they_run(
+    make_models, make_compose, make_plan, settings, inject, planes, lanes
+):
     models, compose = make_models(), make_compose(inject=inject, **settings)
     ran = []
     models.unet.register_forward_pre_hook(lambda module, arguments: ran.append(len(arguments[0])))

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raydepth.featglac.lanes import lay_out
+from raydepth.compose.featglac.lanes import lay_out
 
 
 @settings(max_examples=40, deadline=None)
@@ -22,7 +22,9 @@ def test_every_lane_shows_its_picture(frames):
     for k, layer in enumerate([near, far]):
         assert np.array_equal(lanes.pictures[lanes.reference_picture[lanes.layer_rows[k]]], layer)
         assert np.array_equal(seeds[lanes.reference_frame[lanes.layer_rows[k]]], seeds)
-    assert len(lanes.reference_picture) == len({(p, s) for *_, near, far, s in frames for p in (near, far)})
+    assert len(lanes.reference_picture) == len(
+        {(p, s) for *_, near, far, s in frames for p in (near, far)}
+    )
 
 
 def test_recompose_encodes_the_frame_once(make_plan):

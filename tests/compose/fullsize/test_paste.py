@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raydepth.deglad.layers import Layer, LayerStack
-from raydepth.fullsize.paste import Patch, enlarge_stack, paste
-from raydepth.fullsize.upsample import Enlarged, Guided, bands, detail_gain
+from raydepth.compose.fullsize.paste import Patch, enlarge_stack, paste
+from raydepth.compose.fullsize.upsample import Enlarged, Guided, bands, detail_gain
+from raydepth.layers.stack import Layer, LayerStack
 
 
 def textured(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -48,7 +48,10 @@ def test_outside_the_region_every_pixel_is_the_frames(data: st.DataObject):
     region[y : y + rng.integers(1, 20), x : x + rng.integers(1, 20)] = rng.uniform(0.2, 1)
     edited = np.where(region[..., None] > 0, 255 - low, low)
     result = paste(full, patch_of(low, edited, edited, region), keep_source=True)
-    inside = cv2.resize((region > 0).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    inside = (
+        cv2.resize((region > 0).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+        > 0
+    )
     np.testing.assert_array_equal(result[~inside], full[~inside])
 
 
@@ -57,9 +60,15 @@ def test_an_empty_region_and_an_edit_that_changes_nothing_give_the_frame():
     low = shrunk(full, (24, 42))
     changed = 255 - low
     nothing, everything = np.zeros(low.shape[:2]), np.ones(low.shape[:2])
-    np.testing.assert_array_equal(paste(full, patch_of(low, low, changed, nothing), keep_source=True), full)
-    np.testing.assert_array_equal(paste(full, patch_of(low, low, low, everything), keep_source=True), full)
-    np.testing.assert_array_equal(paste(full, patch_of(low, low, low, everything), keep_source=False), full)
+    np.testing.assert_array_equal(
+        paste(full, patch_of(low, low, changed, nothing), keep_source=True), full
+    )
+    np.testing.assert_array_equal(
+        paste(full, patch_of(low, low, low, everything), keep_source=True), full
+    )
+    np.testing.assert_array_equal(
+        paste(full, patch_of(low, low, low, everything), keep_source=False), full
+    )
 
 
 def test_at_the_frames_own_size_it_is_the_edit_where_that_is_not_feathered():

@@ -7,25 +7,25 @@ import cv2
 import numpy as np
 import pytest
 
-from raydepth.actors import ClipCalibrator, Decoder
-from raydepth.columns import Batch
-from raydepth.deglad.layers import Layer, LayerStack
+from raydepth.batch import Batch
+from raydepth.compose.fullsize.frames import SourceFrames
+from raydepth.compose.fullsize.paste import Patch
 from raydepth.frames.decode import decode
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
-from raydepth.fullsize.frames import SourceFrames
-from raydepth.fullsize.paste import Patch
 from raydepth.job import Job
-from raydepth.store.codecs import decode_rgb, encode_rgb
-from raydepth.store.folder import OutputFolder
-from raydepth.store.layers import layers_name, read_layers, write_layers
-from raydepth.store.plan import Part, cut_parts
-from raydepth.store.record import ClipCalibration
-from raydepth.store.shards import read_shard, shard_name
-from raydepth.tracker import Tracker
-from raydepth.worker import PartEditor, load_steps
+from raydepth.layers.stack import Layer, LayerStack
+from raydepth.output.codecs import decode_rgb, encode_rgb
+from raydepth.output.folder import OutputFolder
+from raydepth.output.layers import layers_name, read_layers, write_layers
+from raydepth.output.plan import Part, cut_parts
+from raydepth.output.record import ClipCalibration
+from raydepth.output.shards import read_shard, shard_name
+from raydepth.run.actors import ClipCalibrator, Decoder
+from raydepth.run.tracker import Tracker
+from raydepth.run.worker import PartEditor, load_steps
 from tests.frames.barcodes import clip_of, make_clip
-from tests.runs import edit_first_part, small_job
+from tests.support.runs import edit_first_part, small_job
 
 
 def scene(number: int, height: int, width: int) -> np.ndarray:
@@ -33,7 +33,9 @@ def scene(number: int, height: int, width: int) -> np.ndarray:
     rng = np.random.default_rng(3)
     picture = np.full((height, width, 3), (90, 130, 180), np.uint8)
     picture[height // 2 :] = (120, 100, 80)
-    cv2.circle(picture, (width // 2 + number, height // 2), min(height, width) // 4, (200, 60, 50), -1)
+    cv2.circle(
+        picture, (width // 2 + number, height // 2), min(height, width) // 4, (200, 60, 50), -1
+    )
     return np.clip(picture + rng.integers(-25, 25, picture.shape), 0, 255).astype(np.uint8)
 
 
@@ -50,18 +52,30 @@ def clip_called(name: str, folder: Path) -> Path:
         return images_folder(folder / "images")
     if name == "odd":
         return make_clip(
-            folder / "odd.mp4", 3, size=(151, 203), pix_fmt="yuv444p", picture=lambda i: scene(i, 151, 203)
+            folder / "odd.mp4",
+            3,
+            size=(151, 203),
+            pix_fmt="yuv444p",
+            picture=lambda i: scene(i, 151, 203),
         )
     if name == "turned":
         return make_clip(
-            folder / "turned.mp4", 3, size=(120, 202), rotation=90, picture=lambda i: scene(i, 120, 202)
+            folder / "turned.mp4",
+            3,
+            size=(120, 202),
+            rotation=90,
+            picture=lambda i: scene(i, 120, 202),
         )
-    return make_clip(folder / f"{name}.mp4", 3, size=sizes[name], picture=lambda i: scene(i, *sizes[name]))
+    return make_clip(
+        folder / f"{name}.mp4", 3, size=sizes[name], picture=lambda i: scene(i, *sizes[name])
+    )
 
 
 def edit(clip: Path, out: Path, **fields) -> tuple[Job, list[dict]]:
     """The rows of a job's first part, edited by a worker."""
-    job = small_job(clip, out, **{"edit": {"kind": "remove"}, "layers__at": {"quantile": 0.6}} | fields)
+    job = small_job(
+        clip, out, **{"edit": {"kind": "remove"}, "layers__at": {"quantile": 0.6}} | fields
+    )
     rows = edit_first_part(job)
     assert [row["status"] for row in rows] == ["ok"] * len(rows), rows[0]["error_message"]
     return job, rows
@@ -74,7 +88,8 @@ def decoded_part(
     job = small_job(
         clip,
         out,
-        **{"output__size": "source", "edit": {"kind": "remove"}, "layers__at": {"quantile": 0.6}} | fields,
+        **{"output__size": "source", "edit": {"kind": "remove"}, "layers__at": {"quantile": 0.6}}
+        | fields,
     )
     segments = plan_segments(probe(str(clip)), size=job.input.size)
     (part,) = cut_parts(segments, batch=4, shard_frames=8, limit=None, full_size=True)
@@ -84,20 +99,28 @@ def decoded_part(
     return job, part, {segments[0].video: clip_of_it}, decoded
 
 
-@pytest.mark.parametrize("name", ["landscape", "portrait", "wide", "odd", "turned", "images", "small"])
+@pytest.mark.parametrize(
+    "name", ["landscape", "portrait", "wide", "odd", "turned", "images", "small"]
+)
 def test_outside_the_edit_the_pixels_are_the_sources(tmp_path: Path, name: str):
     """Whatever the source's shape: bit-identical where nothing may change, changed where something is taken away."""
     clip = clip_called(name, tmp_path)
     _, rows = edit(clip, tmp_path / "out", output__size="source")
     _, low = edit(clip, tmp_path / "low", output__size="work")
     source = [
-        frame.rgb for segment in plan_segments(probe(str(clip)), size=None) for frame in decode(segment)
+        frame.rgb
+        for segment in plan_segments(probe(str(clip)), size=None)
+        for frame in decode(segment)
     ]
     for row, small, full in zip(rows, low, source, strict=True):
         edited, background = decode_rgb(row["edited_png"]), decode_rgb(row["background_png"])
         assert edited.shape == full.shape == (row["height"], row["width"], 3)
         np.testing.assert_array_equal(decode_rgb(row["rgb_png"]), full)
-        touched = (decode_rgb(small["edited_png"]) != decode_rgb(small["rgb_png"])).any(-1).astype(np.uint8)
+        touched = (
+            (decode_rgb(small["edited_png"]) != decode_rgb(small["rgb_png"]))
+            .any(-1)
+            .astype(np.uint8)
+        )
         may = cv2.dilate(touched, np.ones((3, 3)))
         inside = cv2.resize(may, full.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
         assert inside.any() and not inside.all()
@@ -121,9 +144,13 @@ def test_kept_pictures_are_full_size_and_recompose_is_the_source(tmp_path: Path)
 @pytest.mark.parametrize("size", ["work", "source"])
 def test_an_object_is_composed_on_a_crop_and_comes_out_sharp(tmp_path: Path, size: str):
     """A textured plate set into the picture: exact outside, and with the crop closer to the plate's own pixels."""
-    clip = make_clip(tmp_path / "clip.mp4", 4, size=(320, 480), picture=lambda i: scene(i, 320, 480))
+    clip = make_clip(
+        tmp_path / "clip.mp4", 4, size=(320, 480), picture=lambda i: scene(i, 320, 480)
+    )
     rng = np.random.default_rng(1)
-    plate = np.dstack([rng.integers(60, 200, (96, 96, 3)).astype(np.uint8), np.full((96, 96), 255, np.uint8)])
+    plate = np.dstack(
+        [rng.integers(60, 200, (96, 96, 3)).astype(np.uint8), np.full((96, 96), 255, np.uint8)]
+    )
     cv2.imwrite(str(tmp_path / "plate.png"), plate)
     insert = {
         "kind": "insert",
@@ -134,7 +161,9 @@ def test_an_object_is_composed_on_a_crop_and_comes_out_sharp(tmp_path: Path, siz
     }
     made = {}
     for crop in ("none", "region"):
-        _, made[crop] = edit(clip, tmp_path / crop, edit=insert, output__size=size, compose__crop=crop)
+        _, made[crop] = edit(
+            clip, tmp_path / crop, edit=insert, output__size=size, compose__crop=crop
+        )
     for plain, cropped in zip(made["none"], made["region"], strict=True):
         source = decode_rgb(plain["rgb_png"]).astype(int)
         one, two = (decode_rgb(row["edited_png"]).astype(int) for row in (plain, cropped))
@@ -143,7 +172,9 @@ def test_an_object_is_composed_on_a_crop_and_comes_out_sharp(tmp_path: Path, siz
         assert ((two != source).any(-1) & ~changed).mean() < 0.01
         assert np.abs(one - two)[changed].mean() < (12 if size == "source" else 6)
         assert cropped["rmse_outside"] == 0
-    again = edit(clip, tmp_path / "again", edit=insert, output__size=size, compose__crop="region")[1]
+    again = edit(clip, tmp_path / "again", edit=insert, output__size=size, compose__crop="region")[
+        1
+    ]
     assert [row["edited_png"] for row in again] == [row["edited_png"] for row in made["region"]]
 
 
@@ -230,7 +261,9 @@ def test_frames_that_cannot_be_decoded_again_are_told_and_not_counted_as_done(tm
     job, part, clips, decoded = decoded_part(clip, tmp_path / "out")
     clip.unlink()
     tracker, folder = Tracker(), OutputFolder.at(str(tmp_path / "out"))
-    editor = PartEditor(job, clips, load_steps(job, clips, device="cpu", dtype="float32"), folder, tracker)
+    editor = PartEditor(
+        job, clips, load_steps(job, clips, device="cpu", dtype="float32"), folder, tracker
+    )
     said = editor(part, decoded, {})
     assert (said["done"], said["failed"]) == (0, 3)
     assert (tracker.snapshot().done, tracker.snapshot().failed) == (0, 3)
@@ -250,10 +283,19 @@ def test_a_second_decode_that_hangs_is_ended_and_at_last_given_up(
 ):
     """While results are written, and already when a crop is cut: as often as ``run.attempts``, then error rows."""
     clip = clip_called("landscape", tmp_path)
-    insert = {"kind": "insert", "object": str(tmp_path / "plate.png"), "at": 9.0, "point": [0.3, 0.6]}
+    insert = {
+        "kind": "insert",
+        "object": str(tmp_path / "plate.png"),
+        "at": 9.0,
+        "point": [0.3, 0.6],
+    }
     cv2.imwrite(str(tmp_path / "plate.png"), np.full((9, 9, 4), 255, np.uint8))
     job, part, clips, decoded = decoded_part(
-        clip, tmp_path / "out", edit=insert | {"height": 0.2}, compose__crop=crop, run__decode_timeout_s=0.3
+        clip,
+        tmp_path / "out",
+        edit=insert | {"height": 0.2},
+        compose__crop=crop,
+        run__decode_timeout_s=0.3,
     )
     ended = threading.Event()
 
@@ -262,19 +304,24 @@ def test_a_second_decode_that_hangs_is_ended_and_at_last_given_up(
         raise _Died
         yield
 
-    monkeypatch.setattr("raydepth.fullsize.frames.decode", hang)
-    monkeypatch.setattr("raydepth.watchdog.os._exit", lambda code: ended.set())
+    monkeypatch.setattr("raydepth.compose.fullsize.frames.decode", hang)
+    monkeypatch.setattr("raydepth.run.watchdog.os._exit", lambda code: ended.set())
     tracker, folder = Tracker(), OutputFolder.at(str(tmp_path / "out"))
     steps = load_steps(job, clips, device="cpu", dtype="float32")
     for _ in range(job.run.attempts):
         ended.clear()
         with pytest.raises(_Died):
-            PartEditor(job, clips, steps, folder, tracker)(part, [dict(batch) for batch in decoded], {})
+            PartEditor(job, clips, steps, folder, tracker)(
+                part, [dict(batch) for batch in decoded], {}
+            )
     said = PartEditor(job, clips, steps, folder, tracker)(part, decoded, {})
     assert (said["done"], said["failed"]) == (0, 3)
     rows = read_shard(folder, shard_name(part.name)).to_pylist()
     assert {row["error_type"] for row in rows} == {"DecodeTimeout"}
-    assert "again at source size (output.size: source) gave nothing for 0.3 s" in rows[0]["error_message"]
+    assert (
+        "again at source size (output.size: source) gave nothing for 0.3 s"
+        in rows[0]["error_message"]
+    )
     assert tracker.snapshot().restarts == job.run.attempts
 
 

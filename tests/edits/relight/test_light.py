@@ -7,22 +7,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raydepth.actors import ClipCalibrator
-from raydepth.deglad.layers import Layer, LayerStack
 from raydepth.edits.clip import ClipEdit
-from raydepth.edits.light import NEUTRAL, ClipLight, match_light, measure_light
-from raydepth.edits.pictures import to_linear, to_srgb
 from raydepth.edits.plan import EditPlan
+from raydepth.edits.relight.light import NEUTRAL, ClipLight, match_light, measure_light
+from raydepth.edits.settings import Background, Insert, Light, Recompose
+from raydepth.files.pictures import to_linear, to_srgb
 from raydepth.frames.decode import batches
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
-from raydepth.job import Background, Insert, Layers, Light, Recompose
-from raydepth.store.folder import OutputFolder
-from raydepth.store.record import read_calibrations, write_calibrations
-from raydepth.tracker import Tracker
-from raydepth.worker import edit_batch, load_steps
-from tests.clips import write_clip
-from tests.runs import small_job
+from raydepth.layers.settings import Layers
+from raydepth.layers.stack import Layer, LayerStack
+from raydepth.output.folder import OutputFolder
+from raydepth.output.record import read_calibrations, write_calibrations
+from raydepth.run.actors import ClipCalibrator
+from raydepth.run.tracker import Tracker
+from raydepth.run.worker import edit_batch, load_steps
+from tests.support.clips import write_clip
+from tests.support.runs import small_job
 
 NEAR = np.zeros((1, 24, 32), np.float32)
 NEAR[:, 8:18, 10:20] = 1
@@ -38,7 +39,10 @@ def source() -> np.ndarray:
 
 def plan_of(source: np.ndarray, far: np.ndarray, moved: str = "near") -> EditPlan:
     depth = np.zeros_like(NEAR)
-    layers = [Layer("near", source.copy(), NEAR, depth), Layer("far", far, np.ones_like(NEAR), depth)]
+    layers = [
+        Layer("near", source.copy(), NEAR, depth),
+        Layer("far", far, np.ones_like(NEAR), depth),
+    ]
     return EditPlan(LayerStack(layers), 1 - NEAR, moved=frozenset({moved}))
 
 
@@ -65,7 +69,9 @@ def test_the_same_place_under_another_light_gives_that_light(tmp_path, source):
     assert np.abs(off).max() <= 8 and np.abs(off[NEAR > 0].mean()) < 2
 
 
-def test_colour_alone_keeps_the_geometric_mean_of_the_channels_and_brightness_alone_their_ratios(source):
+def test_colour_alone_keeps_the_geometric_mean_of_the_channels_and_brightness_alone_their_ratios(
+    source,
+):
     plan, light = plan_of(source, source), ClipLight((0.4, 0.2, -0.1))
 
     def gains(**parts: float) -> np.ndarray:
@@ -98,18 +104,22 @@ def test_the_region_grows_over_the_layer_and_the_plan_given_is_left_alone(source
     before = plan.region.copy(), plan.stack.layers[0].rgb.copy()
     lit = match_light(plan, [ClipLight((0.4, 0.2, -0.1))], Light(colour=0.5))
     assert (lit.region[NEAR > 0] == 1).all()
-    assert np.array_equal(plan.region, before[0]) and np.array_equal(plan.stack.layers[0].rgb, before[1])
+    assert np.array_equal(plan.region, before[0]) and np.array_equal(
+        plan.stack.layers[0].rgb, before[1]
+    )
 
 
-def test_an_object_takes_the_light_of_what_is_not_nearer_and_the_side_that_it_comes_from(make_object):
+def test_an_object_takes_the_light_of_what_is_not_nearer_and_the_side_that_it_comes_from(
+    make_object,
+):
     grey = round(255 * (1.055 * NEUTRAL ** (1 / 2.4) - 0.055))
     frame = np.full((24, 32, 3), (grey, grey, grey // 2), np.uint8)
     frame[NEAR[0] > 0] = (0, 0, 255)  # of another colour, but nearer than the object
     edit = Insert(kind="insert", object=make_object(), point=[0.5, 0.9])
     light = measure_light(edit, LAYERS, [frame], list(NEAR), [0.5], STANDING)
-    assert light.ratio[0] == pytest.approx(light.ratio[1], abs=0.01) and light.ratio[0] == pytest.approx(
-        0, abs=0.02
-    )
+    assert light.ratio[0] == pytest.approx(light.ratio[1], abs=0.01) and light.ratio[
+        0
+    ] == pytest.approx(0, abs=0.02)
     assert light.ratio[2] < -0.5
     assert light.shading == pytest.approx((0, 0), abs=0.05)  # a flat wall and a plain object
     assert ClipLight.from_tree(asdict(light)) == light
@@ -121,10 +131,16 @@ def test_shading_brightens_the_side_that_faces_the_light(source):
     normals = np.zeros((*NEAR.shape, 2), np.float32)
     normals[..., 0] = np.linspace(-1, 1, 32)
     plan = replace(plan_of(source, source), normals={"near": normals})
-    lit = match_light(plan, [ClipLight((0.0, 0.0, 0.0), (0.5, 0.0))], Light(shading=1)).stack.layers[0].rgb
+    lit = (
+        match_light(plan, [ClipLight((0.0, 0.0, 0.0), (0.5, 0.0))], Light(shading=1))
+        .stack.layers[0]
+        .rgb
+    )
     gain = np.log(to_linear(lit).mean(-1) / to_linear(source).mean(-1))[0]
     assert np.allclose(gain, 0.5 * normals[0, ..., 0], atol=0.04)
-    dark = match_light(plan, [ClipLight((-9.0, -9.0, -9.0))], Light(brightness=1)).stack.layers[0].rgb
+    dark = (
+        match_light(plan, [ClipLight((-9.0, -9.0, -9.0))], Light(brightness=1)).stack.layers[0].rgb
+    )
     assert np.array_equal(dark, under(source, (0.5, 0.5, 0.5)))  # no channel more than halves
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from raydepth.edits.pictures import to_srgb
-from raydepth.edits.shading import guessed_normals, object_shading, scene_shading
+from raydepth.edits.relight.shading import guessed_normals, object_shading, scene_shading
+from raydepth.files.pictures import to_srgb
 
 HEIGHT, WIDTH = 96, 128
 
@@ -23,7 +23,9 @@ def columns():
             front = np.sqrt(1 - np.clip(u, -0.98, 0.98) ** 2)
             depth[on] = (3 - 0.25 * front)[on]
             light[on] = (rng.uniform(0.2, 0.6) * (0.5 + 0.3 * front + right * u))[on]
-        rgb = np.repeat(to_srgb(light.astype(np.float32) * rng.uniform(0.9, 1.1, x.shape))[..., None], 3, 2)
+        rgb = np.repeat(
+            to_srgb(light.astype(np.float32) * rng.uniform(0.9, 1.1, x.shape))[..., None], 3, 2
+        )
         inverse = 1 / depth
         return rgb, ((inverse - inverse.min()) / np.ptp(inverse)).astype(np.float32)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.clips import write_clip
+from tests.support.clips import write_clip
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
-from raydepth.job import JobError, load_job
-from raydepth.submission import client as submission
-from tests.submission.user import environment, write_job
+from raydepth.errors import JobError
+from raydepth.job import load_job
+from raydepth.run.submit import client as submission
+from tests.run.submit.user import environment, write_job
 
 pytestmark = pytest.mark.timeout(280)
 
@@ -59,7 +60,9 @@ class _Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path, dashboard = self.path.rstrip("/"), self.server
         if path == "/api/version":
-            self.reply({"ray_version": "2.60.0", "version": "4", "ray_commit": "", "session_name": ""})
+            self.reply(
+                {"ray_version": "2.60.0", "version": "4", "ray_commit": "", "session_name": ""}
+            )
         elif path.startswith("/api/packages"):
             known = path.split("/")[-1] in dashboard.packages
             self.reply({}, 200 if known else 404)
@@ -92,7 +95,9 @@ class _Answers(BaseHTTPRequestHandler):
         else:
             request = json.loads(body)
             self.server.jobs[request["submission_id"]] = request
-            self.reply({"job_id": request["submission_id"], "submission_id": request["submission_id"]})
+            self.reply(
+                {"job_id": request["submission_id"], "submission_id": request["submission_id"]}
+            )
 
 
 @pytest.fixture
@@ -135,7 +140,13 @@ def submit(folder: Path, dashboard: Dashboard, **options: Any) -> tuple[int, str
     ],
 )
 def test_exit_codes(
-    status: str, code: int | None, exit_code: int, words: str, dashboard: Dashboard, folder: Path, quick: None
+    status: str,
+    code: int | None,
+    exit_code: int,
+    words: str,
+    dashboard: Dashboard,
+    folder: Path,
+    quick: None,
 ):
     dashboard.script = [("RUNNING", "begun\n", None), (status, "begun\nended\n", code)]
     got, said = submit(folder, dashboard)
@@ -192,7 +203,7 @@ def test_what_is_sent(dashboard: Dashboard, folder: Path, quick: None):
     assert code == 0
     ((name, request),) = dashboard.jobs.items()
     assert name in said
-    assert request["entrypoint"] == "python -m raydepth.submission.entrypoint .raydepth/job.yaml"
+    assert request["entrypoint"] == "python -m raydepth.run.submit.entrypoint .raydepth/job.yaml"
     assert len(dashboard.packages) == 2
     assert max(dashboard.packages.values()) < 40e6  # the builtin models are most of it
     # The cluster has both packages now; another submission to the same place is refused while the first is not over ...
@@ -222,14 +233,18 @@ def test_wrong_addresses(address: str, words: str, folder: Path, quick: None):
     assert words in str(refused.value)
 
 
-def test_a_server_that_never_answers_is_no_hang(folder: Path, quick: None, monkeypatch: pytest.MonkeyPatch):
+def test_a_server_that_never_answers_is_no_hang(
+    folder: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+):
     assert submission.FIRST_ANSWER_S < 10
     monkeypatch.setattr(submission, "FIRST_ANSWER_S", 0.5)
     job = load_job(folder / write_job(folder, "job"))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
         with pytest.raises(JobError, match="no Ray dashboard answers there"):
-            submission.submit(job, f"http://127.0.0.1:{silent.getsockname()[1]}", name="job", say=print)
+            submission.submit(
+                job, f"http://127.0.0.1:{silent.getsockname()[1]}", name="job", say=print
+            )
         assert time.monotonic() - began < 10
 
 
@@ -248,7 +263,14 @@ class Terminal:
 
     def __init__(self, folder: Path, dashboard: Dashboard, *options: str) -> None:
         job = write_job(folder, "job")
-        arguments = ["submit", job, "--set", "output.path=s3://bucket/out", "--address", dashboard.address]
+        arguments = [
+            "submit",
+            job,
+            "--set",
+            "output.path=s3://bucket/out",
+            "--address",
+            dashboard.address,
+        ]
         self.pid, self._terminal = pty.fork()
         if self.pid == 0:
             os.chdir(folder)

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from raydepth.depth.files import DepthFiles
+from raydepth.errors import JobError
 from raydepth.frames.sources import expand
-from raydepth.job import Job, JobError
-from raydepth.submission import entrypoint
-from raydepth.submission.packing import JOB, Parcel, pack
-from tests.runs import small_job
+from raydepth.job import Job
+from raydepth.run.submit import entrypoint
+from raydepth.run.submit.packing import JOB, Parcel, pack
+from tests.support.runs import small_job
 
 
 def touch(path: Path, size: int = 10) -> Path:
@@ -70,9 +71,16 @@ def test_files_from_elsewhere_keep_apart_and_are_found_there(
     for name in ("x/clip.mp4", "y/clip.mp4", "frames/2.png", "frames/10.png"):
         touch(other / name)
     (other / "x/link.mp4").symlink_to(other / "y/clip.mp4")
-    paths = ["../other/x/clip.mp4", str(other / "y/*.mp4"), str(other / "frames"), f"{other}/x/l*.mp4"]
+    paths = [
+        "../other/x/clip.mp4",
+        str(other / "y/*.mp4"),
+        str(other / "frames"),
+        f"{other}/x/l*.mp4",
+    ]
     parcel = pack(job(*paths), limit_mb=1)
-    here_found = [Path(source).read_bytes() if os.path.isfile(source) else source for source in expand(paths)]
+    here_found = [
+        Path(source).read_bytes() if os.path.isfile(source) else source for source in expand(paths)
+    ]
     there = unpacked(parcel, tmp_path / "there")
     monkeypatch.chdir(there)
     assert not any(os.path.isabs(path) or ".." in path for path in parcel.job.input.paths)
@@ -85,7 +93,10 @@ def test_files_from_elsewhere_keep_apart_and_are_found_there(
     monkeypatch.chdir(here)
     parcel = pack(job(".", str(other / "x/clip.mp4")), limit_mb=1)
     monkeypatch.chdir(unpacked(parcel, tmp_path / "again"))
-    assert [Path(source).name for source in expand(parcel.job.input.paths)] == ["mine.mp4", "clip.mp4"]
+    assert [Path(source).name for source in expand(parcel.job.input.paths)] == [
+        "mine.mp4",
+        "clip.mp4",
+    ]
 
 
 def test_models_given_as_directories(here: Path, tmp_path: Path):
@@ -130,7 +141,9 @@ def test_depth_files_are_found_by_their_pattern(
         for index in (0, 8):
             cv2.imwrite(f"{folder}/{index:06d}.png", np.full((4, 4), 1000, np.uint16))
     pattern = pattern.replace("HERE", str(here)).replace("OTHER", str(tmp_path / "other"))
-    parcel = pack(job("clips/a.mp4", depth__model=f"files:{pattern}", depth__truth=pattern), limit_mb=1)
+    parcel = pack(
+        job("clips/a.mp4", depth__model=f"files:{pattern}", depth__truth=pattern), limit_mb=1
+    )
     assert len(parcel.files) == 3
     there = unpacked(parcel, tmp_path / "there")
     monkeypatch.chdir(there)
@@ -180,14 +193,23 @@ def test_large_files_are_refused_with_sizes_and_advice(here: Path):
         ({"input__paths": ["nowhere.mp4"]}, "input.paths: 'nowhere.mp4' matches nothing"),
         ({"depth__model": "./nowhere"}, "depth.model: nothing at ./nowhere"),
         ({"depth__model": "/nowhere/x.onnx"}, "depth.model: nothing at /nowhere/x.onnx"),
-        ({"depth__model": "files:{parent}/{stem}.png"}, "depth.model: '{parent}/{stem}.png' matches no file"),
+        (
+            {"depth__model": "files:{parent}/{stem}.png"},
+            "depth.model: '{parent}/{stem}.png' matches no file",
+        ),
         (
             {"depth__truth": "depth/{frame_index}.png"},
             "depth.truth: 'depth/{frame_index}.png' matches no file",
         ),
-        ({"depth__truth": "{parent}/../other/{frame_index}.png"}, "leads out of the current directory"),
+        (
+            {"depth__truth": "{parent}/../other/{frame_index}.png"},
+            "leads out of the current directory",
+        ),
         ({"depth__truth": "{parent"}, "pattern '{parent': expected '}'"),
-        ({"output__path": "runs/x"}, "output.path: 'runs/x' would be a temporary folder of one node"),
+        (
+            {"output__path": "runs/x"},
+            "output.path: 'runs/x' would be a temporary folder of one node",
+        ),
     ],
 )
 def test_what_would_not_be_found_there_is_refused(
@@ -244,7 +266,11 @@ def test_the_entrypoint_asks_for_what_pyproject_asks_for():
 def test_a_node_that_lacks_packages_says_which(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    needed = {"numpy": ("numpy", "999.1"), "no-such-thing": ("no_such_thing", "1.0"), "pyyaml": ("yaml", "6")}
+    needed = {
+        "numpy": ("numpy", "999.1"),
+        "no-such-thing": ("no_such_thing", "1.0"),
+        "pyyaml": ("yaml", "6"),
+    }
     monkeypatch.setattr(entrypoint, "NEEDED", needed)
     monkeypatch.setattr(sys, "argv", ["entrypoint", "job.yaml"])
     with pytest.raises(SystemExit) as end:
@@ -259,7 +285,8 @@ def test_a_node_that_lacks_packages_says_which(
 def test_what_an_edit_brings_in_travels_too(here: Path, tmp_path: Path):
     touch(here / "a.mp4"), touch(here / "chair.png"), touch(tmp_path / "elsewhere/wall.png")
     inserted = pack(
-        job("a.mp4", edit={"kind": "insert", "object": "chair.png", "point": [0.5, 0.9]}), limit_mb=1
+        job("a.mp4", edit={"kind": "insert", "object": "chair.png", "point": [0.5, 0.9]}),
+        limit_mb=1,
     )
     assert inserted.job.edit.object == "chair.png"
     assert sorted(inserted.files) == ["a.mp4", "chair.png"]

@@ -17,12 +17,18 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.runs import differing, results
-from tests.submission.user import ROOT, environment, write_job
+from tests.run.submit.user import ROOT, environment, write_job
+from tests.support.runs import differing, results
 
 TOKEN = "a-token-of-the-tests-0123456789abcdef"
 TINY = [
-    *("input.size=64", "input.limit=12", "compose.method=paste", "run.batch=4", "output.shard_frames=8"),
+    *(
+        "input.size=64",
+        "input.limit=12",
+        "compose.method=paste",
+        "run.batch=4",
+        "output.shard_frames=8",
+    ),
     "depth.calibration_frames=2",
 ]
 
@@ -42,7 +48,9 @@ def wait_for(condition: Callable[[], object], seconds: float) -> None:
         time.sleep(0.05)
 
 
-def raydepth(*arguments: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def raydepth(
+    *arguments: str | Path, cwd: Path, **variables: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "raydepth", *map(str, arguments)],
         cwd=cwd, env=environment(cwd, **variables), capture_output=True, text=True, timeout=200,
@@ -60,7 +68,9 @@ class Cluster:
     dashboard: str
     gcs: str
     folder: Path
-    token: dict[str, str] = field(default_factory=lambda: {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN})
+    token: dict[str, str] = field(
+        default_factory=lambda: {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    )
 
     def logs_of(self, words: str) -> str:
         """The lines of Ray's own logs that hold these words, to see from a failed test why a job ended."""
@@ -75,7 +85,9 @@ class Cluster:
         return "\n".join(lines)
 
     def get(self, path: str) -> Any:
-        request = urllib.request.Request(self.dashboard + path, headers={"Authorization": f"Bearer {TOKEN}"})
+        request = urllib.request.Request(
+            self.dashboard + path, headers={"Authorization": f"Bearer {TOKEN}"}
+        )
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
 
@@ -86,14 +98,22 @@ def cluster() -> Iterator[Cluster]:
     home = folder / "home"
     home.mkdir()
     port = free_port()
-    variables = environment(home, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN, RAY_USAGE_STATS_ENABLED="0")
+    variables = environment(
+        home, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN, RAY_USAGE_STATS_ENABLED="0"
+    )
     del variables["PYTHONPATH"]  # the nodes' raydepth comes from the submitter
     variables["PATH"] = f"{Path(sys.executable).parent}:{variables['PATH']}"
     options = {
         "port": 0, "dashboard-host": "127.0.0.1", "dashboard-port": port, "dashboard-agent-listen-port": 0,
         "ray-client-server-port": free_port(), "num-cpus": 2, "object-store-memory": 200_000_000, "temp-dir": folder,
     }  # fmt: skip
-    command = ["ray", "start", "--head", "--block", *(f"--{name}={value}" for name, value in options.items())]
+    command = [
+        "ray",
+        "start",
+        "--head",
+        "--block",
+        *(f"--{name}={value}" for name, value in options.items()),
+    ]
     head = subprocess.Popen(
         command, cwd=folder, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -102,7 +122,9 @@ def cluster() -> Iterator[Cluster]:
 
         def answers() -> bool:
             try:
-                return bool(cluster.get("/api/version")) and (folder / "ray_current_cluster").exists()
+                return (
+                    bool(cluster.get("/api/version")) and (folder / "ray_current_cluster").exists()
+                )
             except OSError:
                 assert head.poll() is None, "ray start failed"
                 return False
@@ -147,7 +169,8 @@ def test_a_submitted_job_equals_one_that_was_run(cluster: Cluster, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "token", [{}, {"RAY_AUTH_MODE": "token"}, {"RAY_AUTH_TOKEN": "another-token-0123456789abcdef-xyz"}]
+    "token",
+    [{}, {"RAY_AUTH_MODE": "token"}, {"RAY_AUTH_TOKEN": "another-token-0123456789abcdef-xyz"}],
 )
 def test_a_missing_or_wrong_token_exits_2(token: dict[str, str], cluster: Cluster, folder: Path):
     job = write_job(folder, "unauthorised")
@@ -203,7 +226,9 @@ def test_stopped_by_ctrl_c_and_submitted_again(cluster: Cluster, folder: Path):
     kept = {path: path.stat().st_mtime_ns for path in out.glob("frames/*/[!.]*.parquet")}
     assert 1 <= len(kept) < 10, "it was stopped too late to test anything"
     resumed = raydepth(*command, cwd=folder, **cluster.token)
-    assert resumed.returncode == 3, resumed.stdout + resumed.stderr  # a depth file is missing, as said
+    assert resumed.returncode == 3, (
+        resumed.stdout + resumed.stderr
+    )  # a depth file is missing, as said
     assert "39 done, 1 failed, 0 missing of 40 frames" in resumed.stdout
     rows = results(out).to_pylist()
     assert [row["frame_index"] for row in rows] == list(range(40))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.runs import small_job
+from tests.support.runs import small_job
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -13,7 +13,12 @@ ROOT = Path(__file__).resolve().parents[2]
 def environment(home: Path, **variables: str) -> dict[str, str]:
     """This process's environment without any token, Ray address or home of the machine's user."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    clean |= {"HOME": str(home), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "RAY_worker_niceness": "0"}
+    clean |= {
+        "HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+        "RAY_worker_niceness": "0",
+    }
     return clean | variables
 
 

@@ -6,37 +6,41 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from raydepth.depth.steady import Samples
-from raydepth.job import JobError
-from raydepth.store.folder import OutputFolder
-from raydepth.store.plates import AGAIN
+from raydepth.camera.stabilise import ReferenceFrames
+from raydepth.errors import JobError
+from raydepth.output.folder import OutputFolder
+from raydepth.output.plates import AGAIN
 
 _LOW, _HIGH = -1.0, 3.0
 """Normalised inverse depth that 0 and 65535 stand for."""
 
 
-def samples_names(video: str) -> tuple[str, str]:
+def reference_names(video: str) -> tuple[str, str]:
     """The files of a clip's colours and depths inside the output folder."""
     return f"plates/{video}-samples.png", f"plates/{video}-samples-depth.png"
 
 
-def write_samples(folder: OutputFolder, video: str, samples: Samples) -> None:
+def write_references(folder: OutputFolder, video: str, samples: ReferenceFrames) -> None:
     """Keeps a clip's samples, so that all workers and a resumed run use the very same ones."""
-    value = np.rint((samples.inv_depth.clip(_LOW, _HIGH) - _LOW) * (65535 / (_HIGH - _LOW))).astype(np.uint16)
+    value = np.rint((samples.inv_depth.clip(_LOW, _HIGH) - _LOW) * (65535 / (_HIGH - _LOW))).astype(
+        np.uint16
+    )
     width = value.shape[2]
     colours = samples.rgb[..., ::-1].reshape(-1, width, 3)
-    for name, picture in zip(samples_names(video), (colours, value.reshape(-1, width)), strict=True):
+    for name, picture in zip(
+        reference_names(video), (colours, value.reshape(-1, width)), strict=True
+    ):
         folder.write(name, cv2.imencode(".png", picture)[1].tobytes())
 
 
-def read_samples(folder: OutputFolder, video: str, count: int) -> Samples:
+def read_references(folder: OutputFolder, video: str, count: int) -> ReferenceFrames:
     """A clip's samples, so many of them.
 
     Raises:
         JobError: a file is gone or damaged.
     """
     pictures: list[np.ndarray] = []
-    for name, kind in zip(samples_names(video), ((3, np.uint8), (2, np.uint16)), strict=True):
+    for name, kind in zip(reference_names(video), ((3, np.uint8), (2, np.uint16)), strict=True):
         try:
             picture = cv2.imdecode(np.frombuffer(folder.read(name), np.uint8), cv2.IMREAD_UNCHANGED)
             if picture is None or (picture.ndim, picture.dtype) != kind or len(picture) % count:
@@ -48,14 +52,16 @@ def read_samples(folder: OutputFolder, video: str, count: int) -> Samples:
         pictures.append(picture)
     colours, value = (picture.reshape(count, -1, *picture.shape[1:]) for picture in pictures)
     depth = value.astype(np.float32) * np.float32((_HIGH - _LOW) / 65535) + np.float32(_LOW)
-    return Samples(np.ascontiguousarray(colours[..., ::-1]), depth)
+    return ReferenceFrames(np.ascontiguousarray(colours[..., ::-1]), depth)
 
 
-def cache_samples(folder: OutputFolder, counts: Mapping[str, int]) -> Callable[[str], Samples | None]:
+def cache_references(
+    folder: OutputFolder, counts: Mapping[str, int]
+) -> Callable[[str], ReferenceFrames | None]:
     """Video id -> its samples, None where it has none (``counts`` 0); the last few are kept in memory."""
 
     @lru_cache(4)
-    def samples(video: str) -> Samples | None:
-        return read_samples(folder, video, counts[video]) if counts.get(video) else None
+    def samples(video: str) -> ReferenceFrames | None:
+        return read_references(folder, video, counts[video]) if counts.get(video) else None
 
     return samples

@@ -1,0 +1,1 @@
+"""FeatGLaC: layers recomposed in the feature space of a diffusion U-Net."""

@@ -1,0 +1,30 @@
+"""Section ``input``: which frames."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from raydepth.section import Section
+
+
+class Input(Section):
+    """Which frames: ``input``."""
+
+    paths: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+    """Video files, folders (of images or of videos) and glob patterns, local (relative to the current directory) or on s3:// or gs://."""
+    stride: Annotated[int, Field(ge=1)] = 1
+    """Every n-th frame of the source, counted from its first frame."""
+    start_s: Annotated[float, Field(ge=0)] | None = None
+    """First presentation time in seconds, inclusive."""
+    end_s: Annotated[float, Field(gt=0)] | None = None
+    """Last presentation time in seconds, exclusive."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """At most so many frames in the whole job, counted in the order of the paths."""
+    size: Annotated[int, Field(ge=32, le=8192)] | None = 512
+    """Short side of the working resolution in pixels; null keeps the source's size."""
+
+    @model_validator(mode="after")
+    def _range_is_not_empty(self) -> "Input":
+        if self.start_s is not None and self.end_s is not None and self.end_s <= self.start_s:
+            raise ValueError(f"end_s ({self.end_s}) must be larger than start_s ({self.start_s})")
+        return self

@@ -1,0 +1,1 @@
+"""What lies behind the near layers (step 5)."""

@@ -1,0 +1,1 @@
+"""How a model is named, found and opened; the built-in weights."""

@@ -1,0 +1,58 @@
+"""How a model is named: builtin, hub id, local directory or ONNX file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Form = Literal["builtin", "onnx", "directory", "hub", "files"]
+
+
+HUB_DEFAULTS = {
+    "depth": [
+        ("depth-anything/Depth-Anything-V2-Small-hf", "Apache-2.0"),
+        ("Intel/dpt-hybrid-midas", "Apache-2.0"),
+        ("Intel/zoedepth-nyu-kitti", "MIT"),
+        ("apple/DepthPro-hf", "Apple AMLR"),
+    ],
+    "diffusion": [
+        ("stable-diffusion-v1-5/stable-diffusion-v1-5", "CreativeML OpenRAIL-M"),
+        ("latent-consistency/lcm-lora-sdv1-5", "OpenRAIL++"),
+    ],
+    "segmentation": [("facebook/sam-vit-base", "Apache-2.0")],
+}
+"""Hub models that jobs and documentation name, with the licence that their page states (to be read there)."""
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """A model as a job names it: the field, the name, and what form of name it is."""
+
+    field: str
+    name: str
+    form: Form
+    role: Literal["depth", "diffusion", "inpaint", "fill", "lora", "adapter", "segmentation"]
+    file: str | None = None
+    """The file of it that the job names, if any."""
+
+
+def form_of(name: str) -> Form:
+    """What kind of name a model has; a path is a path when it exists, looks absolute, or starts with a dot."""
+    if name == "builtin":
+        return "builtin"
+    if name.startswith("files:"):
+        return "files"
+    if name.endswith(".onnx"):
+        return "onnx"
+    if Path(name).is_dir() or name.startswith(("/", "./", "../", "~")) or name.count("/") != 1:
+        return "directory"
+    return "hub"
+
+
+def cached(name: str, file: str | None = None) -> bool:
+    """Whether a hub model's configuration, or this file of it, is in the local Hugging Face cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    files = (
+        [file] if file else ["config.json", "model_index.json", "pytorch_lora_weights.safetensors"]
+    )
+    return any(isinstance(try_to_load_from_cache(name, file), str) for file in files)

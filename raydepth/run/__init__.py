@@ -1,0 +1,1 @@
+"""All that knows Ray, and how a job goes: the pipeline, its workers, its cost, its submission."""
