@@ -1,9 +1,11 @@
-"""Fillers against true fills: what synthetic worlds show behind their near things, as each method of ``layers.fill`` guesses it.
+"""Fillers against true fills: what synthetic worlds show behind their near things, as each method
+of ``layers.fill`` guesses it.
 
     python -m benchmarks.fills --cache runs/ground_truth --out benchmarks/results
 
-Cases, and the cache they are kept in, are those of ``benchmarks.ground_truth``; their seeds were never trained on. The hole is the true
-near layer, grown as a job grows it, and all figures are of the hole alone: RMSE in grey levels, SSIM, and seconds of one core.
+Cases, and the cache they are kept in, are those of ``benchmarks.ground_truth``; their seeds were
+never trained on. The hole is the true near layer, grown as a job grows it, and all figures are of
+the hole alone: RMSE in grey levels, SSIM, and seconds of one core.
 """
 
 import argparse
@@ -65,7 +67,9 @@ def fill_case(filler: Filler, rgb: np.ndarray, near: np.ndarray, truth: np.ndarr
 
 
 def summarise(rows: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, Any]]:
-    """By method: mean and interval of RMSE and SSIM, the same of the paired difference to ``telea``, median seconds."""
+    """By method: mean and interval of RMSE and SSIM, the same of the paired difference to
+    ``telea``, median seconds.
+    """
     table: dict[str, dict[str, Any]] = {}
     for method, found in rows.items():
         table[method] = {
@@ -86,9 +90,12 @@ def markdown(tables: dict[int, dict[str, dict[str, Any]]]) -> str:
     lines = [
         "# Fills against the truth",
         "",
-        "Written by `python -m benchmarks.fills`: what is behind the near things of synthetic scenes that were never trained on, against",
-        "what each method of `layers.fill` guesses, in the hole alone. Means with 95 % bootstrap intervals; then the paired difference to",
-        "`telea` (bold where its interval does not hold 0) and the share of holes in which the method is better. Seconds are of one",
+        "Written by `python -m benchmarks.fills`: what is behind the near things of synthetic "
+        "scenes that were never trained on, against",
+        "what each method of `layers.fill` guesses, in the hole alone. Means with 95 % bootstrap "
+        "intervals; then the paired difference to",
+        "`telea` (bold where its interval does not hold 0) and the share of holes in which the "
+        "method is better. Seconds are of one",
         "core and one picture, median.",
     ]
     for size, table in tables.items():

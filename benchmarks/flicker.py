@@ -1,18 +1,22 @@
-"""Flow-warped error of the edited region, against the input's: the jobs insert, background and remove, shipped and real clips.
+"""Flow-warped error of the edited region, against the input's: the jobs insert, background and
+remove, shipped and real clips.
 
-Run: ``python -m benchmarks.flicker [--frames N] [--only NAME ...]``. It takes the jobs' own steps without Ray; the settings for the
-real clips are read from the commands in the jobs' head comments, so what is measured is what those give. Results go to
-results/flicker.json, contact sheets to --sheets DIR.
+Run: ``python -m benchmarks.flicker [--frames N] [--only NAME ...]``. It takes the jobs' own steps
+without Ray; the settings for the real clips are read from the commands in the jobs' head comments,
+so what is measured is what those give. Results go to results/flicker.json, contact sheets to
+--sheets DIR.
 
 What an error may be compared with (raydepth/evaluate/flicker.py says how it is measured):
 
-* ``same``: the input's own error at the same pixels: what was there before. Fair where a thing is removed.
-* ``source``: the new background's own error at the same pixels, as they come from it. ``held``: that of the same two clips put
-  together by one mask for all frames (where the median of all masks is near): what is left is what the measure makes of an edge
-  with motion on one side.
-* ``alike``: for pixels that the edit changed, the input's error where its picture is as steep, over the whole frame; for the others
-  (things that pass before the object) the input's own. Fair for an inserted object: warping costs edges more than the plain wall
-  that the object stands before, whoever put them there.
+* ``same``: the input's own error at the same pixels: what was there before. Fair where a thing is
+  removed.
+* ``source``: the new background's own error at the same pixels, as they come from it. ``held``:
+  that of the same two clips put together by one mask for all frames (where the median of all masks
+  is near): what is left is what the measure makes of an edge with motion on one side.
+* ``alike``: for pixels that the edit changed, the input's error where its picture is as steep, over
+  the whole frame; for the others (things that pass before the object) the input's own. Fair for an
+  inserted object: warping costs edges more than the plain wall that the object stands before,
+  whoever put them there.
 * ``frame``: the input's whole frame.
 """
 
@@ -45,8 +49,9 @@ FAIR = {"insert": "alike", "background": "held", "remove": "same"}
 
 @dataclass(frozen=True)
 class Clip:
-    """What an edit made of a clip's first frames: uint8 [N,H,W,3], and bool [N,H,W] where it may and near is; ``scenery``
-    is the new background."""
+    """What an edit made of a clip's first frames: uint8 [N,H,W,3], and bool [N,H,W] where it may
+    and near is; ``scenery`` is the new background.
+    """
 
     rgb: np.ndarray
     edited: np.ndarray

@@ -1,8 +1,10 @@
-"""Counts the U-Net lanes of ``featglac-grad`` by hooks, for each recipe, against the cost table of method.md.
+"""Counts the U-Net lanes of ``featglac-grad`` by hooks, for each recipe, against the cost table of
+method.md.
 
     python -m benchmarks.grad_lanes
 
-The number of lanes does not depend on the U-Net's size, so a tiny one with random weights runs (seconds on a CPU).
+The number of lanes does not depend on the U-Net's size, so a tiny one with random weights runs
+(seconds on a CPU).
 """
 
 import numpy as np

@@ -1,10 +1,12 @@
-"""Every method against the true edit of synthetic worlds: what FeatGLaC gains over pasting, and what it costs, in figures.
+"""Every method against the true edit of synthetic worlds: what FeatGLaC gains over pasting, and
+what it costs, in figures.
 
     python -m benchmarks.ground_truth --scenes 200 --size 128 --out benchmarks/results
 
-Cases are rendered once and kept in ``--cache``, results there too, one line each (scene, method, edit), so that an interrupted run
-goes on. Frames go through raydepth's own depth, layer and compose steps; depth is the renderer's unless ``--depth`` names a model,
-so that composition is judged. Methods of the first group run on all scenes; the others on the first ``--some`` and ``--few``.
+Cases are rendered once and kept in ``--cache``, results there too, one line each (scene, method,
+edit), so that an interrupted run goes on. Frames go through raydepth's own depth, layer and compose
+steps; depth is the renderer's unless ``--depth`` names a model, so that composition is judged.
+Methods of the first group run on all scenes; the others on the first ``--some`` and ``--few``.
 """
 
 import argparse
@@ -50,7 +52,8 @@ BY_THE_BOOK: dict[str, Any] = KV | {
     "light": PLAIN_LIGHT,
     "rim": False,
 }
-"""The settings of method.md: strength 0.6, the whole region redrawn, layers' light and edges as they are."""
+"""The settings of method.md: strength 0.6, the whole region redrawn, layers' light and edges as
+they are."""
 
 METHODS: dict[str, dict[str, dict[str, Any]]] = {
     "all": {

@@ -1,9 +1,11 @@
-"""What would be worth knowing: errors of pasting if a part of the truth were known, on the scenes of the study.
+"""What would be worth knowing: errors of pasting if a part of the truth were known, on the scenes
+of the study.
 
     python -m benchmarks.ground_truth_oracle --scenes 96 --out benchmarks/results
 
-One part at a time is taken from the true picture: the light (one gain, grey or a colour or both; with a plane over the picture
-on top), the object, what is around it, or the pixels on either side of its edge. Means go to ``ground_truth_oracle.md``.
+One part at a time is taken from the true picture: the light (one gain, grey or a colour or both;
+with a plane over the picture on top), the object, what is around it, or the pixels on either side
+of its edge. Means go to ``ground_truth_oracle.md``.
 """
 
 import argparse
@@ -92,7 +94,8 @@ def main() -> None:
     text = [
         "# Pasting with a part of the truth",
         "",
-        f"Written by `python -m benchmarks.ground_truth_oracle` on {arguments.scenes} scenes from seed {FIRST_SEED} on; see its head.",
+        f"Written by `python -m benchmarks.ground_truth_oracle` on {arguments.scenes} scenes from "
+        f"seed {FIRST_SEED} on; see its head.",
         "",
         "| edit | known | RMSE | Lab gap | seam |",
         "|---|---|---|---|---|",

@@ -1,10 +1,12 @@
-"""Finds the defaults of featglac-kv by coordinate search against the true edit, on other scenes than the benchmark's.
+"""Finds the defaults of featglac-kv by coordinate search against the true edit, on other scenes
+than the benchmark's.
 
     python -m benchmarks.ground_truth_study --scenes 32 --size 128 --out benchmarks/results
 
-One setting after another is tried at several values while the others stay at the best found so far. What is made small is
-the mean over the edits ``background`` and ``insert`` of RMSE, Lab gap and seam score, each as a ratio to that of ``paste`` (means over
-scenes): 1 is pasting. Writes every trial to ``ground_truth_study.md`` and ``.json``.
+One setting after another is tried at several values while the others stay at the best found so far.
+What is made small is the mean over the edits ``background`` and ``insert`` of RMSE, Lab gap and
+seam score, each as a ratio to that of ``paste`` (means over scenes): 1 is pasting. Writes every
+trial to ``ground_truth_study.md`` and ``.json``.
 """
 
 import argparse
@@ -30,7 +32,8 @@ START: dict[str, Any] = {
     "method": "featglac-kv", "sampler": "ddim", "steps": 10, "strength": 0.6, "redraw": 1.0, "blend": True,
     "light": PLAIN_LIGHT, "rim": False, "inject": {"mode": "mosaic", "weight": 1.0, "blocks": ["up"], "window": [0.0, 1.0]},
 }  # fmt: skip
-"""The settings of method.md, with the whole region redrawn and the layers' light and edges as they are."""
+"""The settings of method.md, with the whole region redrawn and the layers' light and edges as they
+are."""
 WORTH = 5e-4
 """A change that gains less is none."""
 TRIALS: list[tuple[str, list[Any]]] = [
@@ -144,8 +147,10 @@ def main() -> None:
     text = [
         "# Study of featglac-kv's settings",
         "",
-        f"Written by `python -m benchmarks.ground_truth_study` on {len(seeds)} scenes from seed {FIRST_SEED} on. Score: mean ratio to `paste` of",
-        "RMSE, Lab gap and seam over `background` and `insert`, lower is better, 1 is pasting. Each line changes one setting of the best so far;",
+        f"Written by `python -m benchmarks.ground_truth_study` on {len(seeds)} scenes from seed "
+        f"{FIRST_SEED} on. Score: mean ratio to `paste` of",
+        "RMSE, Lab gap and seam over `background` and `insert`, lower is better, 1 is pasting. "
+        "Each line changes one setting of the best so far;",
         "`*`: the best from there on.",
         "",
         "| setting | value | score | "
@@ -164,7 +169,8 @@ def main() -> None:
         numbers = [f"{trial['means'][e][n]:.2f}" for e in EDITS for n in JUDGED]
         seconds = np.mean([trial["means"][e]["seconds"] for e in EDITS])
         text.append(
-            f"| {trial['field']} | {trial['value']} | {trial['score']:.4f}{' *' if trial['kept'] else ''} | "
+            f"| {trial['field']} | {trial['value']} | "
+            f"{trial['score']:.4f}{' *' if trial['kept'] else ''} | "
             + " | ".join(numbers)
             + f" | {seconds:.2f} |"
         )

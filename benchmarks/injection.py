@@ -1,9 +1,11 @@
-"""How far the injected keys and values reach in the built-in model: attention, latents, picture, with weight 1 against weight 0.
+"""How far the injected keys and values reach in the built-in model: attention, latents, picture,
+with weight 1 against weight 0.
 
     python -m benchmarks.injection --scenes 8 --out benchmarks/results
 
-The whole region is redrawn and all blocks are injected, on the scenes of the study. Attention is compared in the first step, where both
-runs see the same latents; ``features`` are what a block adds its attention to. Norms are over the generated rows.
+The whole region is redrawn and all blocks are injected, on the scenes of the study. Attention is
+compared in the first step, where both runs see the same latents; ``features`` are what a block adds
+its attention to. Norms are over the generated rows.
 """
 
 import argparse
@@ -26,7 +28,9 @@ BLOCKS = ["down", "mid", "up"]
 
 
 class Trace(NamedTuple):
-    """What one run left: first attention outputs and features by module, final latents, edited pictures."""
+    """What one run left: first attention outputs and features by module, final latents, edited
+    pictures.
+    """
 
     attention: dict[str, torch.Tensor]
     features: dict[str, torch.Tensor]

@@ -1,10 +1,12 @@
-"""Counts the U-Net lanes of each recipe of ``featglac-kv`` by hooks, against method.md, and measures what makes lanes cheaper.
+"""Counts the U-Net lanes of each recipe of ``featglac-kv`` by hooks, against method.md, and
+measures what makes lanes cheaper.
 
     python -m benchmarks.lanes [--sizes 256 512] [--real 256]          a minute or two on two idle cores
 
-Lanes do not depend on the U-Net's size, so they are counted on a tiny one. Savings are measured on the topology of Stable
-Diffusion 1.5 with random weights: operations by PyTorch's counter on shapes alone, seconds and differences in bfloat16 on
-this machine's CPU. Prints tables and keeps them in benchmarks/results/lanes.json.
+Lanes do not depend on the U-Net's size, so they are counted on a tiny one. Savings are measured on
+the topology of Stable Diffusion 1.5 with random weights: operations by PyTorch's counter on shapes
+alone, seconds and differences in bfloat16 on this machine's CPU. Prints tables and keeps them in
+benchmarks/results/lanes.json.
 """
 
 import argparse
@@ -81,7 +83,9 @@ def plan_of(frames: int, still: bool) -> tuple[EditPlan, np.ndarray]:
 
 
 def recipe_lanes(frames: int = 8) -> list[dict[str, Any]]:
-    """Lanes a frame that ran, for every recipe, without and with a far lane that a batch of frames shares."""
+    """Lanes a frame that ran, for every recipe, without and with a far lane that a batch of frames
+    shares.
+    """
     rows: list[dict[str, Any]] = []
     for name, settings, expected in RECIPES:
         compose = Compose.model_validate(settings)
@@ -118,7 +122,9 @@ def recipe_lanes(frames: int = 8) -> list[dict[str, Any]]:
 def call(
     unet: UNet2DConditionModel, size: int, blocks: list[str], *, ending: bool, references: int = 2
 ) -> torch.Tensor:
-    """One U-Net call of a generation lane and its reference lanes on pictures of this size; the generation row."""
+    """One U-Net call of a generation lane and its reference lanes on pictures of this size; the
+    generation row.
+    """
     side = size // 8
     rows = 1 + references
     latents, text = (
@@ -193,7 +199,9 @@ def _timed(unet: UNet2DConditionModel, size: int, blocks: list[str]) -> dict:
 
 
 def plate_saving(size: int) -> dict:
-    """Operations of encoding a plate in every batch of 8, of those of the batch's lanes (10 of 20 steps, shared far lane)."""
+    """Operations of encoding a plate in every batch of 8, of those of the batch's lanes (10 of 20
+    steps, shared far lane).
+    """
     with FakeTensorMode(), torch.no_grad():
         vae = AutoencoderKL.from_config(SD15_VAE).eval()
         with operations_counter() as counter:
@@ -219,13 +227,15 @@ def main() -> None:
         print(f"{row['recipe']:36}{row['method_md'] or '':>10}{row['lanes']:9.0f}{shared:>30}")
     print("\nreference lanes that end, two of three lanes of a call (SD 1.5, random weights):")
     print(
-        f"{'size':>5} {'injected':26}{'TFLOP':>8}{'ref. lane':>11}{'call ops':>10}{'time':>8}{'seconds':>9}{'difference':>13}"
+        f"{'size':>5} "
+        f"{'injected':26}{'TFLOP':>8}{'ref. lane':>11}{'call ops':>10}{'time':>8}{'seconds':>9}{'difference':>13}"
     )
     ending = ending_savings(sizes, arguments.real)
     plates = [plate_saving(size) for size in sizes]
     for row in plates:
         print(
-            f"encoding a plate at {row['size']}: {row['tflop_encode']:.2f} TFLOP, once a clip instead of once a batch"
+            f"encoding a plate at {row['size']}: {row['tflop_encode']:.2f} TFLOP, once a clip "
+            "instead of once a batch"
         )
     result = {"recipes": recipes, "ending": ending, "plate": plates, "environment": environment()}
     file = Path(__file__).parent / "results" / "lanes.json"

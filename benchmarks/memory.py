@@ -1,9 +1,10 @@
-"""Peak memory of a whole run (driver, Ray and workers together) at 100 and at 1,000 frames of one 4K clip.
+"""Peak memory of a whole run (driver, Ray and workers together) at 100 and at 1,000 frames of one
+4K clip.
 
     python -m benchmarks.memory            about six minutes on two cores
 
-Prints the peaks and their ratio, and keeps them in benchmarks/results/memory.json. The clip is made here: 50 encoded 4K
-pictures, their packets repeated, so that writing 1,000 frames takes seconds.
+Prints the peaks and their ratio, and keeps them in benchmarks/results/memory.json. The clip is made
+here: 50 encoded 4K pictures, their packets repeated, so that writing 1,000 frames takes seconds.
 """
 
 import argparse
@@ -55,7 +56,9 @@ def write_4k(path: Path, frames: int) -> None:
 
 
 def peak_of(job: Path, log: Path) -> tuple[float, float]:
-    """Runs a job in a process of its own; peak MB of its process tree (shared pages counted once), and seconds."""
+    """Runs a job in a process of its own; peak MB of its process tree (shared pages counted once),
+    and seconds.
+    """
     began = time.monotonic()
     with log.open("w") as stream:
         process = subprocess.Popen(
@@ -110,7 +113,8 @@ def main() -> None:
             print(row, flush=True)
     ratio = rows[-1]["peak_mb"] / rows[0]["peak_mb"]
     print(
-        f"peak memory x {ratio:.3f} from {rows[0]['frames']} to {rows[-1]['frames']} frames ({arguments.decode})"
+        f"peak memory x {ratio:.3f} from {rows[0]['frames']} to {rows[-1]['frames']} frames "
+        f"({arguments.decode})"
     )
     result = {
         "decode": arguments.decode,

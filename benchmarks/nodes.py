@@ -1,10 +1,12 @@
-"""Throughput of 1, 2 and 4 nodes of a Ray cluster simulated on this machine, with a GPU stage that sleeps half a second a frame.
+"""Throughput of 1, 2 and 4 nodes of a Ray cluster simulated on this machine, with a GPU stage that
+sleeps half a second a frame.
 
     python -m benchmarks.nodes           about eight minutes
 
-What is measured is everything but the models: decoding, scheduling, moving frames between nodes, shards and ledger. Two
-times are taken: of whole runs, start and report included, and from the first frame that a worker took up to the last shard.
-Prints the ratios; benchmarks/results/nodes.json keeps them.
+What is measured is everything but the models: decoding, scheduling, moving frames between nodes,
+shards and ledger. Two times are taken: of whole runs, start and report included, and from the first
+frame that a worker took up to the last shard. Prints the ratios; benchmarks/results/nodes.json
+keeps them.
 """
 
 import argparse
@@ -40,7 +42,9 @@ SHARD_FRAMES = 8
 
 
 def measure(nodes: int, clip: Path, out: Path) -> tuple[float, float]:
-    """Seconds on so many nodes of one CPU and one logical GPU, beside a head node that only decodes: the whole run, its stream."""
+    """Seconds on so many nodes of one CPU and one logical GPU, beside a head node that only
+    decodes: the whole run, its stream.
+    """
     cluster = Cluster(
         initialize_head=True,
         head_node_args={"num_cpus": 2, "num_gpus": 0, "object_store_memory": STORE},

@@ -1,10 +1,12 @@
-"""Seconds per image of every step, for FeatGLaC and for the baselines, on one clip and one worker without Ray.
+"""Seconds per image of every step, for FeatGLaC and for the baselines, on one clip and one worker
+without Ray.
 
     python -m benchmarks.seconds_per_image                       the shipped clip, builtin models
     python -m benchmarks.seconds_per_image --clip CLIP --frames 16 --size 256
 
-Each method goes through the same decoded frames in the same process, so their ratios mean something on a shared machine
-where the seconds alone do not. Prints a table and keeps it in benchmarks/results/seconds_per_image.json.
+Each method goes through the same decoded frames in the same process, so their ratios mean something
+on a shared machine where the seconds alone do not. Prints a table and keeps it in
+benchmarks/results/seconds_per_image.json.
 """
 
 import argparse
@@ -88,7 +90,9 @@ def main() -> None:
 
 
 def measure(job: Job, frames: int, batch: int) -> dict[str, float]:
-    """Mean seconds per frame of each step over one clip's first frames; models are warmed up on the first batch."""
+    """Mean seconds per frame of each step over one clip's first frames; models are warmed up on the
+    first batch.
+    """
     segments, _ = find_segments(job.input, job.compose.every)
     clip = ClipCalibrator(job, Tracker()).calibrate(segments)
     if clip is None:

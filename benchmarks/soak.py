@@ -1,11 +1,13 @@
-"""25,000 frames of a 4K video with a stand-in for the models, real decoding, shards and report, while workers are killed at random.
+"""25,000 frames of a 4K video with a stand-in for the models, real decoding, shards and report,
+while workers are killed at random.
 
     python -m benchmarks.soak            a quarter of an hour on two cores
     python -m benchmarks.soak --frames 2500 --kill-every 20
 
-Two workers on two logical GPUs sleep 20 ms a frame. Memory of every process of the run is sampled (USS: what ending it would
-free), every one to two --kill-every seconds a worker gets SIGKILL, and at the end the shards prove that every frame is there
-exactly once, with the pixels of its own index. Prints the figures; benchmarks/results/soak.json and soak.png keep them.
+Two workers on two logical GPUs sleep 20 ms a frame. Memory of every process of the run is sampled
+(USS: what ending it would free), every one to two --kill-every seconds a worker gets SIGKILL, and
+at the end the shards prove that every frame is there exactly once, with the pixels of its own
+index. Prints the figures; benchmarks/results/soak.json and soak.png keep them.
 """
 
 import argparse
@@ -54,7 +56,9 @@ class Sleeper(StandInEditor):
 
 @dataclass
 class Life:
-    """One process: seconds since the start of the run, finished frames by then, and USS in MB, a sample each."""
+    """One process: seconds since the start of the run, finished frames by then, and USS in MB, a
+    sample each.
+    """
 
     role: str
     seconds: list[float] = field(default_factory=list)
@@ -153,7 +157,9 @@ def _spilled(session: Path) -> int:
 
 
 def exactly_once(out: Path, frames: int) -> dict[str, Any]:
-    """Counts rows, and frames whose pixels are not those of their index (the clip repeats itself every GOP frames)."""
+    """Counts rows, and frames whose pixels are not those of their index (the clip repeats itself
+    every GOP frames).
+    """
     levels: dict[int, set[float]] = defaultdict(set)
     indices: list[int] = []
     for path in out.glob("frames/*/*.parquet"):

@@ -1,4 +1,6 @@
-"""Stand-ins for the models, for measuring and breaking what is around them: real decoding, scheduling, shards and report."""
+"""Stand-ins for the models, for measuring and breaking what is around them: real decoding,
+scheduling, shards and report.
+"""
 
 import time
 from collections.abc import Callable
@@ -27,7 +29,9 @@ class NoCalibrator(ClipCalibrator):
 
 
 def stand_in(batch: Batch) -> Batch:
-    """Columns of the right form from the pixels alone, in milliseconds: luma as depth, the negative as the edit."""
+    """Columns of the right form from the pixels alone, in milliseconds: luma as depth, the negative
+    as the edit.
+    """
     inv_depth = batch["rgb"].mean(axis=-1, dtype=np.float32) / 255
     n = len(inv_depth)
     return batch | {
@@ -55,7 +59,9 @@ class StandInEditor(Editor):
 
 
 def sleeping(seconds: float) -> Callable[[Batch], Batch]:
-    """``stand_in`` that takes so many seconds a frame, as a model on a GPU does: without using a CPU."""
+    """``stand_in`` that takes so many seconds a frame, as a model on a GPU does: without using a
+    CPU.
+    """
 
     def step(batch: Batch) -> Batch:
         time.sleep(seconds * len(ok_rows(batch)))

@@ -1,4 +1,6 @@
-"""Cases of synthetic truth on their way through raydepth's own steps: cached pictures in, one plan for several scenes out."""
+"""Cases of synthetic truth on their way through raydepth's own steps: cached pictures in, one plan
+for several scenes out.
+"""
 
 import os
 from collections.abc import Callable, Sequence
@@ -49,7 +51,8 @@ class Target:
     truth: np.ndarray
     """uint8 [H,W,3]."""
     visible: np.ndarray
-    """bool [H,W]: the near layer or the object, as the truth shows it; for ``remove`` where the near layer was."""
+    """bool [H,W]: the near layer or the object, as the truth shows it; for ``remove`` where the
+    near layer was."""
     given: np.ndarray
     """uint8 [H,W,3]: what stays around the edit."""
 
@@ -76,7 +79,9 @@ def fingerprint(case: Case) -> str:
 
 
 def cache_of(folder: Path, samples: int) -> Path:
-    """The part of a cache folder that belongs to this renderer and number of samples; found by a small case of its own."""
+    """The part of a cache folder that belongs to this renderer and number of samples; found by a
+    small case of its own.
+    """
     return folder / f"{fingerprint(make_case(0, (32, 32), samples=2))}-{samples}"
 
 
@@ -120,7 +125,9 @@ def make_batch(case: Case) -> Batch:
 
 
 class Bench:
-    """Depth, layers and edits of cases; what compositors then get. ``depth``: ``truth`` or a model's name."""
+    """Depth, layers and edits of cases; what compositors then get. ``depth``: ``truth`` or a
+    model's name.
+    """
 
     def __init__(
         self, cache: Path, size: int, depth: str = "truth", samples: int = 24, **layers: Any
@@ -187,7 +194,9 @@ class Bench:
 
 
 class EachItsOwn:
-    """Edits of several scenes in one batch: every row has a builder of its own, their plans become one."""
+    """Edits of several scenes in one batch: every row has a builder of its own, their plans become
+    one.
+    """
 
     def __init__(self, builders: Sequence[EditBuilder]) -> None:
         self.builders = builders

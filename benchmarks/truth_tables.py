@@ -1,4 +1,6 @@
-"""What the ground-truth benchmark writes: means with bootstrap intervals as JSON and Markdown, a figure, a sheet of pictures."""
+"""What the ground-truth benchmark writes: means with bootstrap intervals as JSON and Markdown, a
+figure, a sheet of pictures.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -23,7 +25,9 @@ _DRAWS = 2000
 
 
 def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
-    """Mean of scenes' values and its 95 % percentile bootstrap interval (Efron 1979): mean, low, high; NaN without values."""
+    """Mean of scenes' values and its 95 % percentile bootstrap interval (Efron 1979): mean, low,
+    high; NaN without values.
+    """
     values = values[~np.isnan(values)]
     if not len(values):
         return (float("nan"),) * 3
@@ -38,7 +42,9 @@ def summarise(
     edits: Sequence[str],
     against: str = "paste",
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """By edit and method: scenes, seconds, and for each metric the mean, its interval, and both of the paired difference."""
+    """By edit and method: scenes, seconds, and for each metric the mean, its interval, and both of
+    the paired difference.
+    """
     values = {
         (row["edit"], row["method"], row["seed"]): np.array(
             [np.nan if row[f] is None else row[f] for f in (*Scores._fields, "seconds")]
@@ -77,9 +83,12 @@ def write_table(
     text = [
         "# Against the true edit",
         "",
-        "Written by `python -m benchmarks.ground_truth`; metrics are defined in `raydepth/evaluate/truth.py`. Means over scenes with 95 %",
-        "bootstrap intervals; below each, the paired difference to `paste`, bold where its interval does not hold 0.",
-        "Lower is better but for SSIM and occlusion. Seconds are of one core and one picture, composing alone.",
+        "Written by `python -m benchmarks.ground_truth`; metrics are defined in "
+        "`raydepth/evaluate/truth.py`. Means over scenes with 95 %",
+        "bootstrap intervals; below each, the paired difference to `paste`, bold where its "
+        "interval does not hold 0.",
+        "Lower is better but for SSIM and occlusion. Seconds are of one core and one picture, "
+        "composing alone.",
     ]
     for edit, entries in table.items():
         names = [
@@ -120,7 +129,9 @@ def _cell(found: Mapping[str, float], digits: int) -> str:
 def write_figure(
     file: Path, table: Mapping[str, Mapping[str, Mapping[str, Any]]], methods: Sequence[str]
 ) -> None:
-    """Paired differences to ``paste`` with their intervals: a row for every edit, a column for every error."""
+    """Paired differences to ``paste`` with their intervals: a row for every edit, a column for
+    every error.
+    """
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,7 +1,8 @@
-"""The column batch that travels between the steps: its column names, and the two things every step does with its status.
+"""The column batch that travels between the steps: its column names, and the two things every step
+does with its status.
 
-A batch is a ``dict[str, np.ndarray]`` whose arrays share their first axis, the N frames of one micro-batch. All frames of
-a batch come from one video and have one working size H x W.
+A batch is a ``dict[str, np.ndarray]`` whose arrays share their first axis, the N frames of one
+micro-batch. All frames of a batch come from one video and have one working size H x W.
 
 =================  ==================  =========================================================================
 column             dtype, shape        meaning
@@ -51,14 +52,18 @@ def ok_rows(batch: Batch) -> np.ndarray:
 
 
 def mark_error(batch: Batch, row: int, error_type: str, message: str) -> None:
-    """Turns one frame into an error row, in place; the columns that hold text are object arrays, so any length fits."""
+    """Turns one frame into an error row, in place; the columns that hold text are object arrays, so
+    any length fits.
+    """
     batch["status"][row] = "error"
     batch["error_type"][row] = error_type
     batch["error_message"][row] = message
 
 
 def frame_identity(batch: Batch, row: int) -> dict[str, Any]:
-    """What names the files beside one frame: ``source``, ``frame_index``, ``pts``, and ``image`` (None in videos)."""
+    """What names the files beside one frame: ``source``, ``frame_index``, ``pts``, and ``image``
+    (None in videos).
+    """
     return {
         "source": str(batch["path"][row]),
         "frame_index": int(batch["frame_index"][row]),

@@ -1,4 +1,6 @@
-"""The command line: parse, call, print. Heavy imports wait inside the commands, so that ``--help`` answers at once."""
+"""The command line: parse, call, print. Heavy imports wait inside the commands, so that ``--help``
+answers at once.
+"""
 
 import json
 import sys
@@ -13,7 +15,8 @@ from raydepth.files.text import printable
 from raydepth.job import Job, load_job
 
 OK, FAILED, WRONG, SOME_FAILED, STOPPED = 0, 1, 2, 3, 75
-"""Exit codes: every frame done; anything else; the job is wrong; some frames failed; stopped at the deadline."""
+"""Exit codes: every frame done; anything else; the job is wrong; some frames failed; stopped at the
+deadline."""
 
 app = typer.Typer(
     add_completion=False,
@@ -36,7 +39,9 @@ OutFolder = Annotated[str, typer.Argument(metavar="OUT", help="The output folder
 
 
 def main() -> None:
-    """The ``raydepth`` program: runs a command and turns what it raises into the exit codes of design.md, section 4."""
+    """The ``raydepth`` program: runs a command and turns what it raises into the exit codes of
+    design.md, section 4.
+    """
     try:
         code = app(standalone_mode=False)
     except typer.Exit as stop:
@@ -109,7 +114,8 @@ def run(
     outcome = run_job(resolved, address=address, say=lambda line: print(line, flush=True))
     frames = outcome.frames
     print(
-        f"{frames['done']} done, {frames['failed']} failed, {frames['missing']} missing of {frames['total']} frames"
+        f"{frames['done']} done, {frames['failed']} failed, {frames['missing']} missing of "
+        f"{frames['total']} frames"
     )
     for reason, count in outcome.errors.items():
         print(printable(f"  {count} x {reason}"))
@@ -123,7 +129,9 @@ def run(
 def plan(
     job: JobFile, set_: Overrides = None, as_json: AsJson = False, address: Address = None
 ) -> None:
-    """Say what a job will take: frames, segments, hours, memory, disk; and whether it can be scheduled."""
+    """Say what a job will take: frames, segments, hours, memory, disk; and whether it can be
+    scheduled.
+    """
     from raydepth.run.estimate import estimate
 
     figures = estimate(_load(job, set_), address=address)
@@ -187,7 +195,9 @@ def submit(
         ),
     ] = "ask",
 ) -> None:
-    """Run the same job on a Ray cluster; follow its log and pass its exit code on (1 if it was stopped or left)."""
+    """Run the same job on a Ray cluster; follow its log and pass its exit code on (1 if it was
+    stopped or left).
+    """
     from raydepth.run.submit.client import submit as submit_job
 
     code = submit_job(
@@ -254,7 +264,9 @@ def models(
         Path | None, typer.Option(help="With check: the job whose models are opened.")
     ] = None,
 ) -> None:
-    """List the models that jobs may name, with licences and what is cached; or check that a job's can be opened."""
+    """List the models that jobs may name, with licences and what is cached; or check that a job's
+    can be opened.
+    """
     from raydepth.models.names import HUB_DEFAULTS, cached
     from raydepth.run.check import check_models, named_models
 

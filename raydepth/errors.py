@@ -2,4 +2,6 @@
 
 
 class JobError(ValueError):
-    """The job is wrong: nothing was started. The message names the field, the value that came and what is allowed."""
+    """The job is wrong: nothing was started. The message names the field, the value that came and
+    what is allowed.
+    """

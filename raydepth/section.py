@@ -1,4 +1,6 @@
-"""What all sections of a job file share: frozen, strict, closed to unknown keys; and the error of a wrong job."""
+"""What all sections of a job file share: frozen, strict, closed to unknown keys; and the error of a
+wrong job.
+"""
 
 from typing import Any
 

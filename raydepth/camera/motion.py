@@ -14,11 +14,13 @@ _ALIKE_LEVELS = 6.0
 def camera_motion(
     frame: np.ndarray, known: np.ndarray, onto: np.ndarray, onto_known: np.ndarray
 ) -> np.ndarray | None:
-    """The homography float64 [3,3] that takes a frame's far pixels onto another's; None where none does.
+    """The homography float64 [3,3] that takes a frame's far pixels onto another's; None where none
+    does.
 
-    Exactly the identity where the camera has not moved: the pictures agree as they lie, or the corners of one are found
-    where they were (Lucas-Kanade flow, there and back). Otherwise a homography between matched features (SIFT; RANSAC, 2
-    pixels) that explains at least half of them, under which the pictures agree clearly better than as they lie.
+    Exactly the identity where the camera has not moved: the pictures agree as they lie, or the
+    corners of one are found where they were (Lucas-Kanade flow, there and back). Otherwise a
+    homography between matched features (SIFT; RANSAC, 2 pixels) that explains at least half of
+    them, under which the pictures agree clearly better than as they lie.
 
     Args:
         frame: uint8 [H,W,3].
@@ -42,7 +44,8 @@ def camera_motion(
 
 
 def _stands_still(grey: np.ndarray, known: np.ndarray, onto: np.ndarray) -> bool:
-    # Windows that lie on far pixels of both only, and no pyramid: what moves in front must not carry corners away.
+    # Windows that lie on far pixels of both only, and no pyramid: what moves in front must not
+    # carry corners away.
     window = (13, 13)
     clear = cv2.erode(known.astype(np.uint8), np.ones(window), borderType=cv2.BORDER_REPLICATE)
     corners = cv2.goodFeaturesToTrack(grey, 400, 0.01, 7, mask=clear)
@@ -82,7 +85,9 @@ def _matched_homography(
 
 
 def is_still(motion: np.ndarray, shape: tuple[int, ...]) -> bool:
-    """Whether a homography float64 [3,3] moves no corner of a picture (height, width) by more than ``STILL_PX``."""
+    """Whether a homography float64 [3,3] moves no corner of a picture (height, width) by more than
+    ``STILL_PX``.
+    """
     height, width = shape
     corners = np.array([[[0, 0]], [[width, 0]], [[0, height]], [[width, height]]], np.float64)
     return bool(np.abs(cv2.perspectiveTransform(corners, motion) - corners).max() <= STILL_PX)
@@ -91,6 +96,8 @@ def is_still(motion: np.ndarray, shape: tuple[int, ...]) -> bool:
 def _difference(
     a: np.ndarray, a_known: np.ndarray, b: np.ndarray, b_known: np.ndarray
 ) -> float | None:
-    """Median difference in grey levels of two pictures uint8 [H,W] where both are known; None where nowhere is."""
+    """Median difference in grey levels of two pictures uint8 [H,W] where both are known; None where
+    nowhere is.
+    """
     both = a_known & b_known
     return float(np.median(cv2.absdiff(a, b)[both])) if both.any() else None

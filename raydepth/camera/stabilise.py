@@ -1,8 +1,10 @@
-"""Option ``steady`` of ``depth``: where the camera stands still, a frame's depth leans on what the clip's samples show (step 3).
+"""Option ``steady`` of ``depth``: where the camera stands still, a frame's depth leans on what the
+clip's samples show (step 3).
 
-Networks give the same wall another depth in every frame. What is seen of a still scene at a pixel comes again in other
-frames in the same colours, so frames sampled over the whole clip in the calibration pass vote on its depth. A frame's
-result depends on that frame and on these samples alone, not on its neighbours, batch or part.
+Networks give the same wall another depth in every frame. What is seen of a still scene at a pixel
+comes again in other frames in the same colours, so frames sampled over the whole clip in the
+calibration pass vote on its depth. A frame's result depends on that frame and on these samples
+alone, not on its neighbours, batch or part.
 """
 
 from collections.abc import Sequence
@@ -25,7 +27,8 @@ _OWN = 0.1
 _SURE = 0.5
 """Sum of the samples' weights from which on their depth says how a frame's own is off."""
 _NEAR_BY = 0.12
-"""Standard deviation, as a part of the short side, over which that is carried into what no sample shows."""
+"""Standard deviation, as a part of the short side, over which that is carried into what no sample
+shows."""
 _EVERY = 13
 """Of the pixels of which a scale is fitted, every 13th counts."""
 
@@ -40,11 +43,12 @@ class ReferenceFrames:
     """float32 [n,h,w], on one scale."""
 
     def stabilise(self, rgb: np.ndarray, inv_depth: np.ndarray) -> np.ndarray:
-        """A frame's depth, held by the reference frames that show the same colours at the same place.
+        """A frame's depth, held by the reference frames that show the same colours at the same
+        place.
 
-        It is brought to their scale first (least squares, the worst left out), then moved by what it is off around a place,
-        and weighed against them (a bilateral filter over the clip, after Tomasi and Manduchi 1998). What no reference frame
-        shows keeps its own depth, rescaled.
+        It is brought to their scale first (least squares, the worst left out), then moved by what
+        it is off around a place, and weighed against them (a bilateral filter over the clip, after
+        Tomasi and Manduchi 1998). What no reference frame shows keeps its own depth, rescaled.
 
         Args:
             rgb: uint8 [H,W,3], the frame.
@@ -74,7 +78,8 @@ class ReferenceFrames:
 def gather(
     frames: Sequence[np.ndarray], inv_depths: Sequence[np.ndarray]
 ) -> ReferenceFrames | None:
-    """Keeps a clip's sampled frames to stabilise depth by, their depths brought to one scale; None where the camera moves.
+    """Keeps a clip's sampled frames to stabilise depth by, their depths brought to one scale; None
+    where the camera moves.
 
     Args:
         frames: uint8 [H,W,3], the clip's first frame first.
@@ -108,7 +113,9 @@ def gather(
 
 
 def _voted(rgb: np.ndarray, samples: ReferenceFrames) -> tuple[np.ndarray, np.ndarray]:
-    """Mean depth of the samples that look like a frame, pixel by pixel, and the sum of their weights; float32 [h,w] each."""
+    """Mean depth of the samples that look like a frame, pixel by pixel, and the sum of their
+    weights; float32 [h,w] each.
+    """
     total, mass = np.zeros(rgb.shape[:2], np.float32), np.zeros(rgb.shape[:2], np.float32)
     for other, depth in zip(samples.rgb, samples.inv_depth, strict=True):
         red, green, blue = cv2.split(cv2.absdiff(rgb, other))
@@ -123,7 +130,9 @@ _WEIGHT = np.exp(-((np.arange(256) / _ALIKE) ** 2)).astype(np.float32)
 
 
 def _rescaled(inv_depth: np.ndarray, expected: np.ndarray, sure: np.ndarray) -> np.ndarray:
-    """A map on the scale of another, as the pixels say at which the other is sure; as it is where they cannot say."""
+    """A map on the scale of another, as the pixels say at which the other is sure; as it is where
+    they cannot say.
+    """
     there, here = expected[sure][::_EVERY], inv_depth[sure][::_EVERY]
     fitted = fit_drift(there, here) if len(there) >= 12 else None
     if fitted is None:

@@ -1,4 +1,6 @@
-"""The camera's motion over a clip, measured once before editing, so that what stands in the scene does not slide."""
+"""The camera's motion over a clip, measured once before editing, so that what stands in the scene
+does not slide.
+"""
 
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -11,21 +13,27 @@ import numpy as np
 SIZE = 256
 """Short side in pixels at which motion is measured."""
 _CELL, _IN_CELL = 32, 4
-"""Side in pixels of the cells that corners are taken from, and how many at most from each: no thing outvotes its area."""
+"""Side in pixels of the cells that corners are taken from, and how many at most from each: no thing
+outvotes its area."""
 _FEW, _SHARE = 12, 0.2
 """Fewer inliers than this, or a smaller part of the points, are no motion."""
 _AWAY = 0.03
-"""Frame heights by which the neighbourhood may differ from the whole picture; more is something that moves by itself."""
+"""Frame heights by which the neighbourhood may differ from the whole picture; more is something
+that moves by itself."""
 _STEADY = 0.3
-"""Where this part of the points goes on as in the frame before, to a pixel, that is the camera; the others move themselves."""
+"""Where this part of the points goes on as in the frame before, to a pixel, that is the camera; the
+others move themselves."""
 _DEAD = 0.1
 """Pixels of change below which the motion stays as it was: noise of a still camera."""
 _KEPT = 0.35
-"""The reference frame changes when fewer of its points than this part are found again: drift comes from changes only."""
+"""The reference frame changes when fewer of its points than this part are found again: drift comes
+from changes only."""
 _BACK = 0.7
-"""Pixels by which a point may miss its start when it is followed there and back (Kalal et al. 2010)."""
+"""Pixels by which a point may miss its start when it is followed there and back (Kalal et al.
+2010)."""
 _NEAR_BY = 0.35
-"""Radius around the point of interest, in frame heights, whose points say how the scene moves there."""
+"""Radius around the point of interest, in frame heights, whose points say how the scene moves
+there."""
 _MOVED = 2.0
 """Pixels of camera motion since the reference from which on depths move apart."""
 _RESPONSE = 0.15
@@ -34,10 +42,11 @@ _RESPONSE = 0.15
 
 @dataclass(frozen=True)
 class Track:
-    """How the scene's picture has moved since the clip's first frame, one row for every wanted frame.
+    """How the scene's picture has moved since the clip's first frame, one row for every wanted
+    frame.
 
-    A point (x, y), in frame heights from the upper left corner, of the first frame is seen in frame n at
-    (a x - b y + u, b x + a y + v) with motion[n] = (a, b, u, v): a similarity.
+    A point (x, y), in frame heights from the upper left corner, of the first frame is seen in frame
+    n at (a x - b y + u, b x + a y + v) with motion[n] = (a, b, u, v): a similarity.
     """
 
     pts: tuple[int, ...]
@@ -61,7 +70,9 @@ class Track:
 
 @dataclass(frozen=True)
 class View:
-    """One frame of the tracking pass: its pts, grey uint8 [h,w] (None: not to be had), and its true width / height."""
+    """One frame of the tracking pass: its pts, grey uint8 [h,w] (None: not to be had), and its true
+    width / height.
+    """
 
     pts: int
     grey: np.ndarray | None
@@ -69,17 +80,20 @@ class View:
 
 
 def measure_track(views: Iterable[View], focus: tuple[float, float]) -> Track:
-    """Follows corners from a reference frame (Lucas-Kanade in pyramids, there and back) and fits affine maps by RANSAC.
+    """Follows corners from a reference frame (Lucas-Kanade in pyramids, there and back) and fits
+    affine maps by RANSAC.
 
-    The reference stays as long as enough of it is seen, so a still camera has no drift at all, and motion that goes on
-    steadily is believed before a larger group of points that starts to move: that is a person. When the camera moves, the
-    points around the focus decide where they agree among themselves and about with the whole picture, because with parallax
-    each depth moves on its own. Where there are no corners, phase correlation gives a shift. After a cut the track goes on
+    The reference stays as long as enough of it is seen, so a still camera has no drift at all, and
+    motion that goes on steadily is believed before a larger group of points that starts to move:
+    that is a person. When the camera moves, the points around the focus decide where they agree
+    among themselves and about with the whole picture, because with parallax each depth moves on its
+    own. Where there are no corners, phase correlation gives a shift. After a cut the track goes on
     from where it was.
 
     Args:
         views: of a clip's wanted frames in display order, at least one.
-        focus: the point that matters, in frame heights from the upper left corner of the first frame.
+        focus: the point that matters, in frame heights from the upper left corner of the first
+            frame.
     """
     pts: list[int] = []
     lost: list[int] = []
@@ -117,8 +131,9 @@ def measure_track(views: Iterable[View], focus: tuple[float, float]) -> Track:
 def _upright(motion: np.ndarray, focus: tuple[float, float]) -> tuple[float, float, float, float]:
     """The similarity (a, b, u, v) of what stands upright at the focus.
 
-    A camera's roll turns rows and columns of the picture alike, and its zoom stretches them alike; parallax shears a floor,
-    but not what stands on it. So what rows and columns have in common counts.
+    A camera's roll turns rows and columns of the picture alike, and its zoom stretches them alike;
+    parallax shears a floor, but not what stands on it. So what rows and columns have in common
+    counts.
     """
     x, y = focus
     a = 1 + _common(motion[0, 0] - 1, motion[1, 1] - 1)
@@ -132,7 +147,9 @@ def _common(one: float, other: float) -> float:
 
 
 class _Reference:
-    """A frame whose corners are looked for in the frames after it; ``motion`` is first frame -> this one, in heights."""
+    """A frame whose corners are looked for in the frames after it; ``motion`` is first frame ->
+    this one, in heights.
+    """
 
     def __init__(self, view: View, motion: np.ndarray) -> None:
         assert view.grey is not None
@@ -144,7 +161,9 @@ class _Reference:
     def follow(
         self, grey: np.ndarray, last: np.ndarray, focus: tuple[float, float]
     ) -> tuple[np.ndarray, float] | None:
-        """Motion float64 [3,3] from the first frame to this one, and the part of the points found; None: not enough."""
+        """Motion float64 [3,3] from the first frame to this one, and the part of the points found;
+        None: not enough.
+        """
         start = self._points
         if len(start) < _FEW:
             return None
@@ -210,7 +229,9 @@ def _corners(grey: np.ndarray) -> np.ndarray:
 def _affine(
     a: np.ndarray, b: np.ndarray, tolerance: float, share: float = _SHARE
 ) -> np.ndarray | None:
-    """The affine map float64 [3,3] that takes most points a to b, float [P,2]; None where too few agree."""
+    """The affine map float64 [3,3] that takes most points a to b, float [P,2]; None where too few
+    agree.
+    """
     if len(a) < _FEW:
         return None
     matrix, inlier = cv2.estimateAffine2D(
@@ -225,7 +246,9 @@ def _affine(
 
 
 def _shift(previous: np.ndarray, view: View) -> np.ndarray | None:
-    """The shift between two frames by phase correlation, float64 [3,3] in heights; None where there is no clear peak."""
+    """The shift between two frames by phase correlation, float64 [3,3] in heights; None where there
+    is no clear peak.
+    """
     assert view.grey is not None
     height, width = view.grey.shape
     window = cv2.createHanningWindow((width, height), cv2.CV_64F)

@@ -1,4 +1,6 @@
-"""Composing on a crop around the edit (``compose.crop: region``): small edits get all of the model's pixels (step 6)."""
+"""Composing on a crop around the edit (``compose.crop: region``): small edits get all of the
+model's pixels (step 6).
+"""
 
 import math
 
@@ -12,16 +14,18 @@ from raydepth.edits.plan import EditPlan
 from raydepth.layers.stack import Layer, LayerStack
 
 PARTS = 8
-"""Windows are so many eighths of the frame high and wide, so that neighbouring batches mostly have the same one."""
+"""Windows are so many eighths of the frame high and wide, so that neighbouring batches mostly have
+the same one."""
 MOST = 6
 """A window of more parts than this is not worth a crop."""
 
 
 def find_window(region: np.ndarray) -> tuple[int, int, int, int] | None:
-    """The window (y0, x0, y1, x1) in pixels around what may change in any of N frames; None where that is most of the frame.
+    """The window (y0, x0, y1, x1) in pixels around what may change in any of N frames; None where
+    that is most of the frame.
 
-    It has the frame's aspect, at least a quarter of its height, a sixteenth of the frame around the edit where there is room,
-    and begins on sixteenths.
+    It has the frame's aspect, at least a quarter of its height, a sixteenth of the frame around the
+    edit where there is room, and begins on sixteenths.
 
     Args:
         region: float32 [N,H,W], not empty everywhere.
@@ -66,7 +70,8 @@ class Crops:
 
         Args:
             plan: of M frames; no region is empty.
-            batch: column ``rgb``; with ``origin`` crops are made of the source-size frames, and so are sharp.
+            batch: column ``rgb``; with ``origin`` crops are made of the source-size frames, and so
+                are sharp.
             rows: of the frames in the batch, int64 [M].
             seeds: int64 [M].
 
@@ -118,7 +123,8 @@ def _enlarged(masks: np.ndarray, window: tuple[int, int, int, int]) -> np.ndarra
 def make_patch(
     plan: EditPlan, rgb: np.ndarray, frame: np.ndarray, window: tuple[int, int, int, int]
 ) -> Patch:
-    """What is to be edited of one frame, on a grid of the working size over a window of it; ``edited`` is yet to come.
+    """What is to be edited of one frame, on a grid of the working size over a window of it;
+    ``edited`` is yet to come.
 
     Args:
         plan: of this frame alone, at working size.

@@ -1,4 +1,6 @@
-"""What every compositor on a latent diffusion model shares: rounding, paste-back, the codec's floor, and the repeat in float32."""
+"""What every compositor on a latent diffusion model shares: rounding, paste-back, the codec's
+floor, and the repeat in float32.
+"""
 
 from abc import abstractmethod
 
@@ -20,7 +22,9 @@ class LatentCompositor(Compositor):
     compose: Compose
 
     def __call__(self, plan: EditPlan, source: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-        """See Compositor. In float16, frames that overflow are repeated once in float32, and the note says so."""
+        """See Compositor. In float16, frames that overflow are repeated once in float32, and the
+        note says so.
+        """
         if self.compose.redraw < 1:
             band = max(round(self.compose.redraw * min(source.shape[1:3])), 1)
             plan, source = only_edges(plan, source, band)
@@ -41,14 +45,18 @@ class LatentCompositor(Compositor):
 
     @abstractmethod
     def generate(self, plan: EditPlan, source: np.ndarray, seeds: np.ndarray) -> torch.Tensor:
-        """What the model makes of the plan, before rounding and paste-back: float32 [N,3,H,W], nominally -1..1."""
+        """What the model makes of the plan, before rounding and paste-back: float32 [N,3,H,W],
+        nominally -1..1.
+        """
 
     def remarks(self, frames: int) -> list[str]:
         """What the last ``generate`` has to say about each of its frames; empty where nothing."""
         return [""] * frames
 
     def round_trip(self, rgb: np.ndarray) -> np.ndarray:
-        """Encodes and decodes pictures uint8 [N,H,W,3] without diffusion: the floor of every preservation figure."""
+        """Encodes and decodes pictures uint8 [N,H,W,3] without diffusion: the floor of every
+        preservation figure.
+        """
         height, width = rgb.shape[1:3]
         latents = self.models.codec.encode(pad_to_multiple(rgb, self.models.multiple, 1))
         return to_uint8(self.models.codec.decode(latents))[:, :height, :width]

@@ -1,4 +1,6 @@
-"""Preservation: what must stay the source's, on the latent grid while sampling and exactly, in pixels, at the end."""
+"""Preservation: what must stay the source's, on the latent grid while sampling and exactly, in
+pixels, at the end.
+"""
 
 from dataclasses import replace
 
@@ -12,14 +14,18 @@ from raydepth.edits.plan import EditPlan
 
 
 def latent_region(region: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Takes a region float32 [N,H,W] to latent cells, float32 [N,1,h,w]: a cell may change as far as any pixel of it may."""
+    """Takes a region float32 [N,H,W] to latent cells, float32 [N,1,h,w]: a cell may change as far
+    as any pixel of it may.
+    """
     return F.adaptive_max_pool2d(region[:, None], size)
 
 
 def only_edges(plan: EditPlan, source: np.ndarray, band: int) -> tuple[EditPlan, np.ndarray]:
-    """Leaves to the model what the naive composite cannot know: the layers' edges, and what was invented.
+    """Leaves to the model what the naive composite cannot know: the layers' edges, and what was
+    invented.
 
-    Inside the layers the composite is what was asked for, pixel by pixel, and a model could only lose detail of it.
+    Inside the layers the composite is what was asked for, pixel by pixel, and a model could only
+    lose detail of it.
 
     Args:
         plan: of N frames.
@@ -27,8 +33,8 @@ def only_edges(plan: EditPlan, source: np.ndarray, band: int) -> tuple[EditPlan,
         band: pixels on either side of an edge.
 
     Returns:
-        The plan with a smaller region, and the pictures uint8 [N,H,W,3] that stand outside of that: the composites in the
-        frames.
+        The plan with a smaller region, and the pictures uint8 [N,H,W,3] that stand outside of that:
+        the composites in the frames.
     """
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * band + 1, 2 * band + 1))
     redraw = np.zeros(plan.region.shape, bool) if plan.invented is None else plan.invented > 0
@@ -48,7 +54,8 @@ def paste_back(
         source: uint8 [N,H,W,3].
         edited: uint8 [N,H,W,3].
         region: float32 [N,H,W], 0..1.
-        feather: pixels from the region's edge inward over which the edit fades in; the picture's border is no edge.
+        feather: pixels from the region's edge inward over which the edit fades in; the picture's
+            border is no edge.
 
     Returns:
         uint8 [N,H,W,3]; equal to the source, bit for bit, wherever the region is 0.

@@ -8,7 +8,9 @@ from raydepth.edits.plan import EditPlan
 
 
 class Compositor(Protocol):
-    """Composes batches of frames. After a call, ``notes`` and ``failed`` speak of the frames of that call."""
+    """Composes batches of frames. After a call, ``notes`` and ``failed`` speak of the frames of
+    that call.
+    """
 
     notes: list[str]
     """What happened to each frame beyond the usual; empty where nothing did."""
@@ -29,5 +31,7 @@ class Compositor(Protocol):
         ...
 
     def round_trip(self, rgb: np.ndarray) -> np.ndarray | None:
-        """Takes pictures uint8 [N,H,W,3] through the method's codec and back; None where the method has no codec."""
+        """Takes pictures uint8 [N,H,W,3] through the method's codec and back; None where the method
+        has no codec.
+        """
         return None

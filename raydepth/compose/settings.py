@@ -10,13 +10,17 @@ from raydepth.section import Section
 
 
 class Inject(Section):
-    """How the layers' keys and values enter the generation: ``compose.inject`` (method.md, section 2)."""
+    """How the layers' keys and values enter the generation: ``compose.inject`` (method.md, section
+    2).
+    """
 
     mode: Literal["mosaic", "concat", "replace"] = "mosaic"
     weight: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """w of the mosaic; in concat and replace 0 switches injection off and other values scale the layers' say."""
+    """w of the mosaic; in concat and replace 0 switches injection off and other values scale the
+    layers' say."""
     blocks: Annotated[list[str], Field(min_length=1)] = ["up"]
-    """Names of U-Net parts whose self-attention is injected: ``down``, ``mid``, ``up`` or prefixes such as ``up_blocks.2``."""
+    """Names of U-Net parts whose self-attention is injected: ``down``, ``mid``, ``up`` or prefixes
+    such as ``up_blocks.2``."""
     window: Annotated[
         list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)
     ] = [
@@ -33,20 +37,24 @@ class Inject(Section):
 
 
 class Grad(Section):
-    """Method ``featglac-grad``: ``compose.grad`` (method.md, section 3). What is null is the recipe's published number.
+    """Method ``featglac-grad``: ``compose.grad`` (method.md, section 3). What is null is the
+    recipe's published number.
 
-    Steps are numbered from 0 among those that run, noisiest first. Where ``steps`` or ``strength`` differ from the
-    recipe's, its numbers of steps are scaled along. Of ``compose``, its own ``sampler`` (always DDIM, eta 0), ``steps``,
-    ``strength``, ``guidance``, ``inject`` and ``blend`` do not count.
+    Steps are numbered from 0 among those that run, noisiest first. Where ``steps`` or ``strength``
+    differ from the recipe's, its numbers of steps are scaled along. Of ``compose``, its own
+    ``sampler`` (always DDIM, eta 0), ``steps``, ``strength``, ``guidance``, ``inject`` and
+    ``blend`` do not count.
     """
 
     recipe: Literal["composition", "insertion", "lite"] = "composition"
     references: Literal["renoise", "invert", "nulltext"] | None = None
-    """Where the layers' noisy latents come from: noise added, DDIM inversion, or inversion with null-text optimisation."""
+    """Where the layers' noisy latents come from: noise added, DDIM inversion, or inversion with
+    null-text optimisation."""
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Steps of the full schedule: 50, 50, 20 (composition, insertion, lite)."""
     strength: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """The last ``strength`` part of the steps runs; the published recipes run all. ``builtin`` was trained up to 0.6."""
+    """The last ``strength`` part of the steps runs; the published recipes run all. ``builtin`` was
+    trained up to 0.6."""
     guidance: Annotated[float, Field(ge=1)] | None = None
     """Classifier-free guidance scale: 7.5, 5, 1."""
     window: (
@@ -58,7 +66,8 @@ class Grad(Section):
     step_size: Annotated[float, Field(gt=0)] | None = None
     """eta of a gradient step: 0.1, 0.2, 0.1."""
     checkpointing: bool = False
-    """Computes activations again in the backward pass instead of keeping them: less memory, more time, same result."""
+    """Computes activations again in the backward pass instead of keeping them: less memory, more
+    time, same result."""
 
     @model_validator(mode="after")
     def _window_is_ordered(self) -> "Grad":
@@ -83,9 +92,10 @@ class IPAdapter(Section):
 
 
 STUDIED = {"steps": 5, "strength": 0.2, "redraw": 0.008}
-"""Defaults of ``featglac-kv`` with the builtin model, as ``benchmarks/results/ground_truth_study.md`` found them; 5 steps, as it finds
-10 no better, at twice the cost. What is best with Stable Diffusion nobody has measured yet, so other models have the published
-method's: much noise, the whole region."""
+"""Defaults of ``featglac-kv`` with the builtin model, as
+``benchmarks/results/ground_truth_study.md`` found them; 5 steps, as it finds 10 no better, at twice
+the cost. What is best with Stable Diffusion nobody has measured yet, so other models have the
+published method's: much noise, the whole region."""
 
 
 class Compose(Diffusion):
@@ -93,26 +103,33 @@ class Compose(Diffusion):
 
     method: Literal["featglac-kv", "featglac-grad", "paste", "poisson"] = "featglac-kv"
     every: Annotated[int, Field(ge=1)] = 1
-    """Only every n-th of the frames that ``input`` names is edited at all: a stride on top, to sample with slow methods."""
+    """Only every n-th of the frames that ``input`` names is edited at all: a stride on top, to
+    sample with slow methods."""
     inject: Inject = Inject()
     grad: Grad = Grad()
     ip_adapter: IPAdapter | None = None
-    """Picture prompt for an inserted object, masked to where the object is seen; with method ``featglac-kv``."""
+    """Picture prompt for an inserted object, masked to where the object is seen; with method
+    ``featglac-kv``."""
     light: Light | None = None
-    """null: colour and shading 1 with ``featglac-kv``; nothing with ``featglac-grad``, which is the paper's, and with the baselines."""
+    """null: colour and shading 1 with ``featglac-kv``; nothing with ``featglac-grad``, which is the
+    paper's, and with the baselines."""
     rim: bool | None = None
-    """With ``background`` and ``insert``: pixels at the edges of what is near show their share of it and of what comes behind it,
-    where hard masks show the one or the other; see ``raydepth.layers.matting.split_rim``. null: with ``featglac-kv``."""
+    """With ``background`` and ``insert``: pixels at the edges of what is near show their share of
+    it and of what comes behind it, where hard masks show the one or the other; see
+    ``raydepth.layers.matting.split_rim``. null: with ``featglac-kv``."""
     redraw: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """The latent methods redraw only what lies so near to the layers' edges, as a fraction of the picture's short side, and what
-    was invented (a removed thing's hole); elsewhere the layers themselves stand. 1: the whole region of the edit. See ``STUDIED``."""
+    """The latent methods redraw only what lies so near to the layers' edges, as a fraction of the
+    picture's short side, and what was invented (a removed thing's hole); elsewhere the layers
+    themselves stand. 1: the whole region of the edit. See ``STUDIED``."""
     blend: bool = True
     """After each step, latents outside the edit's region are replaced by the noised original."""
     paste_back: bool = True
-    """Finally, pixels outside the edit's region are the source's own, with a feathered edge inside the region."""
+    """Finally, pixels outside the edit's region are the source's own, with a feathered edge inside
+    the region."""
     crop: Literal["none", "region"] = "none"
-    """``region``: where the edit is small, the model works on a crop around it, enlarged to the working size (cut from the
-    source-size frame with ``output.size: source``); all frames of a batch have one window."""
+    """``region``: where the edit is small, the model works on a crop around it, enlarged to the
+    working size (cut from the source-size frame with ``output.size: source``); all frames of a
+    batch have one window."""
 
     @property
     def matched_light(self) -> Light:

@@ -1,4 +1,6 @@
-"""The compose stage (step 6): asks the edit for layers and a region, and a compositor for the picture."""
+"""The compose stage (step 6): asks the edit for layers and a region, and a compositor for the
+picture.
+"""
 
 import time
 from collections.abc import Mapping
@@ -18,8 +20,9 @@ from raydepth.layers.stack import stack_columns
 class ComposeStage:
     """Adds ``edited``, ``region``, ``asked_inv_depth`` and ``seconds_compose``.
 
-    Frames that may not change anywhere (an empty region: no near layer) are the source, whatever the method, and cost nothing;
-    failed frames keep zeros. A frame whose picture is not finite becomes the error row ``NonFinitePicture``.
+    Frames that may not change anywhere (an empty region: no near layer) are the source, whatever
+    the method, and cost nothing; failed frames keep zeros. A frame whose picture is not finite
+    becomes the error row ``NonFinitePicture``.
     """
 
     def __init__(
@@ -40,7 +43,8 @@ class ComposeStage:
             compositor: from ``load_compositor``.
             seed: the job's.
             keep_stack: adds the asked layers to the batch, for full-size results and for export.
-            crops: composes on crops around the edit, where that is worth while; None: always on whole frames.
+            crops: composes on crops around the edit, where that is worth while; None: always on
+                whole frames.
             light: how far moved layers are brought into the scene's light; None: not at all.
             lights: by video id, what ``measure_light`` found.
         """

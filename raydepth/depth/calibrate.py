@@ -20,13 +20,13 @@ def to_inverse(raw: np.ndarray, kind: DepthKind) -> np.ndarray:
     """Turns an estimator's numbers into unnormalised inverse depth, larger = nearer.
 
     Args:
-        raw: float [...] in the kind's unit: ``disparity_rel`` (any scale, larger = nearer), ``depth_m``
-            (metres) or ``depth_rel`` (any scale, 0 = near).
+        raw: float [...] in the kind's unit: ``disparity_rel`` (any scale, larger = nearer),
+            ``depth_m`` (metres) or ``depth_rel`` (any scale, 0 = near).
         kind: what the numbers are.
 
     Returns:
-        float32 of the same shape: the disparity itself, 1 / max(metres, 1e-3), or minus the relative depth
-        (which is only affine in depth, so no division is justified). NaN stays NaN.
+        float32 of the same shape: the disparity itself, 1 / max(metres, 1e-3), or minus the
+        relative depth (which is only affine in depth, so no division is justified). NaN stays NaN.
     """
     raw = np.asarray(raw, dtype=np.float32)
     if kind == "depth_m":
@@ -51,7 +51,9 @@ class Calibration:
     hi: float
 
     def normalise(self, raw: np.ndarray) -> np.ndarray:
-        """Raw estimates [...] to ``inv_depth`` float32 [...]: 0..1 in the clip's robust range, unclipped."""
+        """Raw estimates [...] to ``inv_depth`` float32 [...]: 0..1 in the clip's robust range,
+        unclipped.
+        """
         return self.normalise_inverse(to_inverse(raw, self.kind))
 
     def normalise_inverse(self, raw_inverse: np.ndarray | float) -> np.ndarray:
@@ -65,7 +67,8 @@ class Calibration:
         return self.lo + np.asarray(inv_depth, dtype=np.float64) * (self.hi - self.lo)
 
     def metres(self, inv_depth: np.ndarray | float) -> np.ndarray:
-        """``inv_depth`` [...] to metres, float64 [...]; inf at and behind the horizon (inverse depth <= 0).
+        """``inv_depth`` [...] to metres, float64 [...]; inf at and behind the horizon (inverse
+        depth <= 0).
 
         Raises:
             ValueError: the kind is not metric.
@@ -77,13 +80,15 @@ class Calibration:
 
 
 def calibrate(raw: Sequence[np.ndarray], *, estimator: str, kind: DepthKind) -> Calibration:
-    """Fixes a clip's scale once: the robust 2 %..98 % range of all pixels of frames sampled over it.
+    """Fixes a clip's scale once: the robust 2 %..98 % range of all pixels of frames sampled over
+    it.
 
-    One range for the clip instead of one a frame is what keeps video from flickering (Depth-Anything-V2#85).
+    One range for the clip instead of one a frame is what keeps video from flickering
+    (Depth-Anything-V2#85).
 
     Args:
-        raw: float [H,W] maps in the kind's unit, as the estimator gave them; pixels that are not finite are
-            left out. Maps of different sizes are legal.
+        raw: float [H,W] maps in the kind's unit, as the estimator gave them; pixels that are not
+            finite are left out. Maps of different sizes are legal.
         estimator: name of the model.
         kind: what its numbers are.
 
@@ -98,7 +103,8 @@ def calibrate(raw: Sequence[np.ndarray], *, estimator: str, kind: DepthKind) -> 
     )
     if not pixels.size:
         raise ValueError(
-            f"{estimator} gave no finite depth in {len(inverse)} sampled frames, so the clip has no scale"
+            f"{estimator} gave no finite depth in {len(inverse)} sampled frames, so the clip has "
+            "no scale"
         )
     lo, hi = (float(value) for value in np.quantile(pixels.astype(np.float64), (0.02, 0.98)))
     if hi - lo <= 1e-6 * max(
@@ -110,9 +116,11 @@ def calibrate(raw: Sequence[np.ndarray], *, estimator: str, kind: DepthKind) -> 
 
 
 def fit_drift(reference: np.ndarray, inv_depth: np.ndarray) -> tuple[float, float] | None:
-    """Scale and offset that take inverse depths of one frame to another's: least squares, the worst left out.
+    """Scale and offset that take inverse depths of one frame to another's: least squares, the worst
+    left out.
 
-    Estimators drift from frame to frame. Most of a scene stands still, so what moved is among what is left out.
+    Estimators drift from frame to frame. Most of a scene stands still, so what moved is among what
+    is left out.
 
     Args:
         reference: float [n], n >= 2, of one frame.

@@ -1,4 +1,6 @@
-"""The protocol that every source of depth follows, and the loader of the one that the job names (step 3)."""
+"""The protocol that every source of depth follows, and the loader of the one that the job names
+(step 3).
+"""
 
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -24,8 +26,8 @@ class DepthEstimator(Protocol):
     def __call__(self, batch: Batch) -> np.ndarray:
         """Raw maps float32 [N,H,W] in the kind's unit at the batch's working size.
 
-        Error rows are run like the others (their pixels are zeros), so a frame's map does not depend on its
-        neighbours' fate. A row that has no map is all NaN.
+        Error rows are run like the others (their pixels are zeros), so a frame's map does not
+        depend on its neighbours' fate. A row that has no map is all NaN.
         """
 
 
@@ -45,11 +47,12 @@ def load_depth(depth: Depth, *, device: str = "cpu", dtype: str = "float32") -> 
     Args:
         depth: the job's section.
         device: ``cpu``, ``cuda`` or ``cuda:1``; depth files ignore it.
-        dtype: ``float32``, ``float16`` or ``bfloat16``, what a checkpoint's network runs in; maps are
-            float32 always.
+        dtype: ``float32``, ``float16`` or ``bfloat16``, what a checkpoint's network runs in; maps
+            are float32 always.
 
     Raises:
-        JobError: the model is not there, cannot be read, or is not one that raydepth knows how to ask.
+        JobError: the model is not there, cannot be read, or is not one that raydepth knows how to
+            ask.
     """
     model = depth.model
     if model.startswith("files:"):
@@ -75,8 +78,10 @@ def load_depth(depth: Depth, *, device: str = "cpu", dtype: str = "float32") -> 
         Path(model).exists() or model.count("/") != 1 or model.startswith((".", "/", "~"))
     ):
         raise JobError(
-            f"depth.model: got {model!r}, which is no directory here; expected builtin, a hub id such as "
-            "depth-anything/Depth-Anything-V2-Small-hf, a local directory, an .onnx file or files:PATTERN"
+            f"depth.model: got {model!r}, which is no directory here; expected builtin, a hub id "
+            "such as "
+            "depth-anything/Depth-Anything-V2-Small-hf, a local directory, an .onnx file or "
+            "files:PATTERN"
         )
     return HubDepth(
         where, name=model, kind=depth.kind, input_size=depth.input_size, device=device, dtype=dtype

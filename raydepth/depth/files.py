@@ -14,7 +14,8 @@ from raydepth.files.sidecar import SidecarPattern
 
 _MAX_PIXELS = 2**27
 _CREDIBLE_M = (0.01, 1e5)
-"""Metres between which the middle reading of a map must lie: outside, the file's unit is another one."""
+"""Metres between which the middle reading of a map must lie: outside, the file's unit is another
+one."""
 _ENDINGS = (".png", ".tif", ".tiff", ".npy")
 
 
@@ -22,8 +23,8 @@ def read_depth(path: str, scale: float) -> np.ndarray:
     """Reads one depth map.
 
     Args:
-        path: a 16-bit PNG or TIFF (integer units, 0 = no reading) or a ``.npy`` array [H,W] (float metres, or
-            integer units as in the pictures).
+        path: a 16-bit PNG or TIFF (integer units, 0 = no reading) or a ``.npy`` array [H,W] (float
+            metres, or integer units as in the pictures).
         scale: metres per integer unit.
 
     Returns:
@@ -67,7 +68,9 @@ def read_depth(path: str, scale: float) -> np.ndarray:
 
 
 def fill_nearest(depth: np.ndarray) -> np.ndarray:
-    """Gives every NaN of a map float32 [H,W] the value of its nearest reading; without any, it stays NaN."""
+    """Gives every NaN of a map float32 [H,W] the value of its nearest reading; without any, it
+    stays NaN.
+    """
     missing = np.isnan(depth)
     if not missing.any() or missing.all():
         return depth
@@ -99,8 +102,8 @@ class DepthFiles:
             pattern: see ``SidecarPattern``; ending in .png, .tif, .tiff or .npy.
             kind: what the numbers are.
             scale: metres per unit of integer files.
-            fill: give pixels without a reading that of the nearest pixel (an estimator needs whole maps),
-                or keep them NaN (ground truth must not be invented).
+            fill: give pixels without a reading that of the nearest pixel (an estimator needs whole
+                maps), or keep them NaN (ground truth must not be invented).
 
         Raises:
             JobError: the pattern is malformed or has another ending.
@@ -116,7 +119,8 @@ class DepthFiles:
     def __call__(self, batch: Batch) -> np.ndarray:
         """What the files say, float32 [N,H,W] at the working size (nearest pixel).
 
-        NaN where there is no reading; with ``fill`` only where a frame has none at all, or no readable file.
+        NaN where there is no reading; with ``fill`` only where a frame has none at all, or no
+        readable file.
         """
         count, height, width = batch["rgb"].shape[:3]
         maps = np.full((count, height, width), np.nan, np.float32)
@@ -129,13 +133,16 @@ class DepthFiles:
         return maps
 
     def _read(self, path: str, height: int, width: int) -> np.ndarray:
-        """One map at the working size; raises as read_depth, and ValueError where shape or unit are not the source's."""
+        """One map at the working size; raises as read_depth, and ValueError where shape or unit are
+        not the source's.
+        """
         depth = read_depth(path, self.scale)
         shape = depth.shape
         expected = shape[0] * width / height
         if abs(shape[1] - expected) > max(1, 0.1 * expected):
             raise ValueError(
-                f"{path}: its shape {list(shape)} is not that of the source, {width / height:.3g} times as wide as high"
+                f"{path}: its shape {list(shape)} is not that of the source, {width / height:.3g} "
+                "times as wide as high"
             )
         rows = (np.arange(height) + 0.5) * shape[0] // height
         columns = (np.arange(width) + 0.5) * shape[1] // width
@@ -145,7 +152,8 @@ class DepthFiles:
             middle = float(np.median(readings))
             if not _CREDIBLE_M[0] <= middle <= _CREDIBLE_M[1]:
                 raise ValueError(
-                    f"{path}: its middle reading is {middle:.3g} m, which is hardly its unit; depth.scale ({self.scale:g}) gives "
+                    f"{path}: its middle reading is {middle:.3g} m, which is hardly its unit; "
+                    f"depth.scale ({self.scale:g}) gives "
                     "the metres per unit of integer files, float files are in metres"
                 )
         return depth
@@ -156,7 +164,8 @@ class DepthFiles:
         if self.files.needs_image and not str(batch["image"][row] if "image" in batch else ""):
             return (
                 "MissingDepthFile",
-                f"pattern {self.files.pattern} asks for {{image}}, but the source is not a folder of pictures",
+                f"pattern {self.files.pattern} asks for {{image}}, but the source is not a folder "
+                f"of pictures",
             )
         try:
             self._read(path, *batch["rgb"].shape[1:3])

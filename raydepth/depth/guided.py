@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 
 _SIDE = 256
-"""Short side in pixels at which the filter's coefficients are computed; they are enlarged for larger frames."""
+"""Short side in pixels at which the filter's coefficients are computed; they are enlarged for
+larger frames."""
 _REACH = 1 / 32
 """Radius of the windows as a part of that side: about the smear of a network's edges."""
 _EPS = 2e-3
@@ -14,9 +15,10 @@ _EPS = 2e-3
 def guided_filter(rgb: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Smooths a map along a picture's surfaces and sharpens it at the picture's edges.
 
-    In every window the map is fitted by an affine function of the three colours, and a pixel takes the mean of its
-    windows' fits (He et al. 2010, eq. 14-16). The coefficients come from a reduced copy and are enlarged, as in the
-    fast guided filter (He and Sun 2015), so the cost hardly grows with the frame.
+    In every window the map is fitted by an affine function of the three colours, and a pixel takes
+    the mean of its windows' fits (He et al. 2010, eq. 14-16). The coefficients come from a reduced
+    copy and are enlarged, as in the fast guided filter (He and Sun 2015), so the cost hardly grows
+    with the frame.
 
     Args:
         rgb: uint8 [H,W,3].

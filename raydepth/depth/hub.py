@@ -15,20 +15,22 @@ from raydepth.depth.settings import DepthKind
 from raydepth.errors import JobError
 
 _UNUSED = "fusion_stage.layers.0.residual_layer1"
-"""The first fusion layer has no residual input: published DPT checkpoints rightly lack these weights."""
+"""The first fusion layer has no residual input: published DPT checkpoints rightly lack these
+weights."""
 
 
 class HubDepth:
     """An ``AutoModelForDepthEstimation`` with our own preprocessing on the device.
 
-    DPT / MiDaS and Depth Anything give disparity; ZoeDepth, Depth Pro, GLPN, Depth Anything's metric
-    checkpoints and the DINOv2-based DPTs (trained on metres) give metres. ``raydepth_kind`` in the
-    checkpoint's config.json overrides that.
+    DPT / MiDaS and Depth Anything give disparity; ZoeDepth, Depth Pro, GLPN, Depth Anything's
+    metric checkpoints and the DINOv2-based DPTs (trained on metres) give metres. ``raydepth_kind``
+    in the checkpoint's config.json overrides that.
 
     Attributes:
         name: the model as the job names it.
         kind: what its numbers are.
-        repeated: rows of the last call that overflowed in float16 and were computed again in float32.
+        repeated: rows of the last call that overflowed in float16 and were computed again in
+            float32.
     """
 
     def __init__(
@@ -41,18 +43,21 @@ class HubDepth:
         device: str = "cpu",
         dtype: str = "float32",
     ) -> None:
-        """Loads the checkpoint, from the local cache where it is there; only safetensors, never remote code.
+        """Loads the checkpoint, from the local cache where it is there; only safetensors, never
+        remote code.
 
         Args:
             where: hub id or directory.
             name: what to call it in messages and rows; None: ``where``.
             kind: what its numbers are; None: as the checkpoint or its class says.
-            input_size: short side in pixels that the network sees; None: as its preprocessor file says.
+            input_size: short side in pixels that the network sees; None: as its preprocessor file
+                says.
             device: torch device.
             dtype: torch dtype by name that the network runs in.
 
         Raises:
-            JobError: the checkpoint cannot be had, lacks weights, or its class leaves the kind open.
+            JobError: the checkpoint cannot be had, lacks weights, or its class leaves the kind
+                open.
         """
         self.name = name or where
         self.device = torch.device(device)
@@ -105,9 +110,9 @@ class HubDepth:
         ]
         maps = torch.cat([output.predicted_depth.float() for output in outputs])
         if self.model.config.model_type == "depth_pro":
-            # The network gives canonical inverse depth; 1 / metres = that * width / focal length, and the
-            # field of view says what focal length is, whatever the width (Depth Pro, section 3.1).
-            # Without that head: as if it were 1.
+            # The network gives canonical inverse depth; 1 / metres = that * width / focal length,
+            # and the field of view says what focal length is, whatever the width (Depth Pro,
+            # section 3.1). Without that head: as if it were 1.
             if outputs[0].field_of_view is not None:
                 fov = torch.cat([output.field_of_view.float().reshape(-1) for output in outputs])
                 maps = maps * (2 * torch.tan(torch.deg2rad(fov) / 2)).view(-1, 1, 1)
@@ -132,7 +137,8 @@ def _kind(config: Any, name: str) -> DepthKind:
     if config.model_type in ("zoedepth", "depth_pro", "glpn"):
         return "depth_m"
     raise JobError(
-        f"depth.model: {name} is a {config.model_type} network; whether it gives metres, relative depth or "
+        f"depth.model: {name} is a {config.model_type} network; whether it gives metres, relative "
+        "depth or "
         f"disparity is not known here: set depth.kind to {', '.join(get_args(DepthKind))}"
     )
 
@@ -160,15 +166,18 @@ def _load(where: str, name: str, dtype: torch.dtype) -> tuple[Any, dict[str, Any
             if local and isinstance(error, OSError) and not Path(where).is_dir():
                 continue
             raise JobError(
-                f"depth.model: {name} cannot be loaded as a depth estimation checkpoint with safetensors "
-                f"weights ({type(error).__name__}: {' '.join(str(error).split())}). Without a connection, "
+                f"depth.model: {name} cannot be loaded as a depth estimation checkpoint with "
+                "safetensors "
+                f"weights ({type(error).__name__}: {' '.join(str(error).split())}). Without a "
+                "connection, "
                 "name a local directory that holds config.json, preprocessor_config.json "
                 "and model.safetensors"
             ) from error
     missing = sorted(key for key in loaded["missing_keys"] if _UNUSED not in key)
     if missing:
         raise JobError(
-            f"depth.model: {name} lacks {len(missing)} of its weights ({', '.join(missing[:3])}...), so its "
+            f"depth.model: {name} lacks {len(missing)} of its weights "
+            f"({', '.join(missing[:3])}...), so its "
             "depth would be noise; expected a checkpoint that was saved with its depth head"
         )
     return model, file

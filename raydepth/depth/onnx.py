@@ -1,4 +1,6 @@
-"""Depth from an ONNX file such as FastDepth: picture in, map out, on the CPU or a CUDA provider (step 3)."""
+"""Depth from an ONNX file such as FastDepth: picture in, map out, on the CPU or a CUDA provider
+(step 3).
+"""
 
 import json
 from dataclasses import replace
@@ -19,12 +21,13 @@ _CREDIBLE_M = 0.1
 
 
 class OnnxDepth:
-    """A network with one picture input [N,3,H,W] or [N,1,H,W] and a map as first output, [N,1,h,w] or
-    [N,h,w].
+    """A network with one picture input [N,3,H,W] or [N,1,H,W] and a map as first output, [N,1,h,w]
+    or [N,h,w].
 
-    Sizes may be fixed (the picture is resized to them and the map back) or dynamic (the working size,
-    rounded to what the network accepts). The input is float32 RGB 0..1, or luma for one channel; a
-    ``preprocessor_config.json`` beside the file, in transformers' format, says otherwise.
+    Sizes may be fixed (the picture is resized to them and the map back) or dynamic (the working
+    size, rounded to what the network accepts). The input is float32 RGB 0..1, or luma for one
+    channel; a ``preprocessor_config.json`` beside the file, in transformers' format, says
+    otherwise.
 
     Attributes:
         name: path of the file.
@@ -40,8 +43,8 @@ class OnnxDepth:
         device: str = "cpu",
         threads: int = 2,
     ) -> None:
-        """Opens the file and runs it once on an empty picture, so that a wrong model is refused before the
-        run.
+        """Opens the file and runs it once on an empty picture, so that a wrong model is refused
+        before the run.
 
         Raises:
             JobError: as ``open_session``, or the inputs, outputs or sizes are not those above.
@@ -52,14 +55,16 @@ class OnnxDepth:
         shape = inputs[0].shape if len(inputs) == 1 else []
         if len(shape) != 4 or inputs[0].type != "tensor(float)" or shape[1] not in (1, 3):
             raise JobError(
-                f"depth.model: {path}: expected one input tensor(float) [N,3,H,W] or [N,1,H,W] of pictures, "
+                f"depth.model: {path}: expected one input tensor(float) [N,3,H,W] or [N,1,H,W] of "
+                "pictures, "
                 f"got {signature(inputs)}"
             )
         self.channels: int = shape[1]
         self.batch = shape[0] if isinstance(shape[0], int) else None
         if self.batch not in (None, 1):
             raise JobError(
-                f"depth.model: {path}: expected a batch of 1 or of any size, got {signature(inputs)}"
+                f"depth.model: {path}: expected a batch of 1 or of any size, got "
+                f"{signature(inputs)}"
             )
         fixed = (
             (shape[2], shape[3])
@@ -72,7 +77,8 @@ class OnnxDepth:
         )
         if fixed and input_size not in (None, min(fixed)):
             raise JobError(
-                f"depth.input_size: got {input_size}, but {path} has the fixed input {fixed[0]}x{fixed[1]}: "
+                f"depth.input_size: got {input_size}, but {path} has the fixed input "
+                f"{fixed[0]}x{fixed[1]}: "
                 "leave it out"
             )
         if fixed:
@@ -81,7 +87,8 @@ class OnnxDepth:
             )
             self._try(*fixed)
             return
-        # 1: fully convolutional; 14 and 16: patches; 32 and 64: encoders that halve five or six times.
+        # 1: fully convolutional; 14 and 16: patches; 32 and 64: encoders that halve five or six
+        # times.
         failures = []
         for multiple in (1, 14, 16, 32, 64):
             try:
@@ -106,8 +113,8 @@ class OnnxDepth:
             )
         maps = self._run(pixels.numpy())
         if self.kind == "depth_m":
-            # FastDepth's last unit is dead in bright skies: it answers 0 m, which as the nearest of all
-            # would swap the layers. The nearest credible pixel speaks for such a patch.
+            # FastDepth's last unit is dead in bright skies: it answers 0 m, which as the nearest of
+            # all would swap the layers. The nearest credible pixel speaks for such a patch.
             maps = np.stack(
                 [
                     fill_nearest(np.where(depth >= _CREDIBLE_M, depth, np.float32(np.nan)))
@@ -133,7 +140,8 @@ class OnnxDepth:
             self._run(np.zeros((count, self.channels, height, width), np.float32))
         except Exception as error:  # onnxruntime's errors share no base class but Exception
             raise JobError(
-                f"depth.model: {self.name}: expected a map [N,1,h,w] or [N,h,w] as first output, got "
+                f"depth.model: {self.name}: expected a map [N,1,h,w] or [N,h,w] as first output, "
+                "got "
                 f"{signature(self.session.get_outputs())}; a picture of {height}x{width} gave "
                 f"{' '.join(str(error).split())}"
             ) from error

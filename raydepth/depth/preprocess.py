@@ -1,4 +1,6 @@
-"""A checkpoint's preprocessor file, carried out in torch on the device and undone on the map (step 3)."""
+"""A checkpoint's preprocessor file, carried out in torch on the device and undone on the map (step
+3).
+"""
 
 import math
 from collections.abc import Mapping
@@ -10,8 +12,8 @@ from torch.nn import functional
 
 _IMAGENET = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}
 _HALF = {"image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5)}
-# What each class's own processor takes for granted where the preprocessor file is silent; size is (height,
-# width), None as it comes.
+# What each class's own processor takes for granted where the preprocessor file is silent; size is
+# (height, width), None as it comes.
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "dpt": {"size": (384, 384), "resample": 3, **_HALF},
     "depth_anything": {
@@ -41,20 +43,22 @@ class Preprocessing:
 
     Attributes:
         size: (height, width) asked for, or None: the frame's own size.
-        keep_aspect_ratio: scale both sides alike, by the factor of ``size`` that changes the picture less
-            (DPT's rule).
+        keep_aspect_ratio: scale both sides alike, by the factor of ``size`` that changes the
+            picture less (DPT's rule).
         multiple_of: both sides are rounded to multiples of this.
         round_down: round to the next smaller multiple (GLPN) instead of to the nearest.
-        short_side: short side in pixels that replaces ``size`` (the job's ``depth.input_size``), or None.
+        short_side: short side in pixels that replaces ``size`` (the job's ``depth.input_size``), or
+            None.
         mode: torch interpolation mode.
         antialias: low-pass before shrinking, as PIL does.
         align_corners: corner pixels stay at the corners (ZoeDepth).
         rescale: factor that takes uint8 to the range that ``mean`` and ``std`` are for.
         mean: per channel.
         std: per channel.
-        reflect: pad by reflection before the resize, int(3 sqrt(side / 2)) pixels a side (ZoeDepth).
-        pad_divisor: pad with zeros around the centre to a multiple of this after the resize (DPT's Swin
-            backbones), or None.
+        reflect: pad by reflection before the resize, int(3 sqrt(side / 2)) pixels a side
+            (ZoeDepth).
+        pad_divisor: pad with zeros around the centre to a multiple of this after the resize (DPT's
+            Swin backbones), or None.
     """
 
     size: tuple[int, int] | None = None
@@ -72,7 +76,9 @@ class Preprocessing:
     pad_divisor: int | None = None
 
     def with_short_side(self, short_side: int, multiple_of: int) -> "Preprocessing":
-        """The same with another short side in pixels, both sides multiples of what the network needs."""
+        """The same with another short side in pixels, both sides multiples of what the network
+        needs.
+        """
         return replace(
             self,
             short_side=short_side,
@@ -139,8 +145,8 @@ class Preprocessing:
     def undo(self, maps: torch.Tensor, height: int, width: int) -> torch.Tensor:
         """Network output float [N,h',w'] to float32 [N,H,W] at the frames' size, padding removed.
 
-        Bilinear, where the checkpoints' own processors take bicubic: bicubic overshoots at depth steps, and
-        metres that overshoot to zero are an inverse depth without bound.
+        Bilinear, where the checkpoints' own processors take bicubic: bicubic overshoots at depth
+        steps, and metres that overshoot to zero are an inverse depth without bound.
         """
         maps = maps.float().unsqueeze(1)
         top, left = _reflection(height, width) if self.reflect else (0, 0)
@@ -159,13 +165,13 @@ class Preprocessing:
 
 
 def read_preprocessing(file: Mapping[str, Any], model_type: str = "") -> Preprocessing:
-    """Reads the contents of a ``preprocessor_config.json``; where it is silent, the class's own processor
-    decides.
+    """Reads the contents of a ``preprocessor_config.json``; where it is silent, the class's own
+    processor decides.
 
     Args:
         file: the parsed file; empty where the checkpoint has none.
-        model_type: ``config.model_type`` of a transformers checkpoint, or "" for other networks (0..1, own
-            size).
+        model_type: ``config.model_type`` of a transformers checkpoint, or "" for other networks
+            (0..1, own size).
     """
     known = {
         "image_mean": (0.0,) * 3,
@@ -180,7 +186,8 @@ def read_preprocessing(file: Mapping[str, Any], model_type: str = "") -> Preproc
         size = (int(size["height"]), int(size["width"])) if "height" in size else None
     elif isinstance(size, int):
         size = (size, size)
-    # GLPN's own processor only rounds sizes down, whatever `size` its file may carry; our GLPN names another processor.
+    # GLPN's own processor only rounds sizes down, whatever `size` its file may carry; our GLPN
+    # names another processor.
     by_divisor = model_type == "glpn" and not str(
         file.get("image_processor_type", "GLPN")
     ).startswith("DPT")

@@ -13,24 +13,30 @@ class Depth(Section):
     """How depth is estimated: ``depth``."""
 
     model: str = "builtin"
-    """``builtin``, a hub id, a local directory, an ``.onnx`` file, or ``files:PATTERN`` for depth files beside the input.
+    """``builtin``, a hub id, a local directory, an ``.onnx`` file, or ``files:PATTERN`` for depth
+    files beside the input.
 
-    A pattern may use ``{parent}`` (folder of the source), ``{stem}`` (its name without ending), ``{frame_index}`` (with a
-    format, ``{frame_index:06d}``), ``{pts}`` and, for image folders, ``{image}`` (the image's name without ending).
+    A pattern may use ``{parent}`` (folder of the source), ``{stem}`` (its name without ending),
+    ``{frame_index}`` (with a format, ``{frame_index:06d}``), ``{pts}`` and, for image folders,
+    ``{image}`` (the image's name without ending).
     """
     kind: DepthKind | None = None
-    """What the model's numbers are; null: as the checkpoint or its class says (``depth_m`` for ONNX and files)."""
+    """What the model's numbers are; null: as the checkpoint or its class says (``depth_m`` for ONNX
+    and files)."""
     scale: Annotated[float, Field(gt=0)] = 0.001
     """Metres per unit of 16-bit depth files (0.001: millimetres)."""
     input_size: Annotated[int, Field(ge=32, le=8192)] | None = None
-    """Short side in pixels that the model sees; null: what its preprocessor file or its fixed input shape says."""
+    """Short side in pixels that the model sees; null: what its preprocessor file or its fixed input
+    shape says."""
     calibration_frames: Annotated[int, Field(ge=1)] = 16
     """Frames sampled over a clip to fix its normalisation and thresholds, once per clip."""
     steady: bool = False
-    """With a camera that stands still: the sampled frames that show the same colours at a pixel vote on its depth, so that it
-    does not waver with the estimator; what moves keeps its own, on one scale. Where the camera moves nothing is changed. More
-    ``calibration_frames`` know more of what moves."""
+    """With a camera that stands still: the sampled frames that show the same colours at a pixel
+    vote on its depth, so that it does not waver with the estimator; what moves keeps its own, on
+    one scale. Where the camera moves nothing is changed. More ``calibration_frames`` know more of
+    what moves."""
     guided: bool = False
-    """Brings the edges of depth to the picture's edges near by (guided filter, He et al. 2010): for estimators with soft edges."""
+    """Brings the edges of depth to the picture's edges near by (guided filter, He et al. 2010): for
+    estimators with soft edges."""
     truth: str | None = None
     """Pattern of ground-truth depth files in metres (as in ``files:``), or null."""

@@ -20,7 +20,9 @@ class Stabiliser(Protocol):
 
 
 class DepthStage:
-    """Estimates and normalises; a frame without a finite map becomes an error row, its neighbours go on."""
+    """Estimates and normalises; a frame without a finite map becomes an error row, its neighbours
+    go on.
+    """
 
     def __init__(
         self,
@@ -34,9 +36,10 @@ class DepthStage:
 
         Args:
             estimator: the source of depth.
-            calibrations: by video id; a clip that is missing here had no frame to fix a scale from, and its
-                frames become error rows of type ``NotCalibrated``.
-            references: by video id, what stabilises its depth (``depth.steady``); None: nothing does.
+            calibrations: by video id; a clip that is missing here had no frame to fix a scale from,
+                and its frames become error rows of type ``NotCalibrated``.
+            references: by video id, what stabilises its depth (``depth.steady``); None: nothing
+                does.
             guided: ``depth.guided``.
         """
         self.estimator, self.calibrations, self.references, self.guided = (
@@ -47,11 +50,11 @@ class DepthStage:
         )
 
     def __call__(self, batch: Batch) -> Batch:
-        """Adds ``inv_depth`` float32 [N,H,W] (zeros in error rows), ``depth_lo``, ``depth_hi`` float64 [N]
-        (NaN where the clip has no scale) and ``seconds_depth`` float32 [N].
+        """Adds ``inv_depth`` float32 [N,H,W] (zeros in error rows), ``depth_lo``, ``depth_hi``
+        float64 [N] (NaN where the clip has no scale) and ``seconds_depth`` float32 [N].
 
-        The batch given is left as it was. Error types: ``NonFiniteDepth``, ``NotCalibrated``, and what the
-        estimator's own ``explain`` says (``MissingDepthFile`` ...).
+        The batch given is left as it was. Error types: ``NonFiniteDepth``, ``NotCalibrated``, and
+        what the estimator's own ``explain`` says (``MissingDepthFile`` ...).
         """
         started = time.perf_counter()
         count = len(batch["frame_id"])
@@ -104,7 +107,9 @@ class DepthStage:
 def refined(
     rgb: np.ndarray, inv_depth: np.ndarray, stabiliser: Stabiliser | None, guided: bool
 ) -> np.ndarray:
-    """A frame's normalised depth float32 [H,W] after ``depth.steady`` and ``depth.guided``; as it was without them."""
+    """A frame's normalised depth float32 [H,W] after ``depth.steady`` and ``depth.guided``; as it
+    was without them.
+    """
     if stabiliser is not None:
         inv_depth = stabiliser.stabilise(rgb, inv_depth)
     return guided_filter(rgb, inv_depth) if guided else inv_depth

@@ -1,1 +1,3 @@
-"""What any method on a Stable-Diffusion-class model needs: codec, loading, schedules, sampling, attention."""
+"""What any method on a Stable-Diffusion-class model needs: codec, loading, schedules, sampling,
+attention.
+"""

@@ -1,7 +1,9 @@
-"""Injection: self-attention whose generation lanes take keys and values from the reference lanes of the same call.
+"""Injection: self-attention whose generation lanes take keys and values from the reference lanes of
+the same call.
 
-The processors are installed for one call and taken out again, so whatever else touches the U-Net's processors (LoRA, slicing,
-IP-Adapter, all of which re-create them silently) cannot get between installation and use.
+The processors are installed for one call and taken out again, so whatever else touches the U-Net's
+processors (LoRA, slicing, IP-Adapter, all of which re-create them silently) cannot get between
+installation and use.
 """
 
 import math
@@ -27,7 +29,8 @@ def select(unet: UNet2DConditionModel, blocks: Sequence[str]) -> dict[str, Atten
 
     Args:
         unet: the model.
-        blocks: ``down``, ``mid``, ``up``, or dotted module names such as ``up_blocks.2``, each meaning all below it.
+        blocks: ``down``, ``mid``, ``up``, or dotted module names such as ``up_blocks.2``, each
+            meaning all below it.
 
     Raises:
         JobError: a name has no self-attention below it.
@@ -46,7 +49,8 @@ def select(unet: UNet2DConditionModel, blocks: Sequence[str]) -> dict[str, Atten
         if not below:
             have = sorted({name.partition(".attentions")[0] for name in found})
             raise JobError(
-                f"compose.inject.blocks: no self-attention below {block!r}; this model has it in {have}"
+                f"compose.inject.blocks: no self-attention below {block!r}; this model has it in "
+                f"{have}"
             )
         selected |= below
     return selected
@@ -58,16 +62,19 @@ class Injection:
 
     mode: Literal["mosaic", "concat", "replace"]
     weight: float
-    """w in (0, 1]. mosaic: share of the layers. concat: log(w) is added to the layers' logits, so that at w a layer key
-    counts w times as much as an own key would (our choice, the paper has none). replace: without own keys that bias
-    cancels in the softmax, so every w > 0 is the same."""
+    """w in (0, 1]. mosaic: share of the layers. concat: log(w) is added to the layers' logits, so
+    that at w a layer key counts w times as much as an own key would (our choice, the paper has
+    none). replace: without own keys that bias cancels in the softmax, so every w > 0 is the
+    same."""
     generated: int
-    """Rows of a call that are generation lanes, a multiple of N; all after them are reference rows."""
+    """Rows of a call that are generation lanes, a multiple of N; all after them are reference
+    rows."""
     frames: int
     layer_rows: torch.Tensor
     """int64 [K,N] into the reference rows, on the U-Net's device."""
     over: dict[int, torch.Tensor] = field(default_factory=dict)
-    """mosaic: by token count, opacity [K,N,T,1] of each layer over those behind it, in the U-Net's dtype."""
+    """mosaic: by token count, opacity [K,N,T,1] of each layer over those behind it, in the U-Net's
+    dtype."""
     roles: dict[int, list[list[Role]]] = field(default_factory=dict)
     """concat, replace: by token count, the roles of each frame."""
 
@@ -90,7 +97,8 @@ def make_injection(
         weight: w, in (0, 1].
         generated: generation rows of a call.
         layer_rows: int64 [K,N] into the reference rows.
-        weights: float32 [K,N,H,W] on the U-Net's device, visibility of each layer, summing to 1 over K.
+        weights: float32 [K,N,H,W] on the U-Net's device, visibility of each layer, summing to 1
+            over K.
         latent_size: (h, w) of the latents.
         levels: resolutions of the U-Net.
         dtype: the U-Net's.
@@ -107,13 +115,17 @@ def make_injection(
 
 
 class InjectProcessor:
-    """Self-attention of diffusers' ``AttnProcessor2_0`` with injection; stateless beyond the run's ``Injection``.
+    """Self-attention of diffusers' ``AttnProcessor2_0`` with injection; stateless beyond the run's
+    ``Injection``.
 
-    Norms, masks and residuals that ``Attention`` knows for other uses are never set on the ``attn1`` of a transformer block.
+    Norms, masks and residuals that ``Attention`` knows for other uses are never set on the
+    ``attn1`` of a transformer block.
     """
 
     def __init__(self, injection: Injection, *, last: bool = False) -> None:
-        """Args: injection: the run's; last: nothing reads the reference rows after this module, so they come out as zeros."""
+        """Args: injection: the run's; last: nothing reads the reference rows after this module, so
+        they come out as zeros.
+        """
         self.injection, self.last = injection, last
 
     def __call__(self, attn: Attention, hidden_states: torch.Tensor, **_: Any) -> torch.Tensor:
@@ -123,8 +135,8 @@ class InjectProcessor:
         asking = injection.generated if self.last else len(hidden_states)
         query = attn.to_q(hidden_states[:asking])
         if injection.mode == "mosaic":
-            # In place, so that one attention call with the plain call's shapes serves all lanes: equal lanes then give
-            # the plain result bit for bit.
+            # In place, so that one attention call with the plain call's shapes serves all lanes:
+            # equal lanes then give the plain result bit for bit.
             mosaic(key, injection)
             mosaic(value, injection)
         query, key, value = (
@@ -139,7 +151,9 @@ class InjectProcessor:
 
 
 def mosaic(x: torch.Tensor, injection: Injection) -> None:
-    """K' = (1 - w) K_gen + w sum_k m_k K_k, in place on the generation rows of keys or values [B,T,C]."""
+    """K' = (1 - w) K_gen + w sum_k m_k K_k, in place on the generation rows of keys or values
+    [B,T,C].
+    """
     references = x[injection.generated :]
     opacity = injection.over[x.shape[1]]
     mix = references[injection.layer_rows[-1]]
@@ -153,7 +167,8 @@ def mosaic(x: torch.Tensor, injection: Injection) -> None:
 def gathered_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, injection: Injection
 ) -> torch.Tensor:
-    """Modes concat and replace on [B,heads,T,d]: each role of queries attends to own keys (concat) and visible layer keys.
+    """Modes concat and replace on [B,heads,T,d]: each role of queries attends to own keys (concat)
+    and visible layer keys.
 
     Queries may be those of the generation rows alone.
     """
@@ -188,12 +203,14 @@ def gathered_attention(
 def injected(
     modules: Mapping[str, Attention], injection: Injection, *, last: str | None = None
 ) -> Iterator[None]:
-    """Installs the injection in these modules and puts their own processors back at the end, whatever happens.
+    """Installs the injection in these modules and puts their own processors back at the end,
+    whatever happens.
 
     Args:
         modules: by name.
         injection: the run's.
-        last: the module after which nothing reads the reference rows; None where they are wanted to the end.
+        last: the module after which nothing reads the reference rows; None where they are wanted to
+            the end.
     """
     before = {name: module.processor for name, module in modules.items()}
     processors = {name: InjectProcessor(injection, last=name == last) for name in modules}

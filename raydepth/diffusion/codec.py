@@ -1,4 +1,6 @@
-"""The picture codec of a latent diffusion model: uint8 pictures to latents and back, whatever class the VAE is of."""
+"""The picture codec of a latent diffusion model: uint8 pictures to latents and back, whatever class
+the VAE is of.
+"""
 
 from typing import Any
 
@@ -7,10 +9,14 @@ import torch
 
 
 class Codec:
-    """A diffusers VAE (AutoencoderKL, AutoencoderTiny, or any that encodes and decodes like one of them)."""
+    """A diffusers VAE (AutoencoderKL, AutoencoderTiny, or any that encodes and decodes like one of
+    them).
+    """
 
     def __init__(self, vae: Any) -> None:
-        """Wraps a loaded VAE; its compression and latent channels are measured, not read from class-specific configs."""
+        """Wraps a loaded VAE; its compression and latent channels are measured, not read from
+        class-specific configs.
+        """
         self.vae = vae
         self.scale = float(vae.config.scaling_factor)
         self.shift = float(getattr(vae.config, "shift_factor", None) or 0.0)
@@ -20,7 +26,8 @@ class Codec:
 
     @torch.inference_mode()
     def encode(self, rgb: np.ndarray) -> torch.Tensor:
-        """Encodes pictures uint8 [M,H,W,3], sizes multiples of ``factor``, to float32 latents [M,C,h,w] of about unit variance.
+        """Encodes pictures uint8 [M,H,W,3], sizes multiples of ``factor``, to float32 latents
+        [M,C,h,w] of about unit variance.
 
         Of a latent distribution the mode is taken: a sample would flicker.
         """
@@ -36,20 +43,26 @@ class Codec:
 
     @torch.inference_mode()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Decodes float32 latents [M,C,h,w] to float32 pictures [M,3,H,W], nominally -1..1, not clipped."""
+        """Decodes float32 latents [M,C,h,w] to float32 pictures [M,3,H,W], nominally -1..1, not
+        clipped.
+        """
         return self.vae.decode(
             (latents / self.scale + self.shift).to(self.vae.dtype)
         ).sample.float()
 
 
 def to_uint8(pictures: torch.Tensor) -> np.ndarray:
-    """Rounds pictures [M,3,H,W], nominally -1..1, to uint8 [M,H,W,3]; what is not finite becomes mid-grey."""
+    """Rounds pictures [M,3,H,W], nominally -1..1, to uint8 [M,H,W,3]; what is not finite becomes
+    mid-grey.
+    """
     levels = ((pictures.nan_to_num(0.0) * 0.5 + 0.5).clamp(0, 1) * 255).round()
     return levels.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def pad_to_multiple(array: np.ndarray, multiple: int, height_axis: int) -> np.ndarray:
-    """Mirrors pictures or masks at the bottom and right so that height and width become multiples; crop to undo."""
+    """Mirrors pictures or masks at the bottom and right so that height and width become multiples;
+    crop to undo.
+    """
     pads = [(0, 0)] * array.ndim
     for axis in (height_axis, height_axis + 1):
         pads[axis] = (0, -array.shape[axis] % multiple)

@@ -1,4 +1,6 @@
-"""Cheaper reference lanes: past the last injected attention nobody reads them, so hooks leave them out of the U-Net's call."""
+"""Cheaper reference lanes: past the last injected attention nobody reads them, so hooks leave them
+out of the U-Net's call.
+"""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -19,15 +21,17 @@ def ending_references(
     injection: Injection,
     references: int,
 ) -> Iterator[None]:
-    """Installs the injection, and ends the reference rows where their keys and values have been read for the last time.
+    """Installs the injection, and ends the reference rows where their keys and values have been
+    read for the last time.
 
-    The last injected attention computes queries for the generation rows only. What follows it inside its block sees the
-    generation rows, and the reference rows come out as zeros, since the block adds and concatenates tensors of all rows;
-    every later block sees the generation rows alone, and so does the call's result: [generated,C,h,w]. The model is as it
-    was afterwards.
+    The last injected attention computes queries for the generation rows only. What follows it
+    inside its block sees the generation rows, and the reference rows come out as zeros, since the
+    block adds and concatenates tensors of all rows; every later block sees the generation rows
+    alone, and so does the call's result: [generated,C,h,w]. The model is as it was afterwards.
 
     Args:
-        unet: of the blocks that diffusers calls ``(CrossAttn)DownBlock2D``, ``UNetMidBlock2DCrossAttn`` and so on.
+        unet: of the blocks that diffusers calls ``(CrossAttn)DownBlock2D``,
+            ``UNetMidBlock2DCrossAttn`` and so on.
         modules: as ``select`` gave them.
         injection: of the calls to come.
         references: rows of a call after the generation rows.
@@ -63,7 +67,9 @@ def _order(name: str) -> tuple[int, list[int]]:
 def _following(
     unet: UNet2DConditionModel, last: str
 ) -> tuple[list[torch.nn.Module], list[torch.nn.Module]]:
-    """The modules that run after an ``attn1`` inside its block, and the parts of the U-Net that run after that block."""
+    """The modules that run after an ``attn1`` inside its block, and the parts of the U-Net that run
+    after that block.
+    """
     name, i, j = re.fullmatch(
         r"(.+)\.attentions\.(\d+)\.transformer_blocks\.(\d+)\.attn1", last
     ).groups()  # type: ignore[union-attr]

@@ -1,4 +1,6 @@
-"""DDIM steps in both directions and null-text optimisation: the noise from which a picture comes back (method.md, section 3)."""
+"""DDIM steps in both directions and null-text optimisation: the noise from which a picture comes
+back (method.md, section 3).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +16,9 @@ EARLY_STOP = (1e-5, 2e-5)
 
 
 class Predict(Protocol):
-    """A U-Net as a function: (latents float32 [B,C,h,w], timestep, text [B,L,D]) -> prediction float32 [B,C,h,w]."""
+    """A U-Net as a function: (latents float32 [B,C,h,w], timestep, text [B,L,D]) -> prediction
+    float32 [B,C,h,w].
+    """
 
     def __call__(
         self, latents: torch.Tensor, t: torch.Tensor, text: torch.Tensor
@@ -23,7 +27,9 @@ class Predict(Protocol):
 
 @dataclass(frozen=True)
 class Ladder:
-    """The S steps that run, noisiest first, and the noise levels before, between and after them (level S: clean)."""
+    """The S steps that run, noisiest first, and the noise levels before, between and after them
+    (level S: clean).
+    """
 
     timesteps: torch.Tensor
     """int64 [S]; step i goes from level i to level i + 1."""
@@ -32,7 +38,9 @@ class Ladder:
     prediction_type: str
 
     def _step(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Factors p and q of z' = p z + q prediction, the DDIM step with eta 0 (Song et al. 2021, eq. 12)."""
+        """Factors p and q of z' = p z + q prediction, the DDIM step with eta 0 (Song et al. 2021,
+        eq. 12).
+        """
         a, a_to = self.alphas[step : step + 2].sqrt()
         b, b_to = (1 - self.alphas[step : step + 2]).sqrt()
         if self.prediction_type == "v_prediction":  # z_0 = a z - b v, eps = a v + b z
@@ -60,7 +68,8 @@ def make_ladder(schedule: Schedule) -> Ladder:
     kind = scheduler.config.prediction_type
     if kind not in ("epsilon", "v_prediction"):
         raise JobError(
-            f"compose.model: method featglac-grad needs a model of noise or v, this one predicts {kind!r}"
+            "compose.model: method featglac-grad needs a model of noise or v, this one predicts "
+            f"{kind!r}"
         )
     levels = [
         scheduler.alphas_cumprod[schedule.timesteps.cpu()],
@@ -77,7 +86,8 @@ def guided(
     text: torch.Tensor,
     scale: float,
 ) -> torch.Tensor:
-    """Classifier-free guidance in one call of the lanes [unconditional, conditional]; one lane where the scale is 1.
+    """Classifier-free guidance in one call of the lanes [unconditional, conditional]; one lane
+    where the scale is 1.
 
     Args:
         predict: the U-Net.
@@ -103,17 +113,20 @@ def invert(
     text: torch.Tensor,
     on_step: Callable[[int], None] = lambda step: None,
 ) -> list[torch.Tensor]:
-    """DDIM inversion at guidance 1: the deterministic sampler run backwards (Dhariwal and Nichol 2021).
+    """DDIM inversion at guidance 1: the deterministic sampler run backwards (Dhariwal and Nichol
+    2021).
 
-    The prediction that a step needs is that of the noisier latents, which are not known yet; the U-Net sees the cleaner ones
-    with the noisier timestep instead, as everybody does. The error is of second order in the step's length.
+    The prediction that a step needs is that of the noisier latents, which are not known yet; the
+    U-Net sees the cleaner ones with the noisier timestep instead, as everybody does. The error is
+    of second order in the step's length.
 
     Args:
         predict: the U-Net.
         ladder: the steps.
         clean: float32 [R,C,h,w].
         text: [R,L,D].
-        on_step: called after the U-Net's call for each step, S - 1 first: what it left in hooks belongs to that step.
+        on_step: called after the U-Net's call for each step, S - 1 first: what it left in hooks
+            belongs to that step.
 
     Returns:
         The S + 1 latents [R,C,h,w] by level, noisiest first.
@@ -137,11 +150,13 @@ def optimise_null_text(
     iterations: int,
     early_stop: tuple[float, float] = EARLY_STOP,
 ) -> list[torch.Tensor]:
-    """Null-text inversion (Mokady et al., CVPR 2023): null embeddings with which guided sampling stays on the inverted path.
+    """Null-text inversion (Mokady et al., CVPR 2023): null embeddings with which guided sampling
+    stays on the inverted path.
 
-    In each step i Adam, anew, moves the embedding left by the step before, with rate 1e-2 (1 - i/100), until the row's mean
-    squared distance from the path is below ``early_stop[0] + early_stop[1] i``. Rows do not couple: each has its own loss,
-    and one that has stopped stays as it is.
+    In each step i Adam, anew, moves the embedding left by the step before, with rate 1e-2 (1 -
+    i/100), until the row's mean squared distance from the path is below ``early_stop[0] +
+    early_stop[1] i``. Rows do not couple: each has its own loss, and one that has stopped stays as
+    it is.
 
     Args:
         predict: the U-Net, differentiable in ``text``.

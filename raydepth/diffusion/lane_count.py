@@ -1,4 +1,6 @@
-"""Counts the U-Net lanes that really run, by hooks: what the cost table is held against in tests and benchmarks."""
+"""Counts the U-Net lanes that really run, by hooks: what the cost table is held against in tests
+and benchmarks.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +21,9 @@ class LaneCount:
 
 @contextmanager
 def counted_lanes(unet: UNet2DConditionModel) -> Iterator[LaneCount]:
-    """Counts a U-Net's lanes: rows of its calls, and rows of the gradients that come back through its last decoder block."""
+    """Counts a U-Net's lanes: rows of its calls, and rows of the gradients that come back through
+    its last decoder block.
+    """
     count = LaneCount()
 
     def called(module: torch.nn.Module, arguments: Any) -> None:

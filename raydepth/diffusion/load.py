@@ -1,4 +1,6 @@
-"""Loads the parts of a Stable-Diffusion-class pipeline from the hub, a local directory or the package itself."""
+"""Loads the parts of a Stable-Diffusion-class pipeline from the hub, a local directory or the
+package itself.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -72,20 +74,20 @@ def load_models(
 ) -> Models:
     """Loads U-Net, codec, scheduler config and the prompt's embeddings.
 
-    A model without text encoder (``builtin``) is conditioned on one all-zero token [1,1,cross_attention_dim].
-    Weights must be safetensors: pickled ones run code.
+    A model without text encoder (``builtin``) is conditioned on one all-zero token
+    [1,1,cross_attention_dim]. Weights must be safetensors: pickled ones run code.
 
     Args:
         settings: names the model, the LoRA and the prompts.
         device: ``cpu`` or ``cuda``.
         dtype: of U-Net and codec; a codec whose config says ``force_upcast`` stays in float32.
         section: of the job that names them, for messages.
-        inpainting: whether a U-Net that also takes a mask and the masked picture's latents (2 C + 1 channels) will do; ``builtin``
-            then is one.
+        inpainting: whether a U-Net that also takes a mask and the masked picture's latents (2 C + 1
+            channels) will do; ``builtin`` then is one.
 
     Raises:
-        JobError: something is missing or unreadable, the U-Net is not of the Stable Diffusion 1.x/2.x class, or there is a
-            prompt but no text encoder.
+        JobError: something is missing or unreadable, the U-Net is not of the Stable Diffusion
+            1.x/2.x class, or there is a prompt but no text encoder.
     """
     kind = getattr(torch, dtype)
     where = settings.model
@@ -97,7 +99,8 @@ def load_models(
     ]
     if missing:
         raise JobError(
-            f"{section}.model: directory {where!r} has no {', '.join(missing)}; expected a diffusers pipeline"
+            f"{section}.model: directory {where!r} has no {', '.join(missing)}; expected a "
+            "diffusers pipeline"
         )
     try:
         unet = UNet2DConditionModel.from_pretrained(
@@ -110,7 +113,8 @@ def load_models(
         Exception
     ) as error:  # a checkpoint can be wrong in many ways, each with a class of its own
         raise JobError(
-            f"{section}.model: {settings.model!r} does not load as a Stable-Diffusion-class pipeline (a hub id, or a directory "
+            f"{section}.model: {settings.model!r} does not load as a Stable-Diffusion-class "
+            "pipeline (a hub id, or a directory "
             f"with unet/, vae/ and scheduler/ in safetensors): {error}"
         ) from error
     _check_class(unet, codec, f"{section}.model: the U-Net of {settings.model!r}", inpainting)
@@ -122,7 +126,8 @@ def load_models(
 
 
 def with_prompts(models: Models, settings: Diffusion, *, section: str) -> Models:
-    """The same weights under other prompts: only the text encoder is loaded again; for neither ``builtin`` nor a model with a LoRA.
+    """The same weights under other prompts: only the text encoder is loaded again; for neither
+    ``builtin`` nor a model with a LoRA.
 
     Raises:
         JobError: as load_models.
@@ -139,7 +144,8 @@ def _encode_prompts(
 ) -> Condition:
     if text is None and (settings.prompt or settings.negative_prompt):
         raise JobError(
-            f"{section}.prompt: model {settings.model!r} has no text encoder; leave the prompts empty"
+            f"{section}.prompt: model {settings.model!r} has no text encoder; leave the prompts "
+            "empty"
         )
     if text is None:
         prompt = negative = torch.zeros(1, 1, unet.config.cross_attention_dim)
@@ -151,7 +157,9 @@ def _encode_prompts(
 
 
 def codec_class(config: Mapping[str, Any]) -> Any:
-    """The class that a VAE's configuration names: of diffusers, or raydepth's own; raises ValueError."""
+    """The class that a VAE's configuration names: of diffusers, or raydepth's own; raises
+    ValueError.
+    """
     name = config["_class_name"]
     found: Any = getattr(diffusers, name, None)
     if found is None:
@@ -171,7 +179,8 @@ def _load_codec(where: str, dtype: torch.dtype, device: str) -> Codec:
     vae = codec_class(config).from_pretrained(
         where, subfolder="vae", dtype=torch.float32, use_safetensors=True
     )
-    # What the checkpoint's own file says: the class's default is to upcast, which costs SD 1.5 its speed for nothing.
+    # What the checkpoint's own file says: the class's default is to upcast, which costs SD 1.5 its
+    # speed for nothing.
     if not config.get("force_upcast", False):
         # Not by .to(), of which diffusers warns whatever the model.
         vae = {torch.float32: vae.float, torch.float16: vae.half, torch.bfloat16: vae.bfloat16}[
@@ -201,7 +210,8 @@ def _check_class(unet: UNet2DConditionModel, codec: Codec, named: str, inpaintin
         (codec.channels, 2 * codec.channels + 1) if inpainting else (codec.channels,)
     ):
         raise JobError(
-            f"{named} takes {config.in_channels} channels, its VAE gives {codec.channels}; name a text-to-image checkpoint"
+            f"{named} takes {config.in_channels} channels, its VAE gives {codec.channels}; name a "
+            "text-to-image checkpoint"
             + (
                 " or an inpainting one"
                 if inpainting

@@ -1,4 +1,6 @@
-"""The sampling loop of FeatGLaC, mode kv: from the naive composite's noise down to one harmonised picture in latent space."""
+"""The sampling loop of FeatGLaC, mode kv: from the naive composite's noise down to one harmonised
+picture in latent space.
+"""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -40,7 +42,9 @@ class References:
 
 @dataclass(frozen=True)
 class Keep:
-    """Blended sampling: what stays the source's at every noise level (Avrahami et al., Blended Latent Diffusion, 2023)."""
+    """Blended sampling: what stays the source's at every noise level (Avrahami et al., Blended
+    Latent Diffusion, 2023).
+    """
 
     original: torch.Tensor
     """float32 [N,C,h,w], clean latents of the frames."""
@@ -51,10 +55,12 @@ class Keep:
 def seeded_noise(
     seeds: Sequence[int] | np.ndarray, shape: Sequence[int]
 ) -> tuple[torch.Tensor, list[torch.Generator]]:
-    """Draws noise float32 [N,*shape], shape [C,h,w], on the CPU, frame by frame, so that it depends neither on device nor on batch.
+    """Draws noise float32 [N,*shape], shape [C,h,w], on the CPU, frame by frame, so that it depends
+    neither on device nor on batch.
 
     Returns:
-        The noise and the generators, which go on with the draws of samplers that add noise in every step (LCM).
+        The noise and the generators, which go on with the draws of samplers that add noise in every
+        step (LCM).
     """
     generators = [torch.Generator("cpu").manual_seed(int(seed)) for seed in seeds]
     return torch.stack(
@@ -75,10 +81,12 @@ def sample(
     keep: Keep | None = None,
     beside: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Generates N frames together. Without references and keep it is image-to-image as diffusers does it, bit for bit.
+    """Generates N frames together. Without references and keep it is image-to-image as diffusers
+    does it, bit for bit.
 
-    Latents stay in float32 whatever the U-Net's dtype. References are renoised to the step's level with the frame's own
-    noise, no inversion: z_t = sqrt(abar_t) z_0 + sqrt(1 - abar_t) eps (for LCM eps is the noise of the start).
+    Latents stay in float32 whatever the U-Net's dtype. References are renoised to the step's level
+    with the frame's own noise, no inversion: z_t = sqrt(abar_t) z_0 + sqrt(1 - abar_t) eps (for LCM
+    eps is the noise of the start).
 
     Args:
         unet: any SD-class U-Net.
@@ -90,8 +98,8 @@ def sample(
         guidance: classifier-free guidance scale; 1 runs no unconditional lane.
         references: reference lanes; None for plain image-to-image.
         keep: what to hold outside the region; None to hold nothing.
-        beside: float32 [N,E,h,w], further channels that an inpainting U-Net sees beside the latents in every step; such a
-            U-Net has no reference lanes.
+        beside: float32 [N,E,h,w], further channels that an inpainting U-Net sees beside the latents
+            in every step; such a U-Net has no reference lanes.
 
     Returns:
         float32 [N,C,h,w], clean latents.

@@ -1,4 +1,6 @@
-"""Samplers and their steps: which noise levels a composition runs through, and in which of them features are injected."""
+"""Samplers and their steps: which noise levels a composition runs through, and in which of them
+features are injected.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +16,9 @@ SAMPLERS = {"ddim": DDIMScheduler, "dpm++": DPMSolverMultistepScheduler, "lcm": 
 
 @dataclass
 class Schedule:
-    """A scheduler ready for exactly one sampling run (multistep schedulers keep state) and the timesteps it will run."""
+    """A scheduler ready for exactly one sampling run (multistep schedulers keep state) and the
+    timesteps it will run.
+    """
 
     scheduler: Any
     timesteps: torch.Tensor
@@ -24,11 +28,13 @@ class Schedule:
 def make_schedule(
     config: Mapping[str, Any], sampler: str, *, steps: int, strength: float, device: str = "cpu"
 ) -> Schedule:
-    """Builds a sampler from a checkpoint's scheduler config, standing at the start of the last ``strength`` of its steps.
+    """Builds a sampler from a checkpoint's scheduler config, standing at the start of the last
+    ``strength`` of its steps.
 
-    The noise schedule, prediction type (epsilon or v) and timestep spacing are the checkpoint's; the solver is the job's.
-    Clipping of x_0 to [-1, 1], which DDIM does unless told otherwise, is for pixels: off where the config does not say.
-    LCM is meant for weights that were distilled for it (an LCM LoRA); on plain weights it runs, but gives soft pictures.
+    The noise schedule, prediction type (epsilon or v) and timestep spacing are the checkpoint's;
+    the solver is the job's. Clipping of x_0 to [-1, 1], which DDIM does unless told otherwise, is
+    for pixels: off where the config does not say. LCM is meant for weights that were distilled for
+    it (an LCM LoRA); on plain weights it runs, but gives soft pictures.
 
     Raises:
         JobError: the sampler cannot make so many steps.
@@ -45,11 +51,15 @@ def make_schedule(
 
 
 def steps_run(steps: int, strength: float) -> int:
-    """Number of steps that run, at least one; rounded down as diffusers' image-to-image pipelines do."""
+    """Number of steps that run, at least one; rounded down as diffusers' image-to-image pipelines
+    do.
+    """
     return max(1, int(steps * strength))
 
 
 def window_steps(window: Sequence[float], run: int) -> range:
-    """The steps of a run of length ``run`` that lie in ``window``, fractions [first, last]; [a, a] is empty."""
+    """The steps of a run of length ``run`` that lie in ``window``, fractions [first, last]; [a, a]
+    is empty.
+    """
     first, last = (round(part * run) for part in window)
     return range(first, last)

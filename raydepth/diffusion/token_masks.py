@@ -1,4 +1,6 @@
-"""Layer masks on token grids: what the attention of each U-Net resolution needs to know about the layers, once a batch."""
+"""Layer masks on token grids: what the attention of each U-Net resolution needs to know about the
+layers, once a batch.
+"""
 
 from dataclasses import dataclass
 
@@ -7,24 +9,30 @@ import torch
 import torch.nn.functional as F
 
 VISIBLE = 1 / 255
-"""A layer counts at a token from this share on: one 8-bit step. A logistic feather never reaches zero by itself."""
+"""A layer counts at a token from this share on: one 8-bit step. A logistic feather never reaches
+zero by itself."""
 
 
 def token_grids(height: int, width: int, levels: int) -> list[tuple[int, int]]:
-    """Token grids (h, w) of a U-Net on latents height x width, finest first; each level halves, rounding up."""
+    """Token grids (h, w) of a U-Net on latents height x width, finest first; each level halves,
+    rounding up.
+    """
     return [(-(-height // 2**level), -(-width // 2**level)) for level in range(levels)]
 
 
 def pool(weights: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-    """Area-pools layer weights float32 [K,N,H,W] that sum to 1 over K to tokens: float32 [K,N,T], summing to 1 as well."""
+    """Area-pools layer weights float32 [K,N,H,W] that sum to 1 over K to tokens: float32 [K,N,T],
+    summing to 1 as well.
+    """
     return F.adaptive_avg_pool2d(weights, grid).flatten(2)
 
 
 def over(tokens: torch.Tensor) -> torch.Tensor:
-    """Turns shares float32 [K,N,T] that sum to 1 over K into the share of each layer against everything behind it.
+    """Turns shares float32 [K,N,T] that sum to 1 over K into the share of each layer against
+    everything behind it.
 
-    Painting the layers from the last to the first, each with this opacity, gives every layer its share back, and interpolates
-    between equal things without any rounding.
+    Painting the layers from the last to the first, each with this opacity, gives every layer its
+    share back, and interpolates between equal things without any rounding.
     """
     behind = tokens.flip(0).cumsum(0).flip(0)
     return torch.where(
@@ -43,11 +51,13 @@ class Role:
 
 
 def roles(tokens: torch.Tensor, layer_rows: np.ndarray) -> list[list[Role]]:
-    """Groups the queries of each frame by the layers that they see: inside one layer that layer, in a feather ring all there.
+    """Groups the queries of each frame by the layers that they see: inside one layer that layer, in
+    a feather ring all there.
 
-    Groups instead of a mask: a boolean mask at 64x64 tokens and three layers is 48 MB a frame and a dense call, while the
-    groups cost an index list, leave invisible keys out of the products, and keep the unmasked kernels. Every query sees at
-    least its own position of some layer (shares sum to 1), so no softmax is ever empty.
+    Groups instead of a mask: a boolean mask at 64x64 tokens and three layers is 48 MB a frame and a
+    dense call, while the groups cost an index list, leave invisible keys out of the products, and
+    keep the unmasked kernels. Every query sees at least its own position of some layer (shares sum
+    to 1), so no softmax is ever empty.
 
     Args:
         tokens: float32 [K,N,T], summing to 1 over K, K <= 255 (a layer counts from VISIBLE on).

@@ -1,4 +1,6 @@
-"""Edit ``background``: the frame's near layers over another picture, clip or colour, or over what a model makes up."""
+"""Edit ``background``: the frame's near layers over another picture, clip or colour, or over what a
+model makes up.
+"""
 
 import numpy as np
 
@@ -34,8 +36,10 @@ class BackgroundBuilder:
         Args:
             edit: the job's section.
             scales: the clips' depth scales, by video id.
-            estimator: for ``depth: aligned``; one that reads depth from files has none for the new scene.
-            split: the rim is split on both sides of its edge, where ``edit.decontaminate`` asks for it at all.
+            estimator: for ``depth: aligned``; one that reads depth from files has none for the new
+                scene.
+            split: the rim is split on both sides of its edge, where ``edit.decontaminate`` asks for
+                it at all.
 
         Raises:
             JobError: as ``Scenery``.
@@ -45,7 +49,9 @@ class BackgroundBuilder:
         self._scale: Calibration | None = None
 
     def __call__(self, batch: Batch) -> EditPlan:
-        """The near layers over the new scene; the region is all that is not near, and the near layers' rim."""
+        """The near layers over the new scene; the region is all that is not near, and the near
+        layers' rim.
+        """
         rgb, near = batch["rgb"], batch["near"]
         ok = ok_rows(batch)
         frame = rgb.shape[1:3]

@@ -1,7 +1,8 @@
 """Makes the edit that the job names ready for a worker; the one place that knows all edits.
 
-An edit is a module with an ``EditBuilder``: a batch after the layer stage in, an ``EditPlan`` out. A new one adds its
-section to job/edit.py and its module here; nothing after this step knows the difference.
+An edit is a module with an ``EditBuilder``: a batch after the layer stage in, an ``EditPlan`` out.
+A new one adds its section to job/edit.py and its module here; nothing after this step knows the
+difference.
 """
 
 from collections.abc import Mapping
@@ -46,7 +47,8 @@ def load_edit(
         case Background():
             if edit.depth == "aligned" and not getattr(estimator, "reads_pixels", True):
                 raise JobError(
-                    "edit.depth: aligned estimates the new scene's depth, which depth.model: files: cannot; use behind"
+                    "edit.depth: aligned estimates the new scene's depth, which depth.model: "
+                    "files: cannot; use behind"
                 )
             scales = {video: scale for video, (scale, _) in clips.items()}
             return BackgroundBuilder(edit, scales, estimator, split=split)
@@ -58,7 +60,9 @@ def load_edit(
 
 
 def check_edit(edit: Edit, layers: Layers) -> None:
-    """Opens every file that an edit names, before anything starts; raises JobError as ``load_edit``."""
+    """Opens every file that an edit names, before anything starts; raises JobError as
+    ``load_edit``.
+    """
     if isinstance(edit, Insert):
         (read_opaque if edit.segment else read_object)(edit.object)
     else:

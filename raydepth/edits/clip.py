@@ -1,4 +1,6 @@
-"""What an edit fixes once per clip, beside its depth scale: where an inserted object stands, and how the camera moves."""
+"""What an edit fixes once per clip, beside its depth scale: where an inserted object stands, and
+how the camera moves.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -25,17 +27,21 @@ class ClipEdit:
     inv_depth: float
     """The object's normalised inverse depth in the first frame."""
     first: tuple[tuple[float, ...], ...]
-    """The first frame's depth, small (``thumbnail``): the scale on which the object's depth is meant."""
+    """The first frame's depth, small (``thumbnail``): the scale on which the object's depth is
+    meant."""
     track: Track | None
     """The camera's motion; None where the object is anchored in the picture."""
     front: float | None = None
-    """The inverse depth of the ground under the object's foot, where that reaches nearer than the object; see ``standing_ground``."""
+    """The inverse depth of the ground under the object's foot, where that reaches nearer than the
+    object; see ``standing_ground``."""
     floor: Floor | None = None
     """What the object stands on in the first frame; None: its colours are taken from each frame."""
 
     @staticmethod
     def from_tree(tree: dict[str, Any]) -> "ClipEdit":
-        """What ``dataclasses.asdict`` and JSON made of it; raises ValueError, TypeError or KeyError where it is damaged."""
+        """What ``dataclasses.asdict`` and JSON made of it; raises ValueError, TypeError or KeyError
+        where it is damaged.
+        """
         inv_depth = float(tree["inv_depth"])
         front = None if tree.get("front") is None else float(tree["front"])
         if not np.isfinite(inv_depth if front is None else inv_depth + front):
@@ -50,7 +56,8 @@ class ClipEdit:
         return ClipEdit(inv_depth, first, track, front, floor)
 
     def in_frame(self, inv_depth: np.ndarray, motion: np.ndarray) -> tuple[float, float]:
-        """The object's inverse depth on a frame's own scale (see ``drift``), and that of its foot's front.
+        """The object's inverse depth on a frame's own scale (see ``drift``), and that of its foot's
+        front.
 
         Args:
             inv_depth: float32 [H,W], the frame's.
@@ -72,10 +79,12 @@ def fix_edit(
 
     Args:
         edit: the job's section.
-        sampled: ``inv_depth`` float32 [H,W] of the frames sampled over the clip, its first frame first.
+        sampled: ``inv_depth`` float32 [H,W] of the frames sampled over the clip, its first frame
+            first.
         picture: uint8 [H,W,3], the first frame.
         scale: the clip's.
-        views: decodes the clip's wanted frames for tracking; called only for an object anchored in the scene.
+        views: decodes the clip's wanted frames for tracking; called only for an object anchored in
+            the scene.
 
     Raises:
         JobError: metres are asked of a model that has none.
@@ -84,7 +93,8 @@ def fix_edit(
         return None
     if edit.height_m is not None and scale.kind != "depth_m":
         raise JobError(
-            f"edit.height_m needs a metric depth model; {scale.estimator} gives {scale.kind}: give edit.height, a fraction "
+            f"edit.height_m needs a metric depth model; {scale.estimator} gives {scale.kind}: give "
+            "edit.height, a fraction "
             "of the frame's height, instead"
         )
     track = None

@@ -5,25 +5,31 @@ import numpy as np
 from raydepth.edits.place import Placement
 
 _REACH = 0.5
-"""Half the depth of an object's foot on the picture, as a part of the object's width: a round foot seen from straight above."""
+"""Half the depth of an object's foot on the picture, as a part of the object's width: a round foot
+seen from straight above."""
 _SIDE = 1.0
-"""Where the surface is looked for, to either side of the foot's middle, as a part of the object's width."""
+"""Where the surface is looked for, to either side of the foot's middle, as a part of the object's
+width."""
 _OFF = 0.02
 """Inverse depth by which a pixel may miss the surface, at least."""
 _SEEN = 0.08
-"""Part of the pixels around the foot that must lie on the surface behind the object's depth, and before it."""
+"""Part of the pixels around the foot that must lie on the surface behind the object's depth, and
+before it."""
 _TRIES = 48
 
 
 def standing_ground(inv_depth: np.ndarray, at: Placement, object_inv_depth: float) -> float | None:
-    """The inverse depth of the surface under the front of an object's foot; None where the object does not stand on one.
+    """The inverse depth of the surface under the front of an object's foot; None where the object
+    does not stand on one.
 
-    An object has one inverse depth, that of its middle, but its foot reaches nearer; seen from above, the ground before that
-    middle would cover the foot, which cannot be: what a thing stands on lies under it. A plane's inverse depth is affine in
-    picture coordinates (the camera being a pinhole), so the ground is the affine map that most pixels around the foot lie on,
-    among those that reach the object's depth not higher above the foot's lower edge than half the object's width: a table
-    before the object rises to its depth elsewhere, a wall nowhere. Found by random sample consensus (Fischler and Bolles
-    1981) with one and the same draw, so that a frame always gives the same. What covers the object must be nearer than this.
+    An object has one inverse depth, that of its middle, but its foot reaches nearer; seen from
+    above, the ground before that middle would cover the foot, which cannot be: what a thing stands
+    on lies under it. A plane's inverse depth is affine in picture coordinates (the camera being a
+    pinhole), so the ground is the affine map that most pixels around the foot lie on, among those
+    that reach the object's depth not higher above the foot's lower edge than half the object's
+    width: a table before the object rises to its depth elsewhere, a wall nowhere. Found by random
+    sample consensus (Fischler and Bolles 1981) with one and the same draw, so that a frame always
+    gives the same. What covers the object must be nearer than this.
 
     Args:
         inv_depth: float32 [H,W] of the scene.

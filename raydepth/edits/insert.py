@@ -1,4 +1,6 @@
-"""Edit ``insert``: an object with alpha stands in the scene; nearer things cover it, pixel by pixel."""
+"""Edit ``insert``: an object with alpha stands in the scene; nearer things cover it, pixel by
+pixel.
+"""
 
 from collections.abc import Mapping
 
@@ -57,10 +59,12 @@ class InsertBuilder:
         )
 
     def __call__(self, batch: Batch) -> EditPlan:
-        """Near things over the object over the frame; the region is what is seen of object and shadow, grown a little.
+        """Near things over the object over the frame; the region is what is seen of object and
+        shadow, grown a little.
 
-        The ground that the object stands on never covers it. Near and far layer show the frame with the shadow on it. The object's
-        layer shows the object on that frame, a whole picture, since every layer may be looked at by a diffusion model.
+        The ground that the object stands on never covers it. Near and far layer show the frame with
+        the shadow on it. The object's layer shows the object on that frame, a whole picture, since
+        every layer may be looked at by a diffusion model.
         """
         rgb, inv_depth = batch["rgb"], batch["inv_depth"]
         scene, object_rgb = rgb.copy(), rgb.copy()
@@ -136,7 +140,9 @@ class InsertBuilder:
     def _cleaned(
         self, inv_depth: np.ndarray, there: np.ndarray, object_inv_depth: float
     ) -> np.ndarray:
-        """The scene's depth with sharp edges, and without specks nearer or farther than the object, where the object is."""
+        """The scene's depth with sharp edges, and without specks nearer or farther than the object,
+        where the object is.
+        """
         window = _window(there)
         part = filter_edges(inv_depth[window]) if self.layers.edge_filter else inv_depth[window]
         edge = np.float32(object_inv_depth)

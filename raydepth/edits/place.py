@@ -1,4 +1,6 @@
-"""Stands an object's picture into a frame: its size in perspective, its place as an affine map, and its pixels."""
+"""Stands an object's picture into a frame: its size in perspective, its place as an affine map, and
+its pixels.
+"""
 
 import math
 from dataclasses import dataclass
@@ -12,12 +14,15 @@ from raydepth.edits.settings import Insert
 STILL = np.eye(2, 3)
 """The motion of a clip's first frame."""
 _FINER = 2
-"""The object is drawn on a grid finer by this and averaged: soft edges that move in parts of a pixel."""
+"""The object is drawn on a grid finer by this and averaged: soft edges that move in parts of a
+pixel."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an object stands in one frame, in pixels; x grows to the right, y downward, pixel i covers [i, i + 1)."""
+    """Where an object stands in one frame, in pixels; x grows to the right, y downward, pixel i
+    covers [i, i + 1).
+    """
 
     foot: tuple[float, float]
     """The middle of its lower edge."""
@@ -28,7 +33,9 @@ class Placement:
 
 
 def foot_of(insert: Insert) -> tuple[float, float]:
-    """Where the middle of the object's foot stands in the first frame: x, y as fractions of width and height."""
+    """Where the middle of the object's foot stands in the first frame: x, y as fractions of width
+    and height.
+    """
     if insert.box is not None:
         return (insert.box[0] + insert.box[2]) / 2, insert.box[3]
     assert insert.point is not None  # the job's own check
@@ -38,7 +45,8 @@ def foot_of(insert: Insert) -> tuple[float, float]:
 def height_px(
     insert: Insert, scale: Calibration, inv_depth: float, frame: tuple[int, int]
 ) -> float:
-    """The object's height in the first frame, in pixels of a frame (height, width), but for a ``box``.
+    """The object's height in the first frame, in pixels of a frame (height, width), but for a
+    ``box``.
 
     In metres: f * height_m / Z, with f = longer side / 2 / tan(fov / 2), the pinhole camera.
     """
@@ -74,7 +82,8 @@ def draw(picture: np.ndarray, at: Placement, frame: tuple[int, int]) -> np.ndarr
     """An object's pixels in a frame (height, width).
 
     Args:
-        picture: float32 [h,w,4], colour times alpha and alpha, as ``read_object`` gives it or a smaller copy.
+        picture: float32 [h,w,4], colour times alpha and alpha, as ``read_object`` gives it or a
+            smaller copy.
         at: where it stands.
         frame: (height, width).
 
@@ -104,7 +113,9 @@ def draw(picture: np.ndarray, at: Placement, frame: tuple[int, int]) -> np.ndarr
 
 
 def shrunk(picture: np.ndarray, height: float) -> np.ndarray:
-    """A copy of an object's picture that has about the detail that a height in pixels can show; never enlarged."""
+    """A copy of an object's picture that has about the detail that a height in pixels can show;
+    never enlarged.
+    """
     share = _FINER * height / len(picture)
     if share >= 1:
         return picture

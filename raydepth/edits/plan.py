@@ -1,4 +1,6 @@
-"""What an edit hands to a compositor: the layers of the asked picture, and the region that may differ from the source."""
+"""What an edit hands to a compositor: the layers of the asked picture, and the region that may
+differ from the source.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +12,8 @@ from raydepth.batch import Batch
 from raydepth.layers.stack import Layer, LayerStack
 
 RIM = 6
-"""Pixels by which a region is larger than what is edited: the paste-back's feather (4) ends before the edit begins."""
+"""Pixels by which a region is larger than what is edited: the paste-back's feather (4) ends before
+the edit begins."""
 
 
 @dataclass
@@ -18,7 +21,8 @@ class EditPlan:
     """The asked picture of N frames, before any harmonisation."""
 
     stack: LayerStack
-    """Near first; its flattened picture is the naive composite, its flattened depth what the edit asks for."""
+    """Near first; its flattened picture is the naive composite, its flattened depth what the edit
+    asks for."""
     region: np.ndarray
     """float32 [N,H,W], 0..1: where pixels may change."""
     notes: Mapping[int, str] = field(default_factory=dict)
@@ -26,9 +30,11 @@ class EditPlan:
     moved: frozenset[str] = frozenset()
     """Names of layers that come from under another light than the rest."""
     normals: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """By layer's name, float32 [N,H,W,2]: right and up components of the surface's normals, for layers that are relit."""
+    """By layer's name, float32 [N,H,W,2]: right and up components of the surface's normals, for
+    layers that are relit."""
     invented: np.ndarray | None = None
-    """float32 [N,H,W], 0..1: where the naive composite is only a guess that a model should replace; None: nowhere."""
+    """float32 [N,H,W], 0..1: where the naive composite is only a guess that a model should replace;
+    None: nowhere."""
 
     def take(self, rows: np.ndarray) -> "EditPlan":
         """The plan of these frames alone, without notes; rows are indices int64 [M]."""
@@ -52,8 +58,9 @@ class EditPlan:
 
 
 EditBuilder = Callable[[Batch], EditPlan]
-"""Batch after the layer stage (``rgb``, ``alphas``, ``near``, ``inv_depth``, ``hole``, ``background``, ``far_inv_depth``) ->
-plan; a frame's plan depends on that frame and on what is fixed for its clip alone."""
+"""Batch after the layer stage (``rgb``, ``alphas``, ``near``, ``inv_depth``, ``hole``,
+``background``, ``far_inv_depth``) -> plan; a frame's plan depends on that frame and on what is
+fixed for its clip alone."""
 
 
 def grown(mask: np.ndarray, pixels: int = RIM) -> np.ndarray:
@@ -65,7 +72,8 @@ def grown(mask: np.ndarray, pixels: int = RIM) -> np.ndarray:
 def made_up(batch: Batch) -> np.ndarray:
     """Where something behind the near layers was made up, bool [N,H,W]: the hole.
 
-    Nowhere in frames that are hole all over: there was nothing to fill it from, so what lies behind is not known.
+    Nowhere in frames that are hole all over: there was nothing to fill it from, so what lies behind
+    is not known.
     """
     hole = batch["hole"]
     return hole & ~hole.all(axis=(1, 2), keepdims=True)

@@ -16,7 +16,9 @@ _LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 
 class MergedPlanes(ValueError):
-    """A clip has fewer planes than the job, because some came out equal, so entries and layers do not match."""
+    """A clip has fewer planes than the job, because some came out equal, so entries and layers do
+    not match.
+    """
 
 
 class PlanesBuilder:
@@ -27,7 +29,8 @@ class PlanesBuilder:
 
         Args:
             edit: the job's section.
-            dilate: ``layers.fill.dilate``, the rim in which a removed layer's mixed pixels go with it.
+            dilate: ``layers.fill.dilate``, the rim in which a removed layer's mixed pixels go with
+                it.
 
         Raises:
             JobError: a picture cannot be read.
@@ -43,16 +46,19 @@ class PlanesBuilder:
                     ) from error
 
     def __call__(self, batch: Batch) -> EditPlan:
-        """The frame's own stack with the entries carried out; the region is where a changed layer was seen, grown a little.
+        """The frame's own stack with the entries carried out; the region is where a changed layer
+        was seen, grown a little.
 
-        What a removed layer hid is shown by the layers behind it: the far one is the filled background there. In a frame
-        that the near layers fill nothing is known of it, so they stay.
+        What a removed layer hid is shown by the layers behind it: the far one is the filled
+        background there. In a frame that the near layers fill nothing is known of it, so they stay.
         """
         stack = decompose(batch)
         if len(stack.layers) != len(self.edit.layers):
             raise MergedPlanes(
-                f"this clip's planes {np.round(batch['threshold'][0], 3).tolist()} give {len(stack.layers)} layers, "
-                f"but edit.layers has {len(self.edit.layers)} entries; move planes of layers.at that fall together"
+                f"this clip's planes {np.round(batch['threshold'][0], 3).tolist()} give "
+                f"{len(stack.layers)} layers, "
+                f"but edit.layers has {len(self.edit.layers)} entries; move planes of layers.at "
+                "that fall together"
             )
         rgb, shares, entries, behind = (
             batch["rgb"],
@@ -83,7 +89,8 @@ class PlanesBuilder:
                 continue  # asked for, but nothing is behind it: the layer stage has said so
             region[row] = grown(changed[row])
             if removed[row].any():
-                # The far layer's rim around what is removed is mixed with it, and was filled for that reason.
+                # The far layer's rim around what is removed is mixed with it, and was filled for
+                # that reason.
                 rim = (grown(removed[row], self.dilate) if self.dilate else removed[row]) & batch[
                     "hole"
                 ][row]
@@ -102,7 +109,9 @@ class PlanesBuilder:
 
 
 def graded(rgb: np.ndarray, grade: Grade) -> np.ndarray:
-    """A picture uint8 [...,3] in another light: tint and exposure, then saturation, in linear light."""
+    """A picture uint8 [...,3] in another light: tint and exposure, then saturation, in linear
+    light.
+    """
     if grade == Grade():
         return rgb
     light = to_linear(rgb) * to_linear(parse_colour(grade.tint)) * np.float32(2**grade.exposure)

@@ -1,4 +1,6 @@
-"""What stands behind the near layers: a colour, a picture, or a clip whose frames are decoded at the times asked for."""
+"""What stands behind the near layers: a colour, a picture, or a clip whose frames are decoded at
+the times asked for.
+"""
 
 from collections import OrderedDict
 from dataclasses import replace
@@ -43,7 +45,8 @@ class Scenery:
             clip = probe(source)
         except (SourceError, OSError) as error:
             raise JobError(
-                f"edit.source: {source} can be read neither as a picture nor as a clip, and is no colour #rrggbb: {error}"
+                f"edit.source: {source} can be read neither as a picture nor as a clip, and is no "
+                f"colour #rrggbb: {error}"
             ) from error
         self._segments = plan_segments(clip, size=None)
         self._times = np.concatenate([segment.time_s for segment in self._segments])
@@ -52,11 +55,14 @@ class Scenery:
         self._length = float(self._times[-1] - self._times[0]) + step
 
     def rows(self, time_s: np.ndarray) -> np.ndarray:
-        """Which frame of the clip is shown at these times, int64 [N]: the last that has begun; zeros for a still scene."""
+        """Which frame of the clip is shown at these times, int64 [N]: the last that has begun;
+        zeros for a still scene.
+        """
         if self.still:
             return np.zeros(len(time_s), np.int64)
         at = time_s % self._length if self._play == "loop" else time_s
-        # Time stamps of two clips are rounded to different time bases; half a millisecond is no frame.
+        # Time stamps of two clips are rounded to different time bases; half a millisecond is no
+        # frame.
         return np.maximum(np.searchsorted(self._times - self._times[0], at + 5e-4, "right") - 1, 0)
 
     def pictures(self, rows: np.ndarray, frame: tuple[int, int]) -> np.ndarray:

@@ -21,17 +21,22 @@ class Remove(Section):
 
 
 Place = Annotated[list[Annotated[float, Field(ge=-10, le=10)]], Field(min_length=2, max_length=2)]
-"""x, y as fractions of width and height, 0, 0 the upper left corner; beyond 0..1 lies outside the frame."""
+"""x, y as fractions of width and height, 0, 0 the upper left corner; beyond 0..1 lies outside the
+frame."""
 
 
 class AtBehind(Section):
-    """Just behind the thing at this point of the clip's first frame, in fractions of width and height."""
+    """Just behind the thing at this point of the clip's first frame, in fractions of width and
+    height.
+    """
 
     behind: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)]
 
 
 class AtFront(Section):
-    """Just in front of the thing at this point of the clip's first frame, in fractions of width and height."""
+    """Just in front of the thing at this point of the clip's first frame, in fractions of width and
+    height.
+    """
 
     front: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)]
 
@@ -50,31 +55,41 @@ InsertPlane = Annotated[
 
 
 class Insert(Section):
-    """A picture with alpha, stood into the scene: what is nearer covers it, it covers what is farther."""
+    """A picture with alpha, stood into the scene: what is nearer covers it, it covers what is
+    farther.
+    """
 
     kind: Literal["insert"]
     object: Annotated[str, Field(min_length=1)]
-    """A picture file, local or in object storage, with alpha (RGBA PNG or WebP) or to be cut out by ``segment``."""
+    """A picture file, local or in object storage, with alpha (RGBA PNG or WebP) or to be cut out by
+    ``segment``."""
     segment: Segmentation | None = None
     """Cuts the object out of a picture without alpha; null: the picture must have alpha."""
     at: InsertPlane | None = None
-    """The object's depth: a form of ``layers.at``, {behind: [x, y]} or {front: [x, y]} the thing at a point of the clip's
-    first frame; null: the scene's depth in that frame under the object's foot."""
+    """The object's depth: a form of ``layers.at``, {behind: [x, y]} or {front: [x, y]} the thing at
+    a point of the clip's first frame; null: the scene's depth in that frame under the object's
+    foot."""
     point: Place | None = None
-    """Where the middle of the object's foot stands, as fractions of width and height of the clip's first frame."""
+    """Where the middle of the object's foot stands, as fractions of width and height of the clip's
+    first frame."""
     box: (
         Annotated[list[Annotated[float, Field(ge=-10, le=10)]], Field(min_length=4, max_length=4)]
         | None
     ) = None
-    """Instead of ``point``: x0, y0, x1, y1; the object is fitted in and stands on the middle of its lower edge."""
+    """Instead of ``point``: x0, y0, x1, y1; the object is fitted in and stands on the middle of its
+    lower edge."""
     height: Annotated[float, Field(gt=0, le=10)] | None = None
-    """The object's height as a fraction of the frame's; with ``point``, 0.4 where neither height is given."""
+    """The object's height as a fraction of the frame's; with ``point``, 0.4 where neither height is
+    given."""
     height_m: Annotated[float, Field(gt=0, le=1000)] | None = None
-    """The object's height in metres, seen in perspective (f * height_m / Z pixels); needs a metric depth model."""
+    """The object's height in metres, seen in perspective (f * height_m / Z pixels); needs a metric
+    depth model."""
     fov_deg: Annotated[float, Field(gt=0, lt=180)] = 60.0
-    """Angle that the camera sees across the frame's longer side, in degrees; gives f for ``height_m``."""
+    """Angle that the camera sees across the frame's longer side, in degrees; gives f for
+    ``height_m``."""
     anchor: Literal["picture", "scene"] = "scene"
-    """``picture``: it stays at its pixels; ``scene``: it moves with the scene as the camera does."""
+    """``picture``: it stays at its pixels; ``scene``: it moves with the scene as the camera
+    does."""
     shadow: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Strength of a soft contact shadow on the floor; 0: none."""
 
@@ -100,18 +115,23 @@ class Background(Section):
 
     kind: Literal["background"]
     source: Annotated[str, Field(min_length=1)] | None = None
-    """A picture, a clip (video or folder of images), or a colour ``#rrggbb``; scaled and cropped to cover the frame."""
+    """A picture, a clip (video or folder of images), or a colour ``#rrggbb``; scaled and cropped to
+    cover the frame."""
     prompt: str | None = None
-    """Instead of ``source``: what the compositor is to make up behind the near layers (a model with a text encoder)."""
+    """Instead of ``source``: what the compositor is to make up behind the near layers (a model with
+    a text encoder)."""
     play: Literal["in_step", "loop"] = "in_step"
-    """A clip is shown at the frame's own time: ``in_step`` holds its last frame after its end, ``loop`` starts again."""
+    """A clip is shown at the frame's own time: ``in_step`` holds its last frame after its end,
+    ``loop`` starts again."""
     depth: Literal["behind", "aligned"] = "behind"
-    """``behind``: all of the new scene lies behind the near layers. ``aligned``: its depth is estimated and brought to the
-    clip's scale (metres with a metric model, else both 2 %..98 % ranges are taken for equal); what is nearer covers."""
+    """``behind``: all of the new scene lies behind the near layers. ``aligned``: its depth is
+    estimated and brought to the clip's scale (metres with a metric model, else both 2 %..98 %
+    ranges are taken for equal); what is nearer covers."""
     decontaminate: bool = True
     """Takes the old background's colour out of the near layers' rim."""
     soften: Annotated[float, Field(ge=0, le=16)] = 0.0
-    """Pixels over which the near layers fade out inside their edges, so that the mask's steps do not show; 0: as cut."""
+    """Pixels over which the near layers fade out inside their edges, so that the mask's steps do
+    not show; 0: as cut."""
 
     @model_validator(mode="after")
     def _has_one_source(self) -> "Background":
@@ -138,7 +158,9 @@ class GradeLayer(Section):
 
 
 class ReplaceLayer(Section):
-    """Layer entry ``{replace: FILE}``: a picture in the layer's place, scaled and cropped to cover the frame."""
+    """Layer entry ``{replace: FILE}``: a picture in the layer's place, scaled and cropped to cover
+    the frame.
+    """
 
     replace: Annotated[str, Field(min_length=1)]
 
@@ -164,8 +186,8 @@ class Planes(Section):
 
     kind: Literal["planes"]
     layers: Annotated[list[LayerEntry], Field(min_length=2, max_length=9)]
-    """One entry for each layer, nearest first: ``keep``, ``remove``, {replace: FILE} or {grade: {exposure, saturation,
-    tint}}; one more than ``layers.at`` has planes."""
+    """One entry for each layer, nearest first: ``keep``, ``remove``, {replace: FILE} or {grade:
+    {exposure, saturation, tint}}; one more than ``layers.at`` has planes."""
 
     @model_validator(mode="after")
     def _something_lies_behind(self) -> "Planes":
@@ -180,9 +202,11 @@ Edit = Annotated[Recompose | Insert | Background | Remove | Planes, Field(discri
 
 
 class Light(Section):
-    """How far layers from another place are brought into the new scene's light before composing: ``compose.light``.
+    """How far layers from another place are brought into the new scene's light before composing:
+    ``compose.light``.
 
-    With edits ``background`` (the near layers) and ``insert`` (the object); see ``raydepth.edits.relight.light``.
+    With edits ``background`` (the near layers) and ``insert`` (the object); see
+    ``raydepth.edits.relight.light``.
     """
 
     colour: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -190,7 +214,8 @@ class Light(Section):
     brightness: Annotated[float, Field(ge=0, le=1)] = 0.0
     """The same for mean brightness."""
     shading: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """With ``insert``: part of the difference between the side that the scene is lit from and that the object is lit from."""
+    """With ``insert``: part of the difference between the side that the scene is lit from and that
+    the object is lit from."""
 
     @property
     def asked(self) -> bool:

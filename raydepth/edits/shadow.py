@@ -17,11 +17,13 @@ _WIDE = 0.62
 _BEFORE = 0.1
 """Inverse depth by which the floor before the foot may be nearer than the object."""
 _UNLIKE = 40.0
-"""Grey levels by which a pixel may differ from the floor's middle colour, or more where the floor itself varies more."""
+"""Grey levels by which a pixel may differ from the floor's middle colour, or more where the floor
+itself varies more."""
 _OFF = 0.03
 """Inverse depth by which a pixel may miss the floor's plane, fading out until twice that."""
 _AROUND = 0.05
-"""Distance from the foot, as a part of the frame's short side, within which the floor's colours are taken."""
+"""Distance from the foot, as a part of the frame's short side, within which the floor's colours are
+taken."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ class Floor:
 
 
 def floor_at(rgb: np.ndarray, foot: tuple[float, float]) -> Floor | None:
-    """The floor around a foot (fractions of width and height) in a frame uint8 [H,W,3]; None outside the frame."""
+    """The floor around a foot (fractions of width and height) in a frame uint8 [H,W,3]; None
+    outside the frame.
+    """
     height, width = rgb.shape[:2]
     reach = max(round(_AROUND * min(height, width)), 1)
     x, y = int(foot[0] * width), int(foot[1] * height)
@@ -59,9 +63,10 @@ def contact_shadow(
 ) -> np.ndarray:
     """How much of the light a shadow of strength 1 takes away: float32 [H,W], 0..1.
 
-    Only where the floor is seen. A plane's inverse depth is affine in picture coordinates, so the floor is what
-    lies on the affine map fitted to the pixels around the foot, those off it left out time after time. Where
-    depth is too coarse to tell a thing from the floor that it stands on, its colour does.
+    Only where the floor is seen. A plane's inverse depth is affine in picture coordinates, so the
+    floor is what lies on the affine map fitted to the pixels around the foot, those off it left out
+    time after time. Where depth is too coarse to tell a thing from the floor that it stands on, its
+    colour does.
 
     Args:
         rgb: uint8 [H,W,3], the frame.

@@ -1,1 +1,3 @@
-"""Step 8: what is measured on a frame, as pure functions, and how rows of metrics fold into statistics."""
+"""Step 8: what is measured on a frame, as pure functions, and how rows of metrics fold into
+statistics.
+"""

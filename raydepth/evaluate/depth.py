@@ -1,7 +1,9 @@
-"""Depth against ground truth: alignment as the estimator's kind demands, then the field's metrics; the second half of step 8.
+"""Depth against ground truth: alignment as the estimator's kind demands, then the field's metrics;
+the second half of step 8.
 
-Estimates are float32 [H,W] in the unit of their kind, truth is float32 [H,W] in metres with NaN or 0 where there is no
-reading. The metrics take metric depth and a bool mask [H,W] of the pixels that count, and give NaN where none does.
+Estimates are float32 [H,W] in the unit of their kind, truth is float32 [H,W] in metres with NaN or
+0 where there is no reading. The metrics take metric depth and a bool mask [H,W] of the pixels that
+count, and give NaN where none does.
 """
 
 from dataclasses import dataclass
@@ -11,7 +13,8 @@ import numpy as np
 from raydepth.depth.settings import DepthKind
 
 NEAREST = 1e-3
-"""Smallest depth in metres and smallest disparity in 1/metres that a ratio or a logarithm ever sees."""
+"""Smallest depth in metres and smallest disparity in 1/metres that a ratio or a logarithm ever
+sees."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,11 @@ def align(
 ) -> Aligned:
     """Brings an estimate to metres, by the one alignment that its kind allows.
 
-    ``depth_m`` is metric already: scale 1, shift 0, nothing is fitted or clipped. ``disparity_rel`` is fitted to 1/truth by
-    least squares, clipped at 1e-3 and inverted; ``depth_rel`` is fitted to the truth itself (Ranftl et al. 2020, MiDaS, eq. 4;
-    Ke et al. 2024, Marigold, section 4). Both are then clipped to ``depth_range`` in metres, by default the range of the
-    frame's own readings. Scale and shift are NaN where the frame has fewer than two readings.
+    ``depth_m`` is metric already: scale 1, shift 0, nothing is fitted or clipped. ``disparity_rel``
+    is fitted to 1/truth by least squares, clipped at 1e-3 and inverted; ``depth_rel`` is fitted to
+    the truth itself (Ranftl et al. 2020, MiDaS, eq. 4; Ke et al. 2024, Marigold, section 4). Both
+    are then clipped to ``depth_range`` in metres, by default the range of the frame's own readings.
+    Scale and shift are NaN where the frame has fewer than two readings.
     """
     depth = estimate.astype(np.float64)
     if kind == "depth_m":
@@ -84,13 +88,17 @@ def delta(depth: np.ndarray, truth: np.ndarray, valid: np.ndarray, k: int = 1) -
 
 
 def silog(depth: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> float:
-    """Scale-invariant logarithmic error, 100 sqrt(mean d^2 - (mean d)^2) with d = ln depth - ln truth (KITTI's definition)."""
+    """Scale-invariant logarithmic error, 100 sqrt(mean d^2 - (mean d)^2) with d = ln depth - ln
+    truth (KITTI's definition).
+    """
     d = np.log(np.maximum(depth[valid], NEAREST)) - np.log(truth[valid].astype(np.float64))
     return 100.0 * max(_mean(d * d) - _mean(d) ** 2, 0.0) ** 0.5 if d.size else float("nan")
 
 
 def sample_pairs(valid: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Flat indices int64 [count,2] of random pairs of valid pixels, with replacement; [0,2] if fewer than two are valid."""
+    """Flat indices int64 [count,2] of random pairs of valid pixels, with replacement; [0,2] if
+    fewer than two are valid.
+    """
     where = np.flatnonzero(valid)
     if len(where) < 2:
         return np.zeros((0, 2), np.int64)
@@ -100,13 +108,15 @@ def sample_pairs(valid: np.ndarray, count: int, seed: int) -> np.ndarray:
 def order_accuracy(
     inv_depth: np.ndarray, truth: np.ndarray, pairs: np.ndarray, ratio: float = 1.1
 ) -> float:
-    """Share of point pairs whose nearer point is nearer in the estimate too, in the manner of DA-2K (Yang et al. 2024).
+    """Share of point pairs whose nearer point is nearer in the estimate too, in the manner of DA-2K
+    (Yang et al. 2024).
 
     Args:
         inv_depth: estimate [H,W] of any scale, larger = nearer.
         truth: metres [H,W].
         pairs: flat indices [P,2] of pixels with a reading.
-        ratio: pairs whose true depths differ by less than this factor have no clear order and don't count.
+        ratio: pairs whose true depths differ by less than this factor have no clear order and don't
+            count.
     """
     first, second = truth.ravel()[pairs].astype(np.float64).T
     clear = np.maximum(first, second) >= ratio * np.minimum(first, second)

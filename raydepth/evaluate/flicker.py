@@ -1,4 +1,6 @@
-"""Flicker of an edited clip: how much a frame differs from the frame before it, moved along with the picture (benchmarks.flicker)."""
+"""Flicker of an edited clip: how much a frame differs from the frame before it, moved along with
+the picture (benchmarks.flicker).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +9,8 @@ import cv2
 import numpy as np
 
 _STEEPNESS = np.array([1, 2, 3, 4, 6, 8, 11, 16, 22, 32, 45, 64], np.float32)
-"""Bounds in grey levels a pixel of the classes of slope within which two clips' errors are compared."""
+"""Bounds in grey levels a pixel of the classes of slope within which two clips' errors are
+compared."""
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,8 @@ class Warped:
     """One step of a clip, from a frame to the next; arrays [H,W] of the later frame."""
 
     error: np.ndarray
-    """float32: |later frame - earlier one warped onto it|, mean over the channels, in grey levels."""
+    """float32: |later frame - earlier one warped onto it|, mean over the channels, in grey
+    levels."""
     seen: np.ndarray
     """bool: shown by both frames, as far as the flow can tell."""
     steep: np.ndarray
@@ -25,10 +29,12 @@ class Warped:
 
 
 def warp_step(earlier: np.ndarray, later: np.ndarray) -> Warped:
-    """Warps a frame onto the next by dense flow between them (DIS, Kroeger et al. 2016, preset medium), bilinearly.
+    """Warps a frame onto the next by dense flow between them (DIS, Kroeger et al. 2016, preset
+    medium), bilinearly.
 
-    A pixel counts where the flows there and back agree, |f + b|^2 < 0.01 (|f|^2 + |b|^2) + 0.5 (Sundaram et al. 2010, eq.
-    5; the check of Lai et al. 2018, section 3.3), and where it was inside the frame. It has no motion boundary test.
+    A pixel counts where the flows there and back agree, |f + b|^2 < 0.01 (|f|^2 + |b|^2) + 0.5
+    (Sundaram et al. 2010, eq. 5; the check of Lai et al. 2018, section 3.3), and where it was
+    inside the frame. It has no motion boundary test.
 
     Args:
         earlier: uint8 [H,W,3].
@@ -53,7 +59,9 @@ def warp_step(earlier: np.ndarray, later: np.ndarray) -> Warped:
 
 
 def in_region(step: Warped, earlier: np.ndarray, later: np.ndarray) -> np.ndarray:
-    """The step's pixels that count and lie in a region in both frames, bool [H,W]; regions bool [H,W]."""
+    """The step's pixels that count and lie in a region in both frames, bool [H,W]; regions bool
+    [H,W].
+    """
     return step.seen & later & (_at(earlier.astype(np.uint8), step.start) > 0)
 
 
@@ -71,11 +79,13 @@ def flow_warped_error(steps: Sequence[Warped], counted: Sequence[np.ndarray]) ->
 def expected_error(
     steps: Sequence[Warped], counted: Sequence[np.ndarray], reference: Sequence[Warped]
 ) -> float:
-    """The error that a reference clip has where its picture is as steep: what these pixels would have, were they part of it.
+    """The error that a reference clip has where its picture is as steep: what these pixels would
+    have, were they part of it.
 
-    Warping by parts of a pixel costs steep edges more than plain walls, in any clip. So the reference's mean error is taken
-    for each class of slope, and weighed as the classes occur among the pixels that count. Classes that the reference
-    does not have are left out; NaN where it has none of them.
+    Warping by parts of a pixel costs steep edges more than plain walls, in any clip. So the
+    reference's mean error is taken for each class of slope, and weighed as the classes occur among
+    the pixels that count. Classes that the reference does not have are left out; NaN where it has
+    none of them.
 
     Args:
         steps: of the clip that is judged.

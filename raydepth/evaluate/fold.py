@@ -1,4 +1,6 @@
-"""Rows of metrics fold into statistics that add, shard by shard; what the report and ``raydepth report`` stand on."""
+"""Rows of metrics fold into statistics that add, shard by shard; what the report and ``raydepth
+report`` stand on.
+"""
 
 import math
 from collections import Counter
@@ -12,7 +14,8 @@ import pyarrow as pa
 from raydepth.evaluate.measures import MEASURES
 
 GAMMA = 1.02
-"""Ratio of neighbouring histogram bins: a quantile is off by at most (GAMMA - 1) / (GAMMA + 1), 1 %."""
+"""Ratio of neighbouring histogram bins: a quantile is off by at most (GAMMA - 1) / (GAMMA + 1), 1
+%."""
 _SMALLEST = 1e-12
 _ID_COLUMNS = (
     "frame_id",
@@ -29,10 +32,12 @@ _ID_COLUMNS = (
 
 @dataclass(frozen=True)
 class Statistics:
-    """Additive statistics of one column: ``merge`` is commutative and associative (sums: up to float rounding).
+    """Additive statistics of one column: ``merge`` is commutative and associative (sums: up to
+    float rounding).
 
-    Quantiles come from a histogram with fixed logarithmic bins on both sides of 0, kept sparse (DDSketch, Masson et al. 2019).
-    NaN counts as not measured. Infinite values (the PSNR of identical pictures) are counted and otherwise left out.
+    Quantiles come from a histogram with fixed logarithmic bins on both sides of 0, kept sparse
+    (DDSketch, Masson et al. 2019). NaN counts as not measured. Infinite values (the PSNR of
+    identical pictures) are counted and otherwise left out.
     """
 
     count: int = 0
@@ -85,12 +90,16 @@ class Statistics:
 
     @property
     def mean(self) -> float:
-        """Mean of the finite values; of a per-frame RMSE this is the mean over frames (Marigold's habit). NaN if none."""
+        """Mean of the finite values; of a per-frame RMSE this is the mean over frames (Marigold's
+        habit). NaN if none.
+        """
         return self.total / self.count if self.count else math.nan
 
     @property
     def pooled(self) -> float:
-        """Root of the mean square; of a per-frame RMSE this is the RMSE pooled over frames, each frame weighing the same."""
+        """Root of the mean square; of a per-frame RMSE this is the RMSE pooled over frames, each
+        frame weighing the same.
+        """
         return math.sqrt(self.squares / self.count) if self.count else math.nan
 
     @property
@@ -103,7 +112,9 @@ class Statistics:
         )
 
     def quantile(self, q: float) -> float:
-        """The value that a share ``q`` (0..1) of the finite values doesn't exceed, to 1 %; NaN if there is none."""
+        """The value that a share ``q`` (0..1) of the finite values doesn't exceed, to 1 %; NaN if
+        there is none.
+        """
         if not self.count:
             return math.nan
         rank = max(math.ceil(q * self.count), 1)
@@ -138,7 +149,8 @@ class Group:
     done: int = 0
     failed: int = 0
     columns: dict[str, Statistics] = field(default_factory=dict)
-    """By column name: the metrics of ``measures.MEASURES`` and ``seconds_<step>``, over frames that are done."""
+    """By column name: the metrics of ``measures.MEASURES`` and ``seconds_<step>``, over frames that
+    are done."""
 
     def get(self, name: str) -> Statistics:
         """Statistics of a column; empty where no shard has it."""
@@ -176,8 +188,9 @@ def _is_figure(name: str) -> bool:
 def fold(tables: Iterable[pa.Table | pa.RecordBatch]) -> Fold:
     """Folds rows one table at a time, so memory holds one table, the frame ids and the sums.
 
-    A frame may occur more than once, after a crash or a retry: the first row that is done counts; a failed row counts only
-    when no row of that frame is done, and of several the one with the most attempts.
+    A frame may occur more than once, after a crash or a retry: the first row that is done counts; a
+    failed row counts only when no row of that frame is done, and of several the one with the most
+    attempts.
     """
     videos: dict[str, Group] = {}
     done: set[str] = set()
@@ -230,7 +243,9 @@ def _failures(table: pa.Table | pa.RecordBatch, rows: np.ndarray) -> Iterator[Fa
 
 
 def deduplicate(table: pa.Table) -> pa.Table:
-    """One row a frame by the rule of ``fold``, ordered by path and frame: what the report's curves and pictures read."""
+    """One row a frame by the rule of ``fold``, ordered by path and frame: what the report's curves
+    and pictures read.
+    """
     if not len(table):  # nothing is written yet, so not even the columns are known
         return pa.table({name: pa.array([], pa.string()) for name in _ID_COLUMNS})
     kept: dict[str, tuple[bool, int, int]] = {}

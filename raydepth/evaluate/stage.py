@@ -1,4 +1,6 @@
-"""Step 8 on the column batch: measures every frame against ground truth, against its input and against what was asked."""
+"""Step 8 on the column batch: measures every frame against ground truth, against its input and
+against what was asked.
+"""
 
 import time
 import zlib
@@ -22,15 +24,20 @@ ORDER_PAIRS = 1000
 
 
 class MetricStage:
-    """Adds every column of ``measures.MEASURES`` (float64 [N], NaN where not measured) and ``seconds_metrics``.
+    """Adds every column of ``measures.MEASURES`` (float64 [N], NaN where not measured) and
+    ``seconds_metrics``.
 
     Args:
-        estimator: estimates depth again on the edited frame; one that reads depth from files cannot, and is left alone.
+        estimator: estimates depth again on the edited frame; one that reads depth from files
+            cannot, and is left alone.
         calibrations: the clip's normalisation, by video id.
         compositor: gives the codec's round trip.
-        again_every: frames whose index is a multiple of this are estimated again and sent through the codec; 0: none.
-        truth: batch -> float32 [N,H,W] metres with NaN where there is no reading; None: no ground truth.
-        true_edits: batch -> what each edited frame should be, uint8 [H,W,3], or None where that is not known.
+        again_every: frames whose index is a multiple of this are estimated again and sent through
+            the codec; 0: none.
+        truth: batch -> float32 [N,H,W] metres with NaN where there is no reading; None: no ground
+            truth.
+        true_edits: batch -> what each edited frame should be, uint8 [H,W,3], or None where that is
+            not known.
     """
 
     def __init__(
@@ -102,7 +109,8 @@ class MetricStage:
             for row, found in zip(rows, raw, strict=True):
                 inv_depth = self.calibrations[batch["video"][row]].normalise(found)
                 error = inv_depth.astype(np.float64) - batch["asked_inv_depth"][row]
-                # A frame with a non-finite estimate stays unmeasured: the edit itself is not at fault.
+                # A frame with a non-finite estimate stays unmeasured: the edit itself is not at
+                # fault.
                 columns["rmse_asked"][row] = (
                     np.sqrt(np.mean(error**2)) if np.isfinite(found).all() else np.nan
                 )

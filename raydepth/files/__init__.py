@@ -1,1 +1,3 @@
-"""What comes from outside: local paths and object storage, sidecar files, pictures, safe YAML, text."""
+"""What comes from outside: local paths and object storage, sidecar files, pictures, safe YAML,
+text.
+"""

@@ -18,10 +18,12 @@ warnings.filterwarnings(
 )  # MAX_PIXELS is the limit here
 
 MAX_PIXELS = 2**27
-"""Pixels of a frame at most, 16384 x 8192: a few bytes can announce any size, and its memory would be asked for."""
+"""Pixels of a frame at most, 16384 x 8192: a few bytes can announce any size, and its memory would
+be asked for."""
 
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-"""What may be behind the endings of IMAGE_SUFFIXES. Pillow goes by content and knows more, among it EPS, which runs Ghostscript."""
+"""What may be behind the endings of IMAGE_SUFFIXES. Pillow goes by content and knows more, among it
+EPS, which runs Ghostscript."""
 
 _TURNED = frozenset({5, 6, 7, 8})
 """EXIF orientations that swap width and height."""
@@ -49,14 +51,16 @@ def picture_size(file: str) -> tuple[int, int]:
 def read_image(file: str, height: int, width: int) -> np.ndarray:
     """Reads an image upright and at the given size.
 
-    EXIF orientation is applied. Alpha is dropped, not composited over a colour that was never there; 16-bit images are
-    scaled to 8 bits; grey ones are given three equal channels. Embedded colour profiles are not applied.
+    EXIF orientation is applied. Alpha is dropped, not composited over a colour that was never
+    there; 16-bit images are scaled to 8 bits; grey ones are given three equal channels. Embedded
+    colour profiles are not applied.
 
     Returns:
         uint8 [height, width, 3], RGB.
 
     Raises:
-        OSError: the file can't be read, is damaged, too large or an animation, or holds 32-bit floats, which are no colours.
+        OSError: the file can't be read, is damaged, too large or an animation, or holds 32-bit
+            floats, which are no colours.
     """
     try:
         with _open(
@@ -80,7 +84,8 @@ def _open(file: str | IO[bytes]) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         image.close()
         raise ValueError(
-            f"{image.width}x{image.height} pixels, at most {MAX_PIXELS} are read: scale it down first"
+            f"{image.width}x{image.height} pixels, at most {MAX_PIXELS} are read: scale it down "
+            "first"
         )
     if image.format in ("PNG", "WEBP") and (pictures := getattr(image, "n_frames", 1)) > 1:
         image.close()
@@ -110,7 +115,8 @@ _TRANSPOSE = {
 
 
 def read_object(path: str) -> np.ndarray:
-    """An object's picture, float32 [h,w,4]: colour 0..255 times alpha, and alpha 0..1; cut to where alpha is not 0.
+    """An object's picture, float32 [h,w,4]: colour 0..255 times alpha, and alpha 0..1; cut to where
+    alpha is not 0.
 
     Raises:
         JobError: the file cannot be read, has no alpha, or is transparent everywhere.
@@ -118,8 +124,10 @@ def read_object(path: str) -> np.ndarray:
     rgba, has_alpha = _read_rgba(path)
     if not has_alpha:
         raise JobError(
-            f"edit.object: {path} has no alpha; expected an RGBA picture whose alpha says where the object is: set "
-            "edit.segment to have it cut out by a segmentation model, or cut it out in a paint program and save it as PNG"
+            f"edit.object: {path} has no alpha; expected an RGBA picture whose alpha says where "
+            "the object is: set "
+            "edit.segment to have it cut out by a segmentation model, or cut it out in a paint "
+            "program and save it as PNG"
         )
     alpha = rgba[..., 3:].astype(np.float32) / 255
     rows, columns = (np.flatnonzero(alpha[..., 0].any(axis=axis)) for axis in (1, 0))
@@ -138,7 +146,8 @@ def read_opaque(path: str) -> np.ndarray:
     rgba, _ = _read_rgba(path)
     if (rgba[..., 3] < 255).any():
         raise JobError(
-            f"edit.segment: {path} (edit.object) has transparent pixels, so it is cut out; leave segment out"
+            f"edit.segment: {path} (edit.object) has transparent pixels, so it is cut out; leave "
+            "segment out"
         )
     return np.ascontiguousarray(rgba[..., :3])
 
@@ -167,7 +176,8 @@ def crop_middle(picture: np.ndarray, frame: tuple[int, int]) -> np.ndarray:
 
 @lru_cache(maxsize=16)
 def read_cover(path: str, frame: tuple[int, int]) -> np.ndarray:
-    """A picture scaled and cropped to cover a frame (height, width): uint8 [H,W,3], not to be written to.
+    """A picture scaled and cropped to cover a frame (height, width): uint8 [H,W,3], not to be
+    written to.
 
     Raises:
         OSError: it cannot be read.

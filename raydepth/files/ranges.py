@@ -1,4 +1,6 @@
-"""An object in storage as a file that is read by ranges, and what goes wrong with it; storage.py opens them."""
+"""An object in storage as a file that is read by ranges, and what goes wrong with it; storage.py
+opens them.
+"""
 
 import errno
 import io
@@ -15,7 +17,8 @@ CONNECTIONS = 16
 """Requests for small objects or ranges at a time: what hides their latency."""
 READ_FIRST = 256 << 10
 READ_MOST = 4 << 20
-"""Bytes fetched after a jump, doubled while reading goes on from there: FFmpeg's 32 KiB reads must not be a request each."""
+"""Bytes fetched after a jump, doubled while reading goes on from there: FFmpeg's 32 KiB reads must
+not be a request each."""
 SMALLEST = 4 << 10
 """Bytes of a request at least, see read_at()."""
 _PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -24,16 +27,22 @@ BRIDGE = 64 << 10
 """Gap between two wanted ranges that is cheaper to fetch along than another request."""
 
 _ADVICE = {
-    "ACCESS_DENIED": "access denied: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) and what they may do",
-    "HTTP status 403": "access denied: check the credentials in the environment and what they may do",
+    "ACCESS_DENIED": "access denied: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or "
+    "AWS_PROFILE) and what they may do",
+    "HTTP status 403": "access denied: check the credentials in the environment and what they may "
+    "do",
     "NO_SUCH_BUCKET": "there is no such bucket, and none is made",
-    "NETWORK_CONNECTION": "the server does not answer: check the network, and AWS_ENDPOINT_URL where it is not Amazon's",
-    "HTTP status 301": "the bucket is in another region: set AWS_REGION or add ?region=... to the URI",
+    "NETWORK_CONNECTION": "the server does not answer: check the network, and AWS_ENDPOINT_URL "
+    "where it is not Amazon's",
+    "HTTP status 301": "the bucket is in another region: set AWS_REGION or add ?region=... to the "
+    "URI",
 }
 
 
 class StorageError(OSError):
-    """Object storage did not give what was asked for, after all retries; says nothing about the object itself."""
+    """Object storage did not give what was asked for, after all retries; says nothing about the
+    object itself.
+    """
 
 
 def reason(error: Exception) -> str:
@@ -47,8 +56,8 @@ def reason(error: Exception) -> str:
 class RemoteFile(io.RawIOBase):
     """An object as a seekable file of known `size`, read by ranges with growing read-ahead.
 
-    After a request has failed for good, which raises StorageError once, the file reads as ended: FFmpeg asks again and
-    again, and each try would take its time.
+    After a request has failed for good, which raises StorageError once, the file reads as ended:
+    FFmpeg asks again and again, and each try would take its time.
 
     Attributes:
         name: the URI without options; FFmpeg guesses formats by its ending.
@@ -92,7 +101,9 @@ class RemoteFile(io.RawIOBase):
         return self.read_at(start, self.size) if start < self.size else b""
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Gives what is at hand, at least a byte; FFmpeg asks for megabytes at once where it wants a few of them."""
+        """Gives what is at hand, at least a byte; FFmpeg asks for megabytes at once where it wants
+        a few of them.
+        """
         out = memoryview(buffer)
         start = self._at
         stop = min(start + len(out), self.size)
@@ -113,7 +124,8 @@ class RemoteFile(io.RawIOBase):
 
     def read_at(self, start: int, stop: int) -> bytes:
         """Bytes [start, stop) by a request of their own, wherever reading stands."""
-        # An error's text has to fit where the bytes belong, or the AWS SDK takes it for a failure of its own, tries no more.
+        # An error's text has to fit where the bytes belong, or the AWS SDK takes it for a failure
+        # of its own, tries no more.
         low = max(0, min(start, self.size - SMALLEST))
         high = min(max(stop, low + SMALLEST), self.size)
         try:
@@ -138,9 +150,11 @@ class RemoteFile(io.RawIOBase):
         return data[start - low : stop - low]
 
     def keep_only(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Fetches these ranges [start, stop), in rising order, at once; from then on reads give zeros for all the rest.
+        """Fetches these ranges [start, stop), in rising order, at once; from then on reads give
+        zeros for all the rest.
 
-        Nothing happens where they are half of the object or more: then fetching all of it in order is as good.
+        Nothing happens where they are half of the object or more: then fetching all of it in order
+        is as good.
         """
         spans: list[tuple[int, int]] = []
         for start, stop in ranges:

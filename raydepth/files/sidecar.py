@@ -11,9 +11,9 @@ _FIELDS = ("parent", "stem", "frame_index", "pts", "image")
 class SidecarPattern:
     """A pattern that names one file for every frame.
 
-    It may hold ``{parent}`` (the folder that the source lies in), ``{stem}`` (its name without ending),
-    ``{frame_index}``, ``{pts}`` and ``{image}`` (the picture's name without ending; only where the source is a
-    folder of pictures), each with a format as in ``{frame_index:06d}``.
+    It may hold ``{parent}`` (the folder that the source lies in), ``{stem}`` (its name without
+    ending), ``{frame_index}``, ``{pts}`` and ``{image}`` (the picture's name without ending; only
+    where the source is a folder of pictures), each with a format as in ``{frame_index:06d}``.
     """
 
     def __init__(self, pattern: str, endings: tuple[str, ...], what: str) -> None:
@@ -33,7 +33,8 @@ class SidecarPattern:
         except (KeyError, IndexError, ValueError) as error:
             allowed = ", ".join(f"{{{name}}}" for name in _FIELDS)
             raise JobError(
-                f"{what} {pattern!r}: {error!r}; allowed: {allowed} with formats as {{frame_index:06d}}"
+                f"{what} {pattern!r}: {error!r}; allowed: {allowed} with formats as "
+                f"{{frame_index:06d}}"
             ) from error
         if not pattern.endswith(endings):
             raise JobError(

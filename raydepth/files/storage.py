@@ -1,4 +1,6 @@
-"""The one place that knows local paths from object storage: URIs, connections, and objects read by ranges; under frames and store."""
+"""The one place that knows local paths from object storage: URIs, connections, and objects read by
+ranges; under frames and store.
+"""
 
 import functools
 import io
@@ -18,7 +20,8 @@ from raydepth.errors import JobError
 from raydepth.files.ranges import CONNECTIONS, RemoteFile, StorageError, reason
 
 ATTEMPTS = 8
-"""Tries of a request, with growing pauses between them: half a minute of throttling or of a server that is away."""
+"""Tries of a request, with growing pauses between them: half a minute of throttling or of a server
+that is away."""
 CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 20.0
 """A connection on which no byte moves for so long counts as dead."""
@@ -38,7 +41,8 @@ class Location:
 
     Attributes:
         scheme: "s3" or "gs".
-        path: bucket and name of the object, as they are (nothing is percent-encoded), without a slash at the end.
+        path: bucket and name of the object, as they are (nothing is percent-encoded), without a
+            slash at the end.
         query: the options with their question mark; empty where there are none.
     """
 
@@ -59,16 +63,19 @@ def is_remote(path: str) -> bool:
 def locate(uri: str) -> Location:
     """Takes an ``s3://`` or ``gs://`` URI apart.
 
-    Options stand behind the name: ``?region=eu-west-1&endpoint_override=host:9000&scheme=http&anonymous=true``. A question
-    mark that no such options follow belongs to the name or pattern.
+    Options stand behind the name:
+    ``?region=eu-west-1&endpoint_override=host:9000&scheme=http&anonymous=true``. A question mark
+    that no such options follow belongs to the name or pattern.
 
     Raises:
-        JobError: another scheme, no bucket, or credentials in the URI, which would end up in logs and reports.
+        JobError: another scheme, no bucket, or credentials in the URI, which would end up in logs
+            and reports.
     """
     scheme = uri.partition("://")[0].lower()
     if scheme not in ("s3", "gs"):
         raise JobError(
-            f"{uri!r}: {scheme}:// is not known; give a local path, s3://bucket/name or gs://bucket/name"
+            f"{uri!r}: {scheme}:// is not known; give a local path, s3://bucket/name or "
+            "gs://bucket/name"
         )
     rest = uri.partition("://")[2]
     options = _QUERY.search(rest)
@@ -77,7 +84,8 @@ def locate(uri: str) -> Location:
     bucket = path.partition("/")[0]
     if "@" in bucket:
         raise JobError(
-            f"a {scheme}:// URI with credentials in it: put them into the environment (AWS_ACCESS_KEY_ID, "
+            f"a {scheme}:// URI with credentials in it: put them into the environment "
+            "(AWS_ACCESS_KEY_ID, "
             "AWS_SECRET_ACCESS_KEY or AWS_PROFILE; GOOGLE_APPLICATION_CREDENTIALS)"
         )
     if not _BUCKET.fullmatch(bucket):
@@ -111,8 +119,9 @@ def plain(path: str) -> str:
 def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
     """The filesystem that holds a URI, one handle per process, and the path in it.
 
-    Credentials come from the environment, the profile or the machine's role; ``AWS_ENDPOINT_URL`` (or
-    ``AWS_ENDPOINT_URL_S3``) and ``AWS_REGION`` are honoured, the URI's own options go before them.
+    Credentials come from the environment, the profile or the machine's role; ``AWS_ENDPOINT_URL``
+    (or ``AWS_ENDPOINT_URL_S3``) and ``AWS_REGION`` are honoured, the URI's own options go before
+    them.
 
     Raises:
         JobError: as locate(), or the bucket's region can't be found out.
@@ -210,7 +219,8 @@ def listing(uri: str, *, recursive: bool = False) -> list[pafs.FileInfo]:
 
 
 def matching(uri: str) -> list[pafs.FileInfo]:
-    """Objects and folders that a pattern (`*`, `?`, `[...]`, `**`) stands for, found level by level; raises StorageError.
+    """Objects and folders that a pattern (`*`, `?`, `[...]`, `**`) stands for, found level by
+    level; raises StorageError.
 
     Only folders on the pattern's way are listed. Hidden objects are left out.
     """

@@ -1,4 +1,6 @@
-"""YAML from outside: plain data of one document, without tags that run code, repeated keys, or aliases that multiply; for job/ and store/."""
+"""YAML from outside: plain data of one document, without tags that run code, repeated keys, or
+aliases that multiply; for job/ and store/.
+"""
 
 from collections.abc import Hashable
 from typing import Any
@@ -33,11 +35,12 @@ class _Loader(yaml.SafeLoader):
 
 
 def load(data: bytes | str) -> Any:
-    """Parses one YAML document into dictionaries, lists, strings, numbers, booleans, dates, bytes and None.
+    """Parses one YAML document into dictionaries, lists, strings, numbers, booleans, dates, bytes
+    and None.
 
     Raises:
-        ValueError: the text is too large, not UTF-8, not YAML, repeats a key, or uses aliases or tags of Python objects; the
-            message is one line.
+        ValueError: the text is too large, not UTF-8, not YAML, repeats a key, or uses aliases or
+            tags of Python objects; the message is one line.
     """
     if len(data) > MAX_BYTES:
         raise ValueError(f"larger than {MAX_BYTES} bytes")
@@ -51,7 +54,8 @@ def load(data: bytes | str) -> Any:
         raise ValueError(f"not YAML: {printable(' '.join(str(error).split()))}") from error
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    except Exception as error:  # what converting a scalar runs into, such as !!bool maybe or an integer of 5000 digits
+    # what converting a scalar runs into, such as !!bool maybe or an integer of 5000 digits
+    except Exception as error:
         raise ValueError(
             f"not YAML: a value can't be converted ({printable(str(error))})"
         ) from error

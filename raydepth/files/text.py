@@ -1,16 +1,21 @@
-"""Text from outside (file names, metadata, other programs' messages) made fit for a terminal, a log line and UTF-8."""
+"""Text from outside (file names, metadata, other programs' messages) made fit for a terminal, a log
+line and UTF-8.
+"""
 
 import unicodedata
 
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode categories: control characters, formatting such as reversed order, lone surrogates (names that aren't UTF-8), line ends."""
+"""Unicode categories: control characters, formatting such as reversed order, lone surrogates (names
+that aren't UTF-8), line ends."""
 
 
 _JOINERS = "\u200c\u200d"  # parts of words and emoji
 
 
 def printable(text: str) -> str:
-    """Replaces every character that steers a terminal, breaks a line or can't be encoded by its escape (backslash, x1b)."""
+    """Replaces every character that steers a terminal, breaks a line or can't be encoded by its
+    escape (backslash, x1b).
+    """
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -22,5 +27,7 @@ def printable(text: str) -> str:
 
 
 def utf8(text: str) -> str:
-    """Replaces what UTF-8 can't hold, the undecodable bytes of a file name, by its escape; everything else stays."""
+    """Replaces what UTF-8 can't hold, the undecodable bytes of a file name, by its escape;
+    everything else stays.
+    """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

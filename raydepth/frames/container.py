@@ -1,4 +1,6 @@
-"""The one place where video files are opened: FFmpeg's reading of a path, and the choice among its video streams."""
+"""The one place where video files are opened: FFmpeg's reading of a path, and the choice among its
+video streams.
+"""
 
 import os
 import stat
@@ -22,7 +24,8 @@ REMOTE_BUFFER = 64 << 10
 _REFERRING = frozenset(
     ["concat", "dash", "hls", "image2", "imf", "rtsp", "sap", "sdp", "tty", "webm_dash_manifest"]
 )
-"""FFmpeg's formats that are lists of other files and addresses, which nobody named, or that take any text for a picture."""
+"""FFmpeg's formats that are lists of other files and addresses, which nobody named, or that take
+any text for a picture."""
 
 _OPTIONS = {
     "format_whitelist": ",".join(sorted(av.formats_available - _REFERRING)),
@@ -61,7 +64,8 @@ def _open(path: str, file: RemoteFile | None) -> av.container.InputContainer:
             size = state.st_size
         if size == 0:
             raise SourceError("EmptyFile", f"{path} is empty (0 bytes): copy or record it again")
-        # absolute, as FFmpeg takes `take1:b.mp4` for a protocol; metadata in another encoding than UTF-8 are no error
+        # absolute, as FFmpeg takes `take1:b.mp4` for a protocol; metadata in another encoding than
+        # UTF-8 are no error
         container = av.open(
             file or os.path.abspath(path),
             "r",
@@ -76,7 +80,8 @@ def _open(path: str, file: RemoteFile | None) -> av.container.InputContainer:
         if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free"):
             raise SourceError(
                 "Unreadable",
-                f"{path} has no index (moov atom): an mp4/mov whose recording or copying was cut off; "
+                f"{path} has no index (moov atom): an mp4/mov whose recording or copying was cut "
+                "off; "
                 "copy it again, or rebuild it with a tool such as untrunc",
             ) from error
         raise SourceError(
@@ -129,19 +134,24 @@ def video_stream(container: av.container.InputContainer, path: str) -> VideoStre
 def number_packet(packet: Packet, number: int) -> None:
     """Numbers a packet; packet_number() of the frame that is decoded from it gives the number back.
 
-    PyAV finds what `opaque` refers to by the object's address, and forgets it when the first of its owners is freed. Python shares
-    small integers, so two files read at a time would lose one another's numbers: each packet gets an object of its own.
+    PyAV finds what `opaque` refers to by the object's address, and forgets it when the first of its
+    owners is freed. Python shares small integers, so two files read at a time would lose one
+    another's numbers: each packet gets an object of its own.
     """
     packet.opaque = [number]
 
 
 def packet_number(numbered: Packet | VideoFrame) -> int | None:
-    """The number of a packet of number_packet(), or of the packet a frame was decoded from; None where FFmpeg does not say."""
+    """The number of a packet of number_packet(), or of the packet a frame was decoded from; None
+    where FFmpeg does not say.
+    """
     return numbered.opaque[0] if isinstance(numbered.opaque, list) else None
 
 
 def prepare(container: av.container.InputContainer, stream: VideoStream, threads: int) -> None:
-    """Sets a stream up for exact decoding: alone, with so many threads, and with frames that carry their packet's `opaque`."""
+    """Sets a stream up for exact decoding: alone, with so many threads, and with frames that carry
+    their packet's `opaque`.
+    """
     for other in container.streams:
         if other.index != stream.index:
             other.discard = Discard.all  # a demuxer then needn't read them where the format allows
@@ -150,5 +160,6 @@ def prepare(container: av.container.InputContainer, stream: VideoStream, threads
     context.flags |= Flags.copy_opaque
     context.options = {"max_pixels": str(MAX_PIXELS)}
     if context.name == "h264":
-        # Streams that don't say how far they reorder: by default FFmpeg guesses, and drops a frame for each wrong guess.
+        # Streams that don't say how far they reorder: by default FFmpeg guesses, and drops a frame
+        # for each wrong guess.
         context.options |= {"strict": "1"}

@@ -1,7 +1,8 @@
-"""Step 2: decodes a segment's wanted frames, each once, in order and at working size, and cuts them into micro-batches.
+"""Step 2: decodes a segment's wanted frames, each once, in order and at working size, and cuts them
+into micro-batches.
 
-Frames are matched to the plan by pts (in a sequential plan by packet), never by counting, so that what a damaged packet
-costs is its own frames.
+Frames are matched to the plan by pts (in a sequential plan by packet), never by counting, so that
+what a damaged packet costs is its own frames.
 """
 
 import time
@@ -20,7 +21,8 @@ from raydepth.frames.segments import Segment
 from raydepth.frames.sources import SourceError
 
 MIN_JUMP = 32
-"""Unwanted frames before a keyframe from which on seeking to it is cheaper than decoding up to it."""
+"""Unwanted frames before a keyframe from which on seeking to it is cheaper than decoding up to
+it."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Frame:
         pts: in the source's time base.
         time_s: seconds after the source's first frame.
         rgb: uint8 [H, W, 3], upright and at working size; None where there is an error.
-        error_type: empty where ok; "DecodeError", or the SourceError's type where the file can't be opened any more.
+        error_type: empty where ok; "DecodeError", or the SourceError's type where the file can't be
+            opened any more.
         error_message: what FFmpeg said.
         image: the file, in a folder of images; empty otherwise.
     """
@@ -47,15 +50,18 @@ class Frame:
 
 
 def decode(segment: Segment, *, threads: int = 1) -> Iterator[Frame]:
-    """Yields every wanted frame of a segment exactly once and in display order, as a picture or as an error.
+    """Yields every wanted frame of a segment exactly once and in display order, as a picture or as
+    an error.
 
-    Colours: RGB of full range. YUV without a matrix in its metadata counts as BT.709 from 720 lines or 1280 columns on,
-    as BT.601 below. HDR (PQ, HLG) is converted plainly, without tone mapping, so it looks flat. Interlaced frames stay
-    woven, pixels that aren't square stay as coded. Alpha is dropped.
+    Colours: RGB of full range. YUV without a matrix in its metadata counts as BT.709 from 720 lines
+    or 1280 columns on, as BT.601 below. HDR (PQ, HLG) is converted plainly, without tone mapping,
+    so it looks flat. Interlaced frames stay woven, pixels that aren't square stay as coded. Alpha
+    is dropped.
 
     Args:
         segment: what to decode; `segment.take` restricts it.
-        threads: of FFmpeg's decoder. Several processes with one thread each are faster than one with several.
+        threads: of FFmpeg's decoder. Several processes with one thread each are faster than one
+            with several.
 
     Bad input raises nothing: what can't be read any more becomes error frames.
     """
@@ -84,18 +90,20 @@ def decode(segment: Segment, *, threads: int = 1) -> Iterator[Frame]:
 def batches(
     segment: Segment, size: int, *, threads: int = 1, lost: tuple[str, str] | None = None
 ) -> Iterator[Batch]:
-    """Decodes a segment into micro-batches of `size` frames, each as soon as it is full; the last one may be smaller.
+    """Decodes a segment into micro-batches of `size` frames, each as soon as it is full; the last
+    one may be smaller.
 
     Args:
         segment: what to decode.
         size: frames in a batch.
         threads: as in decode().
-        lost: a reason not to try: nothing is read, every frame is an error of this type and with this message.
+        lost: a reason not to try: nothing is read, every frame is an error of this type and with
+            this message.
 
     Yields:
-        Columns frame_id, video, path, image, frame_index, pts, time_s, rgb, status, error_type, error_message, note and
-        seconds_decode (see raydepth/columns.py). `image` is a frame's file in a folder of images, empty otherwise. Error
-        frames have status "error" and rgb zeros.
+        Columns frame_id, video, path, image, frame_index, pts, time_s, rgb, status, error_type,
+        error_message, note and seconds_decode (see raydepth/columns.py). `image` is a frame's file
+        in a folder of images, empty otherwise. Error frames have status "error" and rgb zeros.
     """
     if lost is None:
         frames = decode(segment, threads=threads)
@@ -149,7 +157,9 @@ def _frame(
 def _read(
     segment: Segment, reader: Reader, start: int, stop: int, *, retry: bool
 ) -> Iterator[Frame]:
-    """Frames of rows [start, stop), one each; with `retry`, those left out on the way are read again from their keyframe."""
+    """Frames of rows [start, stop), one each; with `retry`, those left out on the way are read
+    again from their keyframe.
+    """
     reformatter = VideoReformatter()
     next_row = start
     for row, picture in reader.pictures(start, stop):
@@ -175,8 +185,9 @@ def _read_again(
 ) -> Iterator[Frame]:
     """Frames of rows [start, stop), which a run that began at row `origin` left out.
 
-    Damage confuses a decoder's reordering beyond the next keyframe, so that it drops frames which are all right. Seen
-    from their own keyframe they come; then a frame doesn't depend on where its segment begins.
+    Damage confuses a decoder's reordering beyond the next keyframe, so that it drops frames which
+    are all right. Seen from their own keyframe they come; then a frame doesn't depend on where its
+    segment begins.
     """
     keyframes = _keyframes(segment)
     for keyframe, rows in groupby(range(start, stop), key=lambda row: keyframes[row]):
@@ -200,7 +211,9 @@ def _lost(segment: Segment, row: int, reason: str) -> Frame:
 
 
 def _keyframes(segment: Segment) -> np.ndarray:
-    """For each row the position in `seek_pts` of the keyframe that it is decoded from; -1: the start of the file."""
+    """For each row the position in `seek_pts` of the keyframe that it is decoded from; -1: the
+    start of the file.
+    """
     return np.searchsorted(segment.seek_pts, segment.pts, "right") - 1
 
 

@@ -12,7 +12,8 @@ from raydepth.frames.sources import SourceError, UnreadableSource, expand
 
 
 def find_segments(settings: Input, every: int = 1) -> tuple[list[Segment], list[UnreadableSource]]:
-    """Probes every source of a job, several at a time; sources that cannot be read, or end early, are told, not raised.
+    """Probes every source of a job, several at a time; sources that cannot be read, or end early,
+    are told, not raised.
 
     Args:
         settings: the job's section.
@@ -35,7 +36,8 @@ def find_segments(settings: Input, every: int = 1) -> tuple[list[Segment], list[
             start_s=settings.start_s,
             end_s=settings.end_s,
         )
-        # The frames that a truncated file announces and lacks have no time stamps, so one row stands for them.
+        # The frames that a truncated file announces and lacks have no time stamps, so one row
+        # stands for them.
         return found, UnreadableSource(
             path, "Truncated", f"{path}: {source.note}"
         ) if source.note else None

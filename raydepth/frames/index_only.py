@@ -1,4 +1,6 @@
-"""Lets probe() learn the packets of an mp4 or mov in object storage from its index, without fetching what is in them."""
+"""Lets probe() learn the packets of an mp4 or mov in object storage from its index, without
+fetching what is in them.
+"""
 
 import av.container
 from av.video.stream import VideoStream
@@ -17,10 +19,11 @@ _TOLD_BY_INDEX = frozenset({"mjpeg", "prores", "mpeg4"})
 
 
 def thin(container: av.container.InputContainer, stream: VideoStream, file: RemoteFile) -> None:
-    """From here on gives the demuxer zeros for all packets but the heads of keyframes, where its packets stay the same.
+    """From here on gives the demuxer zeros for all packets but the heads of keyframes, where its
+    packets stay the same.
 
-    That is so in files that one index describes, which is read already; a fragmented file's is spread over it, and other
-    containers keep sizes and time stamps beside the packets.
+    That is so in files that one index describes, which is read already; a fragmented file's is
+    spread over it, and other containers keep sizes and time stamps beside the packets.
 
     Raises:
         StorageError: the heads can't be read.

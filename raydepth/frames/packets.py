@@ -1,20 +1,24 @@
-"""The packet table of a video: what demuxing tells probe() about its frames, how far that holds, and what to do if it doesn't.
+"""The packet table of a video: what demuxing tells probe() about its frames, how far that holds,
+and what to do if it doesn't.
 
-A trial decodes the first dozen frames. Where it contradicts the table, or the table contradicts itself, the source falls back to a
-**sequential plan**: the file is decoded once, frames are known by the packet they came from, and decoding starts at the
-file's beginning always. It happens where
+A trial decodes the first dozen frames. Where it contradicts the table, or the table contradicts
+itself, the source falls back to a **sequential plan**: the file is decoded once, frames are known
+by the packet they came from, and decoding starts at the file's beginning always. It happens where
 
-* time stamps are missing (raw H.264/H.265, H.264 in .mpg) or not unique (joined recordings), or those of a damaged .avi's
-  packets contradict its index,
+* time stamps are missing (raw H.264/H.265, H.264 in .mpg) or not unique (joined recordings), or
+  those of a damaged .avi's packets contradict its index,
 * keyframes go back in time (joined recordings, broken clocks),
-* H.264/H.265 with B-frames is in .avi, which stores no presentation times, so that FFmpeg's follow the decoding order,
+* H.264/H.265 with B-frames is in .avi, which stores no presentation times, so that FFmpeg's follow
+  the decoding order,
 * the trial contradicts the table (a frame in two packets, as interlaced H.264 in .ts can be).
 
-A third kind lies between: .mpg, and whatever gives other time stamps after a seek than on the way there (FFmpeg counts on
-from the last stamp it saw), can be read by pts, but from its beginning only (`seekable` is False).
+A third kind lies between: .mpg, and whatever gives other time stamps after a seek than on the way
+there (FFmpeg counts on from the last stamp it saw), can be read by pts, but from its beginning only
+(`seekable` is False).
 
-In a sequential plan pts are the packets' decoding time stamps in rising order where all are there and the counts agree,
-otherwise multiples of the average frame time from the first known time stamp on.
+In a sequential plan pts are the packets' decoding time stamps in rising order where all are there
+and the counts agree, otherwise multiples of the average frame time from the first known time stamp
+on.
 """
 
 import re
@@ -76,8 +80,9 @@ def read_packets(
 ) -> tuple[np.ndarray, Trial, str]:
     """Reads all packets and decodes the first `frames` frames (None: all).
 
-    In mp4 and mov a keyframe of H.264 or H.265 is what both the index and the packet itself call so: that can be told without reading the
-    other packets (thin.py), and only what is in the index can be sought.
+    In mp4 and mov a keyframe of H.264 or H.265 is what both the index and the packet itself call
+    so: that can be told without reading the other packets (thin.py), and only what is in the index
+    can be sought.
 
     Args:
         container, stream: just opened.
@@ -85,8 +90,8 @@ def read_packets(
         tried: called once, when no packet will be decoded any more.
 
     Returns:
-        The packet table in decoding order (`_ROW`, time stamps `_NONE` where missing), what decoding gave, and a note about
-        a file that ends early.
+        The packet table in decoding order (`_ROW`, time stamps `_NONE` where missing), what
+        decoding gave, and a note about a file that ends early.
     """
     prepare(container, stream, threads=1)
     rows: list[tuple[int, int, int, bool, bool]] = []
@@ -102,7 +107,8 @@ def read_packets(
             ):  # nothing inside; the decoder would take it for the end of the stream
                 empty += 1
                 continue
-            # edit lists cut packets away; VP8 has packets without a picture, known by bit 4 of their first byte
+            # edit lists cut packets away; VP8 has packets without a picture, known by bit 4 of
+            # their first byte
             hidden = packet.is_discard or (
                 stream.codec_context.name == "vp8" and not bytes(packet)[0] & 0x10
             )
@@ -125,7 +131,8 @@ def read_packets(
     if "mp4" in container.format.name and stream.codec_context.name in ("h264", "hevc"):
         table["key"] &= np.isin(positions, indexed_keyframes(stream))
     in_avi = container.format.name == "avi"
-    # The index of mp4 and avi has all packets, elsewhere it is of keyframes or of none. Matroska says when a stream ends.
+    # The index of mp4 and avi has all packets, elsewhere it is of keyframes or of none. Matroska
+    # says when a stream ends.
     announced = max(len(stream.index_entries), stream.frames if in_avi else 0)
     missing_s = _seconds(stream.metadata.get("DURATION", "")) - end * float(
         cast(Fraction, stream.time_base)
@@ -155,7 +162,8 @@ def _seconds(duration: str) -> float:
 def _stamp_by_index(stream: VideoStream, table: np.ndarray, positions: list[int]) -> None:
     """Gives the packets of an .avi, in place, the time stamps of their index entries.
 
-    FFmpeg counts an .avi's packets to stamp them, so one whose header is damaged shifts all that follow it.
+    FFmpeg counts an .avi's packets to stamp them, so one whose header is damaged shifts all that
+    follow it.
     """
     chunk_header = 8  # bytes; the index points before it, a packet behind it
     stamps = {entry.pos + chunk_header: entry.timestamp for entry in stream.index_entries}
@@ -170,7 +178,9 @@ def _stamp_by_index(stream: VideoStream, table: np.ndarray, positions: list[int]
 def plan_by_pts(
     container: av.container.InputContainer, stream: VideoStream, table: np.ndarray, trial: Trial
 ) -> np.ndarray | None:
-    """The packets of the frames in display order, int64 [n]; None where the table's time stamps can't be trusted."""
+    """The packets of the frames in display order, int64 [n]; None where the table's time stamps
+    can't be trusted.
+    """
     visible = np.flatnonzero(~table["hidden"])
     pts = table["pts"][visible]
     keyframe_pts = pts[table["key"][visible]]
@@ -189,14 +199,16 @@ def plan_by_pts(
     planned = table["pts"][order]
     shown = np.array([_NONE if pts is None else pts for pts, _ in trial.shown], np.int64)
     expected = planned[(planned >= shown[0]) & (planned <= shown[-1])]
-    # damage that FFmpeg doesn't notice costs a frame or two; fields in packets of their own make it half of them
+    # damage that FFmpeg doesn't notice costs a frame or two; fields in packets of their own make it
+    # half of them
     if (
         (np.diff(shown) <= 0).any()
         or not np.isin(shown, planned).all()
         or len(shown) < len(expected) * 2 / 3
     ):
         return None
-    # A recording that starts in the middle has frames at its head whose references are missing; no player shows them.
+    # A recording that starts in the middle has frames at its head whose references are missing; no
+    # player shows them.
     headless = (np.arange(len(table)) < np.argmax(table["key"])) | (table["pts"] < keyframe_pts[0])
     return order[~(headless[order] & (planned < shown[0]))]
 
@@ -204,7 +216,9 @@ def plan_by_pts(
 def seeks_are_exact(
     container: av.container.InputContainer, stream: VideoStream, table: np.ndarray
 ) -> bool:
-    """Whether packets come with the table's time stamps after seeking to the middle and to the last keyframe too."""
+    """Whether packets come with the table's time stamps after seeking to the middle and to the last
+    keyframe too.
+    """
     if (
         container.format.name == "mpeg"
     ):  # wrong by some frames in some places, which two samples may miss
@@ -234,11 +248,12 @@ def seeks_are_exact(
 def plan_sequentially(
     container: av.container.InputContainer, stream: VideoStream
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Decodes a file from beginning to end to learn its frames; packets and pts of them in display order, int64 [n] each.
+    """Decodes a file from beginning to end to learn its frames; packets and pts of them in display
+    order, int64 [n] each.
 
-    A packet that gave no frame is a lost frame, and stands before the first frame of a later packet, which is its place to
-    within the reordering. Only where far fewer frames than packets come, as with fields in packets of their own, does a
-    packet have to be refused to count.
+    A packet that gave no frame is a lost frame, and stands before the first frame of a later
+    packet, which is its place to within the reordering. Only where far fewer frames than packets
+    come, as with fields in packets of their own, does a packet have to be refused to count.
     """
     table, whole, _ = read_packets(container, stream, frames=None)
     shown = list(dict.fromkeys(packet for _, packet in whole.shown))

@@ -1,7 +1,9 @@
-"""Step 1: looks at a source once, without decoding it, and knows every frame's time stamp and the keyframes afterwards.
+"""Step 1: looks at a source once, without decoding it, and knows every frame's time stamp and the
+keyframes afterwards.
 
-A video is demuxed once; its packet table gives time stamps, keyframes and the content id. The first dozen frames are
-decoded as a trial, for the display matrix (PyAV shows it on frames only) and to see that the table speaks the truth.
+A video is demuxed once; its packet table gives time stamps, keyframes and the content id. The first
+dozen frames are decoded as a trial, for the display matrix (PyAV shows it on frames only) and to
+see that the table speaks the truth.
 
 Where it doesn't, the source is read from its beginning only; packets.py says when and how.
 """
@@ -48,15 +50,18 @@ class Source:
         video: 16 hex digits from the content; a renamed source keeps them, a changed one doesn't.
         kind: "video" or "images".
         width, height: pixels as displayed, after rotation; of the first image for images.
-        orientation: signs (a, b, c, d) of the display matrix: a coded pixel at (x, y), seen from the picture's centre,
-            is displayed at (a x + c y, b x + d y), y downwards. (1, 0, 0, 1) is upright.
+        orientation: signs (a, b, c, d) of the display matrix: a coded pixel at (x, y), seen from
+            the picture's centre, is displayed at (a x + c y, b x + d y), y downwards. (1, 0, 0, 1)
+            is upright.
         time_base: seconds per unit of pts.
         pts: int64 [n], strictly increasing.
         keyframe: bool [n], where decoding can start.
         fps: average frames per second.
         stream: index of the video stream in its container.
-        seekable: decoding may start at keyframes; otherwise the source is one segment, read from its beginning.
-        packets: int64 [n], each frame's packet counted from the start of the file; None unless the plan is sequential.
+        seekable: decoding may start at keyframes; otherwise the source is one segment, read from
+            its beginning.
+        packets: int64 [n], each frame's packet counted from the start of the file; None unless the
+            plan is sequential.
         images: the n files of a folder of images.
         sizes: int64 [n, 2], height and width of every image as displayed.
         note: what a user should know, for example that the file is truncated; empty otherwise.
@@ -81,13 +86,17 @@ class Source:
 
     @property
     def rotation(self) -> int:
-        """Counter-clockwise degrees (0, 90, 180, 270) by which the display matrix turns the picture, mirroring aside."""
+        """Counter-clockwise degrees (0, 90, 180, 270) by which the display matrix turns the
+        picture, mirroring aside.
+        """
         a, b, _, _ = self.orientation
         return {(1, 0): 0, (0, -1): 90, (-1, 0): 180, (0, 1): 270}[(a, b)]
 
     @property
     def time_s(self) -> np.ndarray:
-        """Seconds after the first frame, float64 [n]; recordings from a running clock (.ts, .mpg) start at 0 as well."""
+        """Seconds after the first frame, float64 [n]; recordings from a running clock (.ts, .mpg)
+        start at 0 as well.
+        """
         return (self.pts - self.pts[0]) * float(self.time_base)
 
 
@@ -129,7 +138,9 @@ def _probe_images(path: str, files: tuple[str, ...]) -> Source:
 
 
 def _size_and_ends(path: str, length: int) -> bytes:
-    """A file's size, head and tail, for the content id; a file that can't be read counts as empty, but storage may fail."""
+    """A file's size, head and tail, for the content id; a file that can't be read counts as empty,
+    but storage may fail.
+    """
     try:
         with storage.open_file(path) as file:
             size = file.seek(0, os.SEEK_END)
@@ -149,13 +160,15 @@ def _probe_video(
     tried = partial(thin, container, stream, file) if file else None
     table, trial, note = read_packets(container, stream, tried=tried)
     if file and file.thinned and table["key"].sum() < len(set(indexed_keyframes(stream))):
-        # The index calls packets keyframes that did not look so by their heads: only reading all of the file tells.
+        # The index calls packets keyframes that did not look so by their heads: only reading all of
+        # the file tells.
         with open_container(path) as again:
             table, trial, note = read_packets(again, again.streams[stream.index])
     if trial.first is None:
         raise SourceError(
             "NoFrames",
-            f"{path}: none of its {len(table)} packets could be decoded; the file is damaged, or its pictures are too large",
+            f"{path}: none of its {len(table)} packets could be decoded; the file is damaged, or "
+            "its pictures are too large",
         )
     packets = plan_by_pts(container, stream, table, trial)
     by_pts = packets is not None

@@ -1,4 +1,6 @@
-"""Reads wanted frames of a video file: seeks, decodes, converts; decode.py makes frames and errors of what comes and what doesn't."""
+"""Reads wanted frames of a video file: seeks, decodes, converts; decode.py makes frames and errors
+of what comes and what doesn't.
+"""
 
 from collections.abc import Iterator
 from itertools import chain, count
@@ -20,7 +22,8 @@ from raydepth.frames.sources import SourceError
 class Reader:
     """An open video file with its decoder, and what went wrong in it; close() it.
 
-    Its methods raise SourceError where the file can't be opened any more, and nothing for bad content.
+    Its methods raise SourceError where the file can't be opened any more, and nothing for bad
+    content.
     """
 
     def __init__(self, segment: Segment, threads: int) -> None:
@@ -38,10 +41,12 @@ class Reader:
             self._container.close()
 
     def pictures(self, start: int, stop: int) -> Iterator[tuple[int, VideoFrame]]:
-        """Rows in [start, stop) with their decoded pictures, in display order; rows that don't come are left out.
+        """Rows in [start, stop) with their decoded pictures, in display order; rows that don't come
+        are left out.
 
-        A keyframe from which the first wanted frame can't be decoded (the seek went past it, it is damaged, or it only
-        begins a gradual refresh) is given up for an earlier one, so that the result is that of decoding straight through.
+        A keyframe from which the first wanted frame can't be decoded (the seek went past it, it is
+        damaged, or it only begins a gradual refresh) is given up for an earlier one, so that the
+        result is that of decoding straight through.
         """
         segment, first = self._segment, int(self._keys[start])
         nearest = int(np.searchsorted(segment.seek_pts, segment.pts[start], "right")) - 1
@@ -79,10 +84,12 @@ class Reader:
         return self._refused.get(row) or self._stopped or "the decoder gave none for it"
 
     def _decode(self, seek_pts: int | None, first_pts: int) -> Iterator[tuple[int, VideoFrame]]:
-        """Decodes from a keyframe (None: from the start of the file) to the end; pts or packet, and picture, of each frame.
+        """Decodes from a keyframe (None: from the start of the file) to the end; pts or packet, and
+        picture, of each frame.
 
-        Gives nothing where FFmpeg can't seek, or where the keyframe that comes next lies behind the first wanted frame: .ts is
-        sought by decoding times, which lands some packets behind the keyframe, so that the next try finds it.
+        Gives nothing where FFmpeg can't seek, or where the keyframe that comes next lies behind the
+        first wanted frame: .ts is sought by decoding times, which lands some packets behind the
+        keyframe, so that the next try finds it.
         """
         if seek_pts is None or self._container is None:
             self._open()
@@ -130,7 +137,8 @@ class Reader:
         if not isinstance(stream, VideoStream) or stream.codec_context is None:
             raise SourceError(
                 "Unreadable",
-                f"{segment.path} has changed since it was probed: stream {segment.stream} is no video",
+                f"{segment.path} has changed since it was probed: stream {segment.stream} is no "
+                "video",
             )
         prepare(self._container, stream, self.threads)
         self._stream = stream
@@ -151,7 +159,8 @@ class Reader:
 
 
 def to_rgb(picture: VideoFrame, segment: Segment, reformatter: VideoReformatter) -> np.ndarray:
-    """Converts a decoded picture to RGB, uint8 [height, width, 3], upright and at the segment's working size.
+    """Converts a decoded picture to RGB, uint8 [height, width, 3], upright and at the segment's
+    working size.
 
     Shrinking averages areas, enlarging is bicubic; the same bytes come on every processor.
 
@@ -176,7 +185,9 @@ def to_rgb(picture: VideoFrame, segment: Segment, reformatter: VideoReformatter)
 
 
 def _matrix(picture: VideoFrame) -> Colorspace | None:
-    """The YUV matrix to assume where the picture's own (an AVColorSpace) is no answer for swscale; None: its own."""
+    """The YUV matrix to assume where the picture's own (an AVColorSpace) is no answer for swscale;
+    None: its own.
+    """
     unspecified, reserved, bt2020_constant = 2, 3, 10
     if picture.colorspace == bt2020_constant:
         return Colorspace.BT2020

@@ -1,4 +1,6 @@
-"""Step 1, second half: cuts a source at keyframes into segments, the units that Ray schedules and decode() reads."""
+"""Step 1, second half: cuts a source at keyframes into segments, the units that Ray schedules and
+decode() reads.
+"""
 
 import bisect
 from collections.abc import Sequence
@@ -17,10 +19,12 @@ MAX_STRIP = 2**22
 
 @dataclass(frozen=True)
 class Segment:
-    """The m wanted frames of one stretch of a source, with everything that decode() needs; small and picklable.
+    """The m wanted frames of one stretch of a source, with everything that decode() needs; small
+    and picklable.
 
-    A segment owns the frames from its keyframe's pts on, up to the next segment's keyframe's, whatever order they are
-    stored in: B-frames of an open GOP that are shown before the keyframe they follow belong to the segment before.
+    A segment owns the frames from its keyframe's pts on, up to the next segment's keyframe's,
+    whatever order they are stored in: B-frames of an open GOP that are shown before the keyframe
+    they follow belong to the segment before.
 
     Attributes:
         video, path, kind, time_base, stream, orientation: as in Source.
@@ -29,11 +33,13 @@ class Segment:
         frame_index: int64 [m], index in the source in display order.
         pts: int64 [m], strictly increasing.
         time_s: float64 [m], seconds after the source's first frame.
-        seek_pts, seek_index: int64 [k], pts and frame index of the keyframes where decoding can start: those of the
-            stretch and a few before it, should a seek miss; ahead of the first one decoding starts with the file.
+        seek_pts, seek_index: int64 [k], pts and frame index of the keyframes where decoding can
+            start: those of the stretch and a few before it, should a seek miss; ahead of the first
+            one decoding starts with the file.
         packets: int64 [m] or None, see Source.packets.
         images: files of the m frames; empty for a video.
-        source_size: height and width of the frames as they are, upright; (0, 0) where nobody asks for them.
+        source_size: height and width of the frames as they are, upright; (0, 0) where nobody asks
+            for them.
     """
 
     video: str
@@ -62,7 +68,9 @@ class Segment:
         return self.source_size if which == "source" else (self.height, self.width)
 
     def take(self, rows: Sequence[int] | np.ndarray | slice) -> "Segment":
-        """The segment with only these rows (positions 0..m-1, each once and in display order, however they are given)."""
+        """The segment with only these rows (positions 0..m-1, each once and in display order,
+        however they are given).
+        """
         kept = np.unique(
             np.arange(len(self))[rows if isinstance(rows, slice) else np.asarray(rows, np.int64)]
         )
@@ -79,9 +87,10 @@ class Segment:
 def working_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:
     """The working (height, width) in pixels for a source of this size.
 
-    The short side becomes `short_side`, up or down; the long side keeps the aspect to the nearest even pixel. A source
-    that has that short side already, and `None`, keep the source's size, odd sizes included. So does a strip that would
-    be enlarged to MAX_STRIP pixels or more: of a line of 4096 pixels, 512 would make a thousand million.
+    The short side becomes `short_side`, up or down; the long side keeps the aspect to the nearest
+    even pixel. A source that has that short side already, and `None`, keep the source's size, odd
+    sizes included. So does a strip that would be enlarged to MAX_STRIP pixels or more: of a line of
+    4096 pixels, 512 would make a thousand million.
     """
     if short_side is None or short_side == min(height, width):
         return height, width
@@ -108,14 +117,15 @@ def plan_segments(
 ) -> list[Segment]:
     """Cuts a source into segments that hold its wanted frames; segments without any are left out.
 
-    Cuts lie on keyframes, and where the size of images changes. They depend on the source and `min_frames` only. A
-    source that isn't seekable (see probe.py) is one segment.
+    Cuts lie on keyframes, and where the size of images changes. They depend on the source and
+    `min_frames` only. A source that isn't seekable (see probe.py) is one segment.
 
     Args:
         source: what probe() found.
         size: short side of the working size in pixels; None keeps the source's.
         stride: every n-th frame counted from the source's first.
-        start_s, end_s: seconds after the source's first frame, half open [start_s, end_s); None is no bound.
+        start_s, end_s: seconds after the source's first frame, half open [start_s, end_s); None is
+            no bound.
         min_frames: source frames in a segment at least, where keyframes and sizes allow.
     """
     time_s = source.time_s

@@ -11,7 +11,8 @@ class Input(Section):
     """Which frames: ``input``."""
 
     paths: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
-    """Video files, folders (of images or of videos) and glob patterns, local (relative to the current directory) or on s3:// or gs://."""
+    """Video files, folders (of images or of videos) and glob patterns, local (relative to the
+    current directory) or on s3:// or gs://."""
     stride: Annotated[int, Field(ge=1)] = 1
     """Every n-th frame of the source, counted from its first frame."""
     start_s: Annotated[float, Field(ge=0)] | None = None

@@ -1,4 +1,6 @@
-"""Turns the job's `input.paths` into a list of sources: video files and folders of images; the very first thing of a run."""
+"""Turns the job's `input.paths` into a list of sources: video files and folders of images; the very
+first thing of a run.
+"""
 
 import glob
 import os
@@ -67,7 +69,8 @@ class SourceError(Exception):
     """A source can't be used; the rest of the job goes on without it.
 
     Attributes:
-        error_type: "Missing", "EmptyFile", "NotAVideo", "NoVideoStream", "NoDecoder", "NoFrames", "TooLarge" or "Unreadable".
+        error_type: "Missing", "EmptyFile", "NotAVideo", "NoVideoStream", "NoDecoder", "NoFrames",
+            "TooLarge" or "Unreadable".
     """
 
     def __init__(self, error_type: str, message: str) -> None:
@@ -88,7 +91,9 @@ class UnreadableSource:
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
-    """Sorting key that puts `frame2` before `frame10`; equal numbers written differently are told apart by spelling."""
+    """Sorting key that puts `frame2` before `frame10`; equal numbers written differently are told
+    apart by spelling.
+    """
     parts = re.split(r"(\d+)", name.casefold())
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
 
@@ -99,7 +104,9 @@ def suffix(path: str) -> str:
 
 
 def _is_file(entry: "os.DirEntry[str]") -> bool:
-    """Whether it is a file, or a link that leads to nothing or round in a circle: that is a file which can't be read."""
+    """Whether it is a file, or a link that leads to nothing or round in a circle: that is a file
+    which can't be read.
+    """
     try:
         return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
     except OSError:
@@ -118,21 +125,25 @@ def image_names(folder: str) -> tuple[str, ...]:
 
 
 def expand(paths: Sequence[str]) -> list[str]:
-    """Lists the sources that paths, folders and glob patterns (`*`, `?`, `[...]`, `**`) stand for, local ones and URIs.
+    """Lists the sources that paths, folders and glob patterns (`*`, `?`, `[...]`, `**`) stand for,
+    local ones and URIs.
 
-    A file stands for itself, whatever its ending. A folder stands for the videos in it; where it has none, for the
-    sequence of its images (images beside videos are taken for covers); and for whatever its subfolders stand for. A
-    pattern that ends in a bare `*` takes folders, videos and images only, so that a README doesn't become a source.
-    Hidden files and folders are left out unless named, and so are outputs of earlier runs inside of folders.
+    A file stands for itself, whatever its ending. A folder stands for the videos in it; where it
+    has none, for the sequence of its images (images beside videos are taken for covers); and for
+    whatever its subfolders stand for. A pattern that ends in a bare `*` takes folders, videos and
+    images only, so that a README doesn't become a source. Hidden files and folders are left out
+    unless named, and so are outputs of earlier runs inside of folders.
 
     Args:
         paths: as in `input.paths`; relative ones start at the current directory.
 
     Returns:
-        Absolute paths and URIs in the order of `paths`, in natural order within a folder or pattern, each file once.
+        Absolute paths and URIs in the order of `paths`, in natural order within a folder or
+        pattern, each file once.
 
     Raises:
-        JobError: a path doesn't exist, matches nothing, holds neither videos nor images, or can't be listed.
+        JobError: a path doesn't exist, matches nothing, holds neither videos nor images, or can't
+            be listed.
     """
     found: dict[
         str, str
@@ -166,7 +177,8 @@ def expand(paths: Sequence[str]) -> list[str]:
         if not sources:
             what = "holds neither videos nor images" if os.path.isdir(full) else "matches nothing"
             raise JobError(
-                f"input.paths: {path!r} {what} (current directory {os.getcwd()}); expected video files, folders or patterns"
+                f"input.paths: {path!r} {what} (current directory {os.getcwd()}); expected video "
+                "files, folders or patterns"
             )
         for source in sources:
             found.setdefault(os.path.realpath(source), source)
@@ -201,7 +213,9 @@ def _walk(folder: str) -> list[str]:
 
 
 def _remote_sources(uri: str) -> dict[str, str]:
-    """Sources of one URI or pattern in object storage by the rules of expand(): URI without options -> URI."""
+    """Sources of one URI or pattern in object storage by the rules of expand(): URI without options
+    -> URI.
+    """
     where = storage.locate(uri)
     kind = storage.kind(uri)
     if kind == "folder":

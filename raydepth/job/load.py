@@ -39,7 +39,8 @@ class Job(Section):
             raise ValueError(f"compose.ip_adapter goes with edit.kind insert, not with {edit.kind}")
         if isinstance(edit, Planes) and len(edit.layers) != len(self.layers.planes) + 1:
             raise ValueError(
-                f"edit.layers has {len(edit.layers)} entries, but layers.at has {len(self.layers.planes)} planes, which "
+                f"edit.layers has {len(edit.layers)} entries, but layers.at has "
+                f"{len(self.layers.planes)} planes, which "
                 f"give {len(self.layers.planes) + 1} layers; give one entry for each, nearest first"
             )
         if isinstance(edit, Background) and edit.prompt is not None:
@@ -51,8 +52,10 @@ class Job(Section):
                 or compose.prompt != edit.prompt
             ):
                 raise ValueError(
-                    "edit.prompt needs a compositor that makes pictures up: compose.method featglac-kv with a model that "
-                    "has a text encoder, compose.prompt the same prompt, compose.inject.weight 0 (or the old background "
+                    "edit.prompt needs a compositor that makes pictures up: compose.method "
+                    "featglac-kv with a model that "
+                    "has a text encoder, compose.prompt the same prompt, compose.inject.weight 0 "
+                    "(or the old background "
                     "is made again) and compose.blend true; or give edit.source"
                 )
         return self
@@ -76,8 +79,9 @@ def load_job(path: str | Path, overrides: list[str] | None = None) -> Job:
     """Reads a job file and applies ``--set a.b=value`` overrides (values are YAML).
 
     Raises:
-        JobError: the file is missing or unreadable, is not YAML, or a field is unknown, of the wrong type or impossible;
-            the message has one line per field, each with the field's path, the value that came and what is allowed.
+        JobError: the file is missing or unreadable, is not YAML, or a field is unknown, of the
+            wrong type or impossible; the message has one line per field, each with the field's
+            path, the value that came and what is allowed.
     """
     try:
         with open(path, "rb") as file:
@@ -88,7 +92,8 @@ def load_job(path: str | Path, overrides: list[str] | None = None) -> Job:
         raise JobError(f"job file {path} is {error}") from error
     if not isinstance(tree, dict):
         raise JobError(
-            f"job file {path} must hold sections such as 'input:' and 'output:', got {type(tree).__name__}"
+            f"job file {path} must hold sections such as 'input:' and 'output:', got "
+            f"{type(tree).__name__}"
         )
     for override in overrides or []:
         _apply(tree, override)
@@ -136,7 +141,9 @@ _TAGS = {
 
 
 def _describe(detail: Any) -> str:
-    """One line on one refused field; pydantic's names for a union's branches are left out of the path."""
+    """One line on one refused field; pydantic's names for a union's branches are left out of the
+    path.
+    """
     location = [printable(str(part))[:80] for part in detail["loc"]]
     following = [*location, ""][1:]  # both are empty where the job as a whole is refused
     path = [

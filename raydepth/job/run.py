@@ -1,4 +1,6 @@
-"""Sections ``evaluate``, ``output`` and ``run``: what is measured, where results go, what the job runs on."""
+"""Sections ``evaluate``, ``output`` and ``run``: what is measured, where results go, what the job
+runs on.
+"""
 
 from typing import Annotated, Literal
 
@@ -13,28 +15,33 @@ class Run(Section):
     workers: Annotated[int, Field(ge=1)] = 1
     """Actors that hold the models."""
     min_workers: Annotated[int, Field(ge=1)] | None = None
-    """Workers that the cluster must hold at the start; the others join when nodes do. null: all of them."""
+    """Workers that the cluster must hold at the start; the others join when nodes do. null: all of
+    them."""
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0
     batch: Annotated[int, Field(ge=1, le=256)] = 8
     """Frames that go through the models together."""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """CPU threads of a worker's models; null: the machine's cores, shared among its workers. The last bits of results
-    depend on it, so set it where runs on different machines must agree to the bit."""
+    """CPU threads of a worker's models; null: the machine's cores, shared among its workers. The
+    last bits of results depend on it, so set it where runs on different machines must agree to the
+    bit."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """auto: float16 on a GPU, float32 on a CPU."""
     seed: Annotated[int, Field(ge=0)] = 0
     decode: Literal["stream", "in_actor"] = "stream"
-    """``stream``: tasks of their own decode ahead; ``in_actor``: for machines with few CPUs per GPU."""
+    """``stream``: tasks of their own decode ahead; ``in_actor``: for machines with few CPUs per
+    GPU."""
     max_hours: Annotated[float, Field(gt=0)] | None = None
     """Stop feeding after so long, finish what is in flight, exit 75."""
     attempts: Annotated[int, Field(ge=1, le=20)] = 2
     """Times that a failing frame is tried over all runs before it stays quarantined."""
     decode_timeout_s: Annotated[float, Field(gt=0)] = 600.0
-    """A decoder that gives nothing for so many seconds is ended and tried again; after ``attempts`` its frames fail."""
+    """A decoder that gives nothing for so many seconds is ended and tried again; after ``attempts``
+    its frames fail."""
     stall_minutes: Annotated[float, Field(gt=0)] = 20.0
     """No sign of life for so long ends the run with an error instead of a silent hang."""
     logical_gpus: Annotated[int, Field(ge=0)] | None = None
-    """GPUs that the embedded default pretends to have, to try a GPU job's graph on CPUs; null: the real ones."""
+    """GPUs that the embedded default pretends to have, to try a GPU job's graph on CPUs; null: the
+    real ones."""
     object_store_gb: Annotated[float, Field(gt=0)] | None = None
     """Size of Ray's object store on the embedded default; null: 1 GB."""
 

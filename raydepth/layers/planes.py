@@ -29,13 +29,14 @@ def resolve_planes(
 
     Args:
         planes: as in ``layers.at``: ``auto``, a value, quantile, metres, point or box.
-        sampled: ``inv_depth`` float32 [H,W] of the frames sampled over the clip (``auto``, quantile).
+        sampled: ``inv_depth`` float32 [H,W] of the frames sampled over the clip (``auto``,
+            quantile).
         first: ``inv_depth`` float32 [H,W] of the clip's first frame (point, box).
         calibration: the clip's scale (metres).
 
     Returns:
-        Inverse depths, nearest (largest) first, distinct: planes within 0.001 of each other are merged. A
-        pixel belongs to the layer in front of plane d when its ``inv_depth >= d``.
+        Inverse depths, nearest (largest) first, distinct: planes within 0.001 of each other are
+        merged. A pixel belongs to the layer in front of plane d when its ``inv_depth >= d``.
 
     Raises:
         JobError: metres are asked of a model that has none.
@@ -75,16 +76,16 @@ def _resolve(
 
 
 def auto_plane(values: np.ndarray) -> float:
-    """The plane that a person would likely choose: the widest gap of the histogram if it has one, Otsu's
-    otherwise.
+    """The plane that a person would likely choose: the widest gap of the histogram if it has one,
+    Otsu's otherwise.
 
-    Otsu's plane alone (Otsu 1979) lies halfway between the two class means, which in real clips is often
-    the slope of the ground: it cuts through surfaces, and a small drift of depth moves many pixels across
-    it. So the deepest valley between the two class means is taken where it is a real gap (20 % lower than
-    the lower peak beside it). Seen with FastDepth on the sample clips: on ``dog`` Otsu (0.37) loses the
-    person in half of the frames, the valley (0.22) keeps person and dog in all; on ``bikes`` Otsu (0.41)
-    loses the cyclist, the valley (0.25) keeps him; ``cups`` has no gap, and its shallow valley (0.61) would
-    lose more of the cups than Otsu (0.45) does.
+    Otsu's plane alone (Otsu 1979) lies halfway between the two class means, which in real clips is
+    often the slope of the ground: it cuts through surfaces, and a small drift of depth moves many
+    pixels across it. So the deepest valley between the two class means is taken where it is a real
+    gap (20 % lower than the lower peak beside it). Seen with FastDepth on the sample clips: on
+    ``dog`` Otsu (0.37) loses the person in half of the frames, the valley (0.22) keeps person and
+    dog in all; on ``bikes`` Otsu (0.41) loses the cyclist, the valley (0.25) keeps him; ``cups``
+    has no gap, and its shallow valley (0.61) would lose more of the cups than Otsu (0.45) does.
 
     Args:
         values: ``inv_depth`` of all sampled pixels, any shape; what lies outside 0..1 has no say.
@@ -108,11 +109,11 @@ def auto_plane(values: np.ndarray) -> float:
 
 
 def plane_behind_point(inv_depth: np.ndarray, x: float, y: float) -> float:
-    """The plane just behind the thing at a point: the next valley of the frame's histogram behind the depth
-    there.
+    """The plane just behind the thing at a point: the next valley of the frame's histogram behind
+    the depth there.
 
-    The depth there is the median of a neighbourhood of 3 % of the short side. Where depth falls off without
-    a valley, the plane lies a tenth of the clip's range behind the thing.
+    The depth there is the median of a neighbourhood of 3 % of the short side. Where depth falls off
+    without a valley, the plane lies a tenth of the clip's range behind the thing.
 
     Args:
         inv_depth: float32 [H,W] of the clip's first frame.
@@ -129,16 +130,18 @@ def plane_behind_point(inv_depth: np.ndarray, x: float, y: float) -> float:
 
 
 def plane_before_point(inv_depth: np.ndarray, x: float, y: float) -> float:
-    """The plane just in front of the thing at a point: as ``plane_behind_point``, looking the other way."""
+    """The plane just in front of the thing at a point: as ``plane_behind_point``, looking the other
+    way.
+    """
     return -plane_behind_point(-inv_depth, x, y)
 
 
 def plane_behind_box(inv_depth: np.ndarray, x0: float, y0: float, x1: float, y1: float) -> float:
-    """The plane between the thing in a box and what surrounds it: Otsu's on the box grown by a quarter on
-    each side.
+    """The plane between the thing in a box and what surrounds it: Otsu's on the box grown by a
+    quarter on each side.
 
-    Where the thing (the median of the box's middle) is not on the near side of that plane, something else
-    in the box is nearer; the plane then lies behind the thing as for a point.
+    Where the thing (the median of the box's middle) is not on the near side of that plane,
+    something else in the box is nearer; the plane then lies behind the thing as for a point.
 
     Args:
         inv_depth: float32 [H,W] of the clip's first frame.
@@ -187,9 +190,9 @@ def _otsu(histogram: np.ndarray, centres: np.ndarray) -> tuple[float, float, flo
 def _next_valley(inv_depth: np.ndarray, depth: float) -> float:
     """The first valley of a frame's histogram within 0.4 behind ``depth``, or else 0.1 behind it.
 
-    Half the thing's own peak is low enough, then 80 %: the motorcycle of skimage's stereo pair has a dip
-    between its engine and its rear wheel that is no gap behind it. A valley that leaves under 2 % of the
-    pixels farther away separates the thing from nothing.
+    Half the thing's own peak is low enough, then 80 %: the motorcycle of skimage's stereo pair has
+    a dip between its engine and its rear wheel that is no gap behind it. A valley that leaves under
+    2 % of the pixels farther away separates the thing from nothing.
     """
     histogram, edges = np.histogram(inv_depth, _BINS // 2, (depth - 0.4, depth))
     smooth = _smoothed(histogram)

@@ -1,4 +1,6 @@
-"""Cuts an inserted object out of a picture without alpha, by a Segment Anything model; once per job, before the workers start."""
+"""Cuts an inserted object out of a picture without alpha, by a Segment Anything model; once per
+job, before the workers start.
+"""
 
 import io
 from pathlib import Path
@@ -34,7 +36,8 @@ def cut_out(path: str, segment: Segmentation) -> bytes:
     if not 0 < alpha.mean() < 1:
         what = "nothing" if not alpha.any() else "the whole picture"
         raise JobError(
-            f"edit.segment: {segment.model} finds {what} in {path}; give point: [x, y] on the object or "
+            f"edit.segment: {segment.model} finds {what} in {path}; give point: [x, y] on the "
+            "object or "
             "box: [x0, y0, x1, y1] around it, as fractions of the picture's width and height"
         )
     stream = io.BytesIO()
@@ -44,7 +47,8 @@ def cut_out(path: str, segment: Segmentation) -> bytes:
 
 
 def cut(rgb: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The largest connected part of what scores above 0, with a soft edge that has lost the colour of what was behind it.
+    """The largest connected part of what scores above 0, with a soft edge that has lost the colour
+    of what was behind it.
 
     Args:
         rgb: uint8 [h,w,3].
@@ -62,9 +66,11 @@ def cut(rgb: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def scores(rgb: np.ndarray, how: Segmentation) -> np.ndarray:
-    """What the model thinks of every pixel at the prompt, float32 [h,w]: logits, above 0 inside the object.
+    """What the model thinks of every pixel at the prompt, float32 [h,w]: logits, above 0 inside the
+    object.
 
-    Of the masks that the model offers for a prompt (whole, part, part of a part), the one that it expects to fit best.
+    Of the masks that the model offers for a prompt (whole, part, part of a part), the one that it
+    expects to fit best.
 
     Args:
         rgb: uint8 [h,w,3].
@@ -93,7 +99,9 @@ def scores(rgb: np.ndarray, how: Segmentation) -> np.ndarray:
 
 
 def _load(name: str) -> tuple[Any, Any]:
-    """Network and preprocessing; only safetensors, never remote code, and what is cached is not asked of the hub again."""
+    """Network and preprocessing; only safetensors, never remote code, and what is cached is not
+    asked of the hub again.
+    """
     from transformers import AutoModelForMaskGeneration, AutoProcessor
 
     hub = form_of(name) == "hub"
@@ -114,11 +122,13 @@ def _load(name: str) -> tuple[Any, Any]:
         Exception
     ) as error:  # a checkpoint can be wrong in many ways, each with a class of its own
         raise JobError(
-            f"edit.segment.model: {name} cannot be loaded as a Segment Anything checkpoint of transformers with safetensors "
+            f"edit.segment.model: {name} cannot be loaded as a Segment Anything checkpoint of "
+            "transformers with safetensors "
             f"weights ({type(error).__name__}: {' '.join(str(error).split())})"
         ) from error
     if missing := sorted(loaded["missing_keys"]):
         raise JobError(
-            f"edit.segment.model: {name} lacks {len(missing)} of its weights ({', '.join(missing[:3])}...)"
+            f"edit.segment.model: {name} lacks {len(missing)} of its weights "
+            f"({', '.join(missing[:3])}...)"
         )
     return model.eval(), processor

@@ -20,13 +20,17 @@ class AtMetres(Section):
 
 
 class AtPoint(Section):
-    """The plane just behind the thing at this point of the clip's first frame, in fractions of width and height."""
+    """The plane just behind the thing at this point of the clip's first frame, in fractions of
+    width and height.
+    """
 
     point: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)]
 
 
 class AtBox(Section):
-    """The plane just behind the thing in this box of the clip's first frame: x0, y0, x1, y1 as fractions."""
+    """The plane just behind the thing in this box of the clip's first frame: x0, y0, x1, y1 as
+    fractions.
+    """
 
     box: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=4, max_length=4)]
 
@@ -65,21 +69,23 @@ class Fill(Section):
     """How the hole behind the near layer is filled: ``layers.fill``."""
 
     method: Literal["telea", "navier-stokes", "onnx", "diffusion", "plate"] = "telea"
-    """``plate``: what other frames of the clip show there (camera still or nearly so); what none shows is filled once for the
-    whole clip, by ``model`` where one is given, else ``telea``."""
+    """``plate``: what other frames of the clip show there (camera still or nearly so); what none
+    shows is filled once for the whole clip, by ``model`` where one is given, else ``telea``."""
     model: str | None = None
-    """Path of the ``.onnx`` file (image and mask in, image out) for methods ``onnx`` and ``plate``; for ``diffusion`` a hub id or a local
-    directory, inpainting (9-channel) or text-to-image (4-channel) checkpoint, ``builtin`` (raydepth's own inpainting model), or null:
-    that of ``compose``."""
+    """Path of the ``.onnx`` file (image and mask in, image out) for methods ``onnx`` and ``plate``;
+    for ``diffusion`` a hub id or a local directory, inpainting (9-channel) or text-to-image
+    (4-channel) checkpoint, ``builtin`` (raydepth's own inpainting model), or null: that of
+    ``compose``."""
     prompt: str = ""
     """What ``diffusion`` is to paint into the hole."""
     negative_prompt: str = ""
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """Steps of ``diffusion``'s full schedule; ``strength`` says what part of them runs. Null: 10 for ``builtin`` (with its strength
-    that is one step; more make its fills no truer), 20 for others."""
+    """Steps of ``diffusion``'s full schedule; ``strength`` says what part of them runs. Null: 10
+    for ``builtin`` (with its strength that is one step; more make its fills no truer), 20 for
+    others."""
     strength: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Noise level at which ``diffusion`` starts from the ``telea`` fill; null: 0.1 for ``builtin`` (trained up to 0.7), 1 for
-    inpainting checkpoints, 0.75 for text-to-image ones."""
+    """Noise level at which ``diffusion`` starts from the ``telea`` fill; null: 0.1 for ``builtin``
+    (trained up to 0.7), 1 for inpainting checkpoints, 0.75 for text-to-image ones."""
     guidance: Annotated[float, Field(ge=1)] = 1.0
     """Classifier-free guidance scale of ``diffusion``; 1 switches it off and saves its lane."""
     dilate: Annotated[int, Field(ge=0, le=256)] = 8
@@ -97,7 +103,8 @@ class Fill(Section):
             )
         if self.method == "diffusion" and self.model and self.model.endswith(".onnx"):
             raise ValueError(
-                "method diffusion needs a diffusers model; for an .onnx file set layers.fill.method: onnx"
+                "method diffusion needs a diffusers model; for an .onnx file set "
+                "layers.fill.method: onnx"
             )
         return self
 
@@ -110,19 +117,21 @@ class Layers(Section):
         | Annotated[list[Plane], Field(min_length=1, max_length=8), Tag("several")],
         Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
     ] = "auto"
-    """``auto``, a normalised inverse depth 0..1 (larger = nearer), {quantile}, {metres}, {point}, {box}, or a list."""
+    """``auto``, a normalised inverse depth 0..1 (larger = nearer), {quantile}, {metres}, {point},
+    {box}, or a list."""
     feather: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Width of the soft edge in normalised inverse depth (logistic); 0: hard masks."""
     min_area: Annotated[int, Field(ge=0)] = 64
     """Islands and pin-holes of fewer pixels than this are removed."""
     edge_filter: bool = True
-    """Median-filter depth at its discontinuities first, so that halos don't stay with the far layer."""
+    """Median-filter depth at its discontinuities first, so that halos don't stay with the far
+    layer."""
     within: (
         Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=4, max_length=4)]
         | None
     ) = None
-    """Only what lies in this box of the picture is near: x0, y0, x1, y1 as fractions; all else is the far layer's. So a table
-    stays when what stands on it is lifted."""
+    """Only what lies in this box of the picture is near: x0, y0, x1, y1 as fractions; all else is
+    the far layer's. So a table stays when what stands on it is lifted."""
     fill: Fill = Fill()
 
     @model_validator(mode="after")
@@ -142,15 +151,19 @@ class Layers(Section):
 
 
 class Segmentation(Section):
-    """How the mask of an object's picture without alpha is made: ``edit.segment``. Once per job, before the workers start."""
+    """How the mask of an object's picture without alpha is made: ``edit.segment``. Once per job,
+    before the workers start.
+    """
 
     model: Annotated[str, Field(min_length=1)]
-    """Hub id, for example ``facebook/sam-vit-base``, or local directory of a Segment Anything checkpoint of transformers."""
+    """Hub id, for example ``facebook/sam-vit-base``, or local directory of a Segment Anything
+    checkpoint of transformers."""
     point: (
         Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)]
         | None
     ) = None
-    """A point on the object, x, y as fractions of the picture's width and height; null, without ``box``: its middle."""
+    """A point on the object, x, y as fractions of the picture's width and height; null, without
+    ``box``: its middle."""
     box: (
         Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=4, max_length=4)]
         | None

@@ -11,21 +11,26 @@ from numpy.lib.stride_tricks import sliding_window_view
 from raydepth.batch import Batch
 
 _STEP = np.float32(2**16)
-"""Alphas are multiples of 1 / this: their sums, and products with 8-bit colours, are exact in float32."""
+"""Alphas are multiples of 1 / this: their sums, and products with 8-bit colours, are exact in
+float32."""
 _TAIL = 0.01
-"""The logistic edge is cut off where it reaches this (and 1 minus this), so that a feather has an end."""
+"""The logistic edge is cut off where it reaches this (and 1 minus this), so that a feather has an
+end."""
 
 
 @dataclass
 class Layer:
-    """One layer of N frames: rgb uint8 [N,H,W,3], alpha float32 [N,H,W] 0..1, inv_depth float32 [N,H,W]."""
+    """One layer of N frames: rgb uint8 [N,H,W,3], alpha float32 [N,H,W] 0..1, inv_depth float32
+    [N,H,W].
+    """
 
     name: str
     rgb: np.ndarray
     alpha: np.ndarray
     inv_depth: np.ndarray
     still: np.ndarray | None = None
-    """uint8 [N,H,W,3]: what its reference lane shows instead, the same for all frames of a still camera, which share the lane."""
+    """uint8 [N,H,W,3]: what its reference lane shows instead, the same for all frames of a still
+    camera, which share the lane."""
 
 
 @dataclass
@@ -59,7 +64,9 @@ class LayerStack:
 
 
 def stack_columns(stack: LayerStack) -> Batch:
-    """A stack as the columns ``layer_names``, ``layer_rgb``, ``layer_alpha`` and ``layer_inv_depth`` of a batch."""
+    """A stack as the columns ``layer_names``, ``layer_rgb``, ``layer_alpha`` and
+    ``layer_inv_depth`` of a batch.
+    """
     names = np.array([layer.name for layer in stack.layers], object)
     return {
         "layer_names": np.tile(names, (len(stack.layers[0].rgb), 1)),
@@ -98,16 +105,18 @@ def visible(
 def filter_edges(
     inv_depth: np.ndarray, *, windows: Sequence[int] = (7, 7, 5, 5, 5), jump: float = 0.04
 ) -> np.ndarray:
-    """Makes depth steps sharp: edge pixels take the median of their window's pixels that are no edge.
+    """Makes depth steps sharp: edge pixels take the median of their window's pixels that are no
+    edge.
 
-    Estimators smear a step over several pixels, and a mask cut through the smear leaves a halo of the near
-    thing with the far layer. Only pixels beside a jump are touched, window after window (3D Photography,
-    Shih et al. 2020, section 3.1).
+    Estimators smear a step over several pixels, and a mask cut through the smear leaves a halo of
+    the near thing with the far layer. Only pixels beside a jump are touched, window after window
+    (3D Photography, Shih et al. 2020, section 3.1).
 
     Args:
         inv_depth: float32 [H,W].
         windows: odd window sizes in pixels, one pass each.
-        jump: difference between neighbouring pixels, in normalised inverse depth, that makes both an edge.
+        jump: difference between neighbouring pixels, in normalised inverse depth, that makes both
+            an edge.
 
     Returns:
         float32 [H,W], a new array.
@@ -139,20 +148,21 @@ def alpha_masks(
 ) -> np.ndarray:
     """Splits a frame into half-open depth intervals; near means ``inv_depth >= d``.
 
-    Each plane gives a mask "nearer than d"; the masks are nested, and the layers are their differences.
-    Islands and pin-holes go by area opening and closing of each mask (Vincent 1993): both keep nested masks
-    nested. With a feather an edge is logistic in inverse depth, and the soft part only lives where it hangs
-    together with the cleaned mask.
+    Each plane gives a mask "nearer than d"; the masks are nested, and the layers are their
+    differences. Islands and pin-holes go by area opening and closing of each mask (Vincent 1993):
+    both keep nested masks nested. With a feather an edge is logistic in inverse depth, and the soft
+    part only lives where it hangs together with the cleaned mask.
 
     Args:
         inv_depth: float32 [H,W].
         planes: inverse depths, nearest (largest) first, K of them.
-        feather: width in inverse depth over which alpha goes from 0 to 1 around a plane; 0: hard masks.
+        feather: width in inverse depth over which alpha goes from 0 to 1 around a plane; 0: hard
+            masks.
         min_area: islands and pin-holes of fewer pixels are removed.
 
     Returns:
-        float32 [K+1,H,W], nearest first, multiples of 1/65536 that sum to exactly 1 at every pixel in any
-        order.
+        float32 [K+1,H,W], nearest first, multiples of 1/65536 that sum to exactly 1 at every pixel
+        in any order.
     """
     nearer = np.zeros((len(planes) + 2, *inv_depth.shape), np.float32)
     nearer[-1] = 1
@@ -167,14 +177,14 @@ def alpha_masks(
 def decompose(batch: Batch) -> LayerStack:
     """The layer stack of a batch, near layers over the filled far one.
 
-    The near layers show the frame. The far layer shows the frame too where a part of it is seen, and the
-    background only where it is hidden entirely; so the stack recomposed is the frame, bit-exactly, for hard
-    and soft masks. (The ``background`` filled over the dilated hole is what an edit shows that takes the
-    near layers away.)
+    The near layers show the frame. The far layer shows the frame too where a part of it is seen,
+    and the background only where it is hidden entirely; so the stack recomposed is the frame,
+    bit-exactly, for hard and soft masks. (The ``background`` filled over the dilated hole is what
+    an edit shows that takes the near layers away.)
 
     Args:
-        batch: columns rgb, alphas (float32 [N,K+1,H,W], a partition, far last), background, inv_depth,
-            far_inv_depth.
+        batch: columns rgb, alphas (float32 [N,K+1,H,W], a partition, far last), background,
+            inv_depth, far_inv_depth.
     """
     rgb, inv_depth, share = batch["rgb"], batch["inv_depth"], batch["alphas"]
     layers = []

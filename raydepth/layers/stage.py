@@ -17,7 +17,9 @@ FULL = "full near layer: nothing behind it is visible"
 def cut(
     layers: Layers, inv_depth: np.ndarray, planes: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One frame's filtered depth float32 [H,W] and its alphas float32 [K+1,H,W], near first, from its ``inv_depth``."""
+    """One frame's filtered depth float32 [H,W] and its alphas float32 [K+1,H,W], near first, from
+    its ``inv_depth``.
+    """
     depth = filter_edges(inv_depth) if layers.edge_filter else inv_depth
     alphas = alpha_masks(depth, planes, feather=layers.feather, min_area=layers.min_area)
     if layers.within is not None:
@@ -27,14 +29,18 @@ def cut(
 
 
 def outside_box(shape: tuple[int, ...], box: Sequence[float]) -> np.ndarray:
-    """Bool [H,W], the pixels whose centres lie outside a box x0, y0, x1, y1 of fractions of width and height."""
+    """Bool [H,W], the pixels whose centres lie outside a box x0, y0, x1, y1 of fractions of width
+    and height.
+    """
     y, x = ((np.arange(side) + 0.5) / side for side in shape)
     rows, columns = (y >= box[1]) & (y < box[3]), (x >= box[0]) & (x < box[2])
     return ~(rows[:, None] & columns)
 
 
 class LayerStage:
-    """Cuts every frame of a clip at the clip's planes; a frame's layers depend on nothing but the frame."""
+    """Cuts every frame of a clip at the clip's planes; a frame's layers depend on nothing but the
+    frame.
+    """
 
     def __init__(
         self, layers: Layers, thresholds: Mapping[str, tuple[float, ...]], filler: Filler
@@ -51,10 +57,10 @@ class LayerStage:
     def __call__(self, batch: Batch) -> Batch:
         """Adds the layer columns; zeros in error rows. The batch given is left as it was.
 
-        Adds ``threshold`` float32 [N,K], ``alphas`` float32 [N,K+1,H,W] (near first, sum 1), ``near``
-        float32 [N,H,W] (all but the far alpha), ``hole`` bool [N,H,W], ``background`` uint8 [N,H,W,3],
-        ``far_inv_depth`` float32 [N,H,W], ``seconds_layers`` and ``seconds_fill`` float32 [N]; ``note``
-        says where a near layer was empty or full.
+        Adds ``threshold`` float32 [N,K], ``alphas`` float32 [N,K+1,H,W] (near first, sum 1),
+        ``near`` float32 [N,H,W] (all but the far alpha), ``hole`` bool [N,H,W], ``background``
+        uint8 [N,H,W,3], ``far_inv_depth`` float32 [N,H,W], ``seconds_layers`` and ``seconds_fill``
+        float32 [N]; ``note`` says where a near layer was empty or full.
         """
         rgb, inv_depth = batch["rgb"], batch["inv_depth"]
         count = len(rgb)

@@ -20,7 +20,8 @@ HUB_DEFAULTS = {
     ],
     "segmentation": [("facebook/sam-vit-base", "Apache-2.0")],
 }
-"""Hub models that jobs and documentation name, with the licence that their page states (to be read there)."""
+"""Hub models that jobs and documentation name, with the licence that their page states (to be read
+there)."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,9 @@ class NamedModel:
 
 
 def form_of(name: str) -> Form:
-    """What kind of name a model has; a path is a path when it exists, looks absolute, or starts with a dot."""
+    """What kind of name a model has; a path is a path when it exists, looks absolute, or starts
+    with a dot.
+    """
     if name == "builtin":
         return "builtin"
     if name.startswith("files:"):

@@ -1,4 +1,6 @@
-"""ONNX files as sessions of onnxruntime, for the depth models and the hole fillers that come as such; needs no torch."""
+"""ONNX files as sessions of onnxruntime, for the depth models and the hole fillers that come as
+such; needs no torch.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,8 @@ def open_session(path: str, field: str, *, device: str = "cpu", threads: int = 2
         return onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # onnxruntime's errors share no base class but Exception
         raise JobError(
-            f"{field}: {path} is not a model that onnxruntime can read: {' '.join(str(error).split())}"
+            f"{field}: {path} is not a model that onnxruntime can read: "
+            f"{' '.join(str(error).split())}"
         ) from error
 
 

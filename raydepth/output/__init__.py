@@ -1,1 +1,3 @@
-"""What lands on disk: the output folder, array codecs, shards, and the ledger of what is done (step 7)."""
+"""What lands on disk: the output folder, array codecs, shards, and the ledger of what is done (step
+7).
+"""

@@ -1,4 +1,6 @@
-"""Arrays to bytes and back: PNG for pictures, 16-bit PNG with offset and scale for depth, readable without raydepth."""
+"""Arrays to bytes and back: PNG for pictures, 16-bit PNG with offset and scale for depth, readable
+without raydepth.
+"""
 
 import cv2
 import numpy as np
@@ -36,7 +38,9 @@ def encode_rgba(rgb: np.ndarray, alpha: np.ndarray) -> bytes:
 
 
 def encode_depth(inv_depth: np.ndarray) -> tuple[bytes, float, float]:
-    """float32 [H,W] -> 16-bit PNG, offset, scale with ``inv_depth = offset + scale * value`` to half a step of the range / 65535."""
+    """float32 [H,W] -> 16-bit PNG, offset, scale with ``inv_depth = offset + scale * value`` to
+    half a step of the range / 65535.
+    """
     low, high = float(inv_depth.min()), float(inv_depth.max())
     scale = (high - low) / 65535 or 1.0
     value = np.rint((inv_depth.astype(np.float64) - low) / scale).astype(np.uint16)

@@ -1,4 +1,6 @@
-"""The output folder, local or on object storage: whole files, written atomically; everything in ``store`` goes through it."""
+"""The output folder, local or on object storage: whole files, written atomically; everything in
+``store`` goes through it.
+"""
 
 import io
 import os
@@ -29,7 +31,9 @@ class OutputFolder:
 
     @classmethod
     def at(cls, uri: str) -> "OutputFolder":
-        """Resolves a local path or an ``s3://`` / ``gs://`` URI; raises JobError as storage.filesystem()."""
+        """Resolves a local path or an ``s3://`` / ``gs://`` URI; raises JobError as
+        storage.filesystem().
+        """
         if not storage.is_remote(uri):
             return cls(uri, pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri)))
         try:
@@ -57,7 +61,8 @@ class OutputFolder:
         return f"{self.root}/{name}"
 
     def prepare(self) -> None:
-        """Makes the folder and proves that it can be written; raises JobError when it is a file or not writable.
+        """Makes the folder and proves that it can be written; raises JobError when it is a file or
+        not writable.
 
         A bucket is not made.
         """
@@ -72,7 +77,8 @@ class OutputFolder:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[str]:
-        """Gives a local path to write a large file to, which takes its name, or is uploaded, when the block ends well.
+        """Gives a local path to write a large file to, which takes its name, or is uploaded, when
+        the block ends well.
 
         A file that the block left empty, or did not make, is dropped.
 
@@ -108,11 +114,14 @@ class OutputFolder:
                 os.unlink(temporary)
 
     def write(self, name: str, data: bytes) -> None:
-        """Writes a whole file so that a reader, or a crash, sees either all of it or none (raises OSError)."""
+        """Writes a whole file so that a reader, or a crash, sees either all of it or none (raises
+        OSError).
+        """
         final = self.path(name)
         if not self.is_local:
-            # An object appears when its upload completes, which it does not after a part has failed; the upload of a
-            # killed process is never completed, and its parts stay until the bucket's lifecycle rule removes them.
+            # An object appears when its upload completes, which it does not after a part has
+            # failed; the upload of a killed process is never completed, and its parts stay until
+            # the bucket's lifecycle rule removes them.
             try:
                 with self.filesystem.open_output_stream(final) as stream:
                     stream.write(data)
@@ -153,7 +162,9 @@ class OutputFolder:
         return self.filesystem.get_file_info(self.path(name)).type == pafs.FileType.File
 
     def files(self, below: str) -> dict[str, int]:
-        """Relative name -> size in bytes of every file below a subfolder, sorted by name; hidden ones, as temporaries are, are left out."""
+        """Relative name -> size in bytes of every file below a subfolder, sorted by name; hidden
+        ones, as temporaries are, are left out.
+        """
         selector = pafs.FileSelector(self.path(below), recursive=True, allow_not_found=True)
         found = {
             info.path.removeprefix(self.root).lstrip("/"): info.size
@@ -163,7 +174,9 @@ class OutputFolder:
         return {name: found[name] for name in sorted(found) if not _is_hidden(name)}
 
     def delete_temporaries(self) -> None:
-        """Removes the temporary files that killed writers left; only under the lock. Object storage has none."""
+        """Removes the temporary files that killed writers left; only under the lock. Object storage
+        has none.
+        """
         if not self.is_local:
             return
         for info in self.filesystem.get_file_info(
@@ -187,8 +200,9 @@ class OutputFolder:
         """Holds the folder for this run until the lock is closed or the process dies.
 
         Raises:
-            JobError: another live run holds it. A dead run's lock does not block: the kernel drops a local one, a lease on
-                object storage ends after 90 seconds, or at once where its process can be seen to be gone.
+            JobError: another live run holds it. A dead run's lock does not block: the kernel drops
+                a local one, a lease on object storage ends after 90 seconds, or at once where its
+                process can be seen to be gone.
         """
         if self.is_local:
             return LocalLock(self.path(".lock"), self.uri)

@@ -1,4 +1,6 @@
-"""Frames exported as layered depth images (``output.layers``, step 7): RGBA PNG and 16-bit depth a layer, ``layers.json``."""
+"""Frames exported as layered depth images (``output.layers``, step 7): RGBA PNG and 16-bit depth a
+layer, ``layers.json``.
+"""
 
 import json
 from typing import Any
@@ -15,12 +17,16 @@ LAYERS = "layers"
 INDEX = "layers.json"
 
 _RULE = (
-    "Layers are listed near first, alpha is straight. A layer's weight is its alpha times the product of (1 - alpha) of those "
-    "before it; the composite is the sum of weight x colour over all layers, rounded to the nearest; the last layer is opaque."
+    "Layers are listed near first, alpha is straight. A layer's weight is its alpha times the "
+    "product of (1 - alpha) of those "
+    "before it; the composite is the sum of weight x colour over all layers, rounded to the "
+    "nearest; the last layer is opaque."
 )
 _DEPTH = (
-    "inverse depth = depth_offset + depth_scale x 16-bit value; larger is nearer; normalised once per clip to about 0..1. "
-    "calibration says how: of raw inverse depth, lo became 0 and hi became 1, and kind is what the estimator gave."
+    "inverse depth = depth_offset + depth_scale x 16-bit value; larger is nearer; normalised once "
+    "per clip to about 0..1. "
+    "calibration says how: of raw inverse depth, lo became 0 and hi became 1, and kind is what the "
+    "estimator gave."
 )
 
 
@@ -41,8 +47,9 @@ def write_layers(
         calibration: what normalised its depth, for the reader's information.
 
     Returns:
-        Bytes written. ``composite.png`` is the flattened stack with alphas as stored, in 8 bits; it differs from the flattened
-        stack itself by a level for each soft layer at most, and not at all where alphas are hard.
+        Bytes written. ``composite.png`` is the flattened stack with alphas as stored, in 8 bits; it
+        differs from the flattened stack itself by a level for each soft layer at most, and not at
+        all where alphas are hard.
     """
     files: dict[str, bytes] = {}
     entries = []
@@ -90,8 +97,8 @@ def read_layers(path: str) -> LayerStack:
     """Reads an exported frame: the folder that holds ``layers.json``, local or a URI.
 
     Returns:
-        The stack, near first, arrays with a first axis of 1; flattened it is ``composite.png``, bit for bit. Depth is exact to
-        half a step of its range / 65535.
+        The stack, near first, arrays with a first axis of 1; flattened it is ``composite.png``, bit
+        for bit. Depth is exact to half a step of its range / 65535.
 
     Raises:
         OSError: a file can't be read.

@@ -1,4 +1,6 @@
-"""Who may write to an output folder: the kernel's lock on local ones, on object storage a lease that has to be renewed."""
+"""Who may write to an output folder: the kernel's lock on local ones, on object storage a lease
+that has to be renewed.
+"""
 
 import fcntl
 import json
@@ -22,7 +24,8 @@ RENEW_S = 20.0
 LOST_S = 60.0
 """A holder that could not renew its lease for so long gives it up."""
 DEAD_S = 90.0
-"""A lease that is so much older than one written now, by the storage's clock, has lost its holder."""
+"""A lease that is so much older than one written now, by the storage's clock, has lost its
+holder."""
 
 
 class Lock(ABC):
@@ -77,9 +80,10 @@ class LocalLock(Lock):
 class Lease(Lock):
     """An object of this run beside which no other live one may be; a thread renews it.
 
-    A run writes its lease, then looks for others. The listing is consistent, so of two runs at least the later one sees
-    the other; it goes. Where both see each other both go. Ages are differences between times that the storage gave, so
-    no clock of a machine matters. Who could not renew for LOST_S stops long before others take the lease for dead.
+    A run writes its lease, then looks for others. The listing is consistent, so of two runs at
+    least the later one sees the other; it goes. Where both see each other both go. Ages are
+    differences between times that the storage gave, so no clock of a machine matters. Who could not
+    renew for LOST_S stops long before others take the lease for dead.
     """
 
     def __init__(self, filesystem: pafs.FileSystem, leases: str, folder: str) -> None:
@@ -120,7 +124,9 @@ class Lease(Lock):
         self._thread.start()
 
     def lost(self) -> bool:
-        """Whether another run may write to the folder by now: the lease was deleted, or could not be renewed for LOST_S."""
+        """Whether another run may write to the folder by now: the lease was deleted, or could not
+        be renewed for LOST_S.
+        """
         return self._gone or _uptime() - self._renewed > LOST_S
 
     def close(self) -> None:
@@ -144,7 +150,8 @@ class Lease(Lock):
         left = max(0, round(DEAD_S - age.total_seconds()))
         raise _in_use(
             folder,
-            f"process {holder['process']} on {holder['host']} since {holder['started']}; if it is dead, its lease ends in {left} s",
+            f"process {holder['process']} on {holder['host']} since {holder['started']}; if it is "
+            f"dead, its lease ends in {left} s",
         )
 
     def _write(self) -> None:
@@ -164,12 +171,15 @@ class Lease(Lock):
 
 def _in_use(folder: str, holder: str) -> JobError:
     return JobError(
-        f"output.path: {folder} is in use by another run ({holder}); wait for it or name another folder"
+        f"output.path: {folder} is in use by another run ({holder}); wait for it or name another "
+        "folder"
     )
 
 
 def _uptime() -> float:
-    """Seconds by a clock that nobody sets and that, on Linux, goes on while the machine is suspended."""
+    """Seconds by a clock that nobody sets and that, on Linux, goes on while the machine is
+    suspended.
+    """
     return (
         time.clock_gettime(time.CLOCK_BOOTTIME)
         if hasattr(time, "CLOCK_BOOTTIME")
@@ -178,7 +188,9 @@ def _uptime() -> float:
 
 
 def _process_space() -> str:
-    """Names the machine's boot and the namespace in which process numbers mean anything; empty where that is not known."""
+    """Names the machine's boot and the namespace in which process numbers mean anything; empty
+    where that is not known.
+    """
     try:
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
@@ -186,7 +198,9 @@ def _process_space() -> str:
 
 
 def _has_died(holder: dict[str, Any]) -> bool:
-    """Whether the holder was a process of this machine that is not there any more, which need not be waited for."""
+    """Whether the holder was a process of this machine that is not there any more, which need not
+    be waited for.
+    """
     if not holder["space"] or holder["space"] != _process_space():
         return False
     try:

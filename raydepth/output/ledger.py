@@ -1,4 +1,6 @@
-"""The ledger of what is done, read from the shards themselves: what a new run still has to do, and ``raydepth status``."""
+"""The ledger of what is done, read from the shards themselves: what a new run still has to do, and
+``raydepth status``.
+"""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -14,7 +16,8 @@ class Ledger:
 
     Attributes:
         rows: every frame in them: ``frame_id`` -> (status, attempts, error type).
-        damaged: names of files among them that are no readable shards; their frames are missing, and so are done again.
+        damaged: names of files among them that are no readable shards; their frames are missing,
+            and so are done again.
     """
 
     rows: dict[str, tuple[str, int, str]]
@@ -22,7 +25,9 @@ class Ledger:
 
     @classmethod
     def read(cls, folder: OutputFolder) -> "Ledger":
-        """Reads the small columns of every shard; a frame that two shards hold counts once, ok before error."""
+        """Reads the small columns of every shard; a frame that two shards hold counts once, ok
+        before error.
+        """
         rows: dict[str, tuple[str, int, str]] = {}
         damaged: list[str] = []
         columns = ("frame_id", "status", "attempts", "error_type")
@@ -41,7 +46,9 @@ class Ledger:
         return status == "ok" or (status == "error" and tried >= attempts)
 
     def todo(self, parts: list[Part], attempts: int) -> list[Part]:
-        """The parts with a frame that is missing or may be tried again; they are redone whole, so their bytes stay equal."""
+        """The parts with a frame that is missing or may be tried again; they are redone whole, so
+        their bytes stay equal.
+        """
         return [
             part
             for part in parts
@@ -55,10 +62,12 @@ class Ledger:
 
 
 def status(folder: OutputFolder) -> dict:
-    """What ``raydepth status --json`` prints (design.md, section 4); raises FileNotFoundError where no run has started.
+    """What ``raydepth status --json`` prints (design.md, section 4); raises FileNotFoundError where
+    no run has started.
 
-    Frames are those of ``segments.parquet``; a source that could not be read at all counts one failed frame. `damaged` are
-    files among the shards that can't be read. Raises JobError where ``segments.parquet`` is damaged.
+    Frames are those of ``segments.parquet``; a source that could not be read at all counts one
+    failed frame. `damaged` are files among the shards that can't be read. Raises JobError where
+    ``segments.parquet`` is damaged.
     """
     plan = read_plan(folder)
     ledger = Ledger.read(folder)

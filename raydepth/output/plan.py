@@ -1,4 +1,6 @@
-"""What a job covers: segments cut into parts of whole batches, and ``segments.parquet``, their record in the output folder."""
+"""What a job covers: segments cut into parts of whole batches, and ``segments.parquet``, their
+record in the output folder.
+"""
 
 import io
 import itertools
@@ -40,12 +42,15 @@ _PLAN_SCHEMA = pa.schema(
 MAX_PART_BYTES = 64 * 2**20
 """Raw pixels of a part: it travels as one row, so it must stay well under Ray's 128 MiB blocks."""
 MAX_SHARD_BYTES = 256 * 2**20
-"""Raw pixels of a part at source size: its worker holds all its encoded pictures until the shard is written."""
+"""Raw pixels of a part at source size: its worker holds all its encoded pictures until the shard is
+written."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Frames ``start:stop`` of a segment, decoded, edited and stored together: whole batches; the unit of resuming."""
+    """Frames ``start:stop`` of a segment, decoded, edited and stored together: whole batches; the
+    unit of resuming.
+    """
 
     segment: Segment
     number: int
@@ -74,10 +79,12 @@ def cut_parts(
     limit: int | None,
     full_size: bool = False,
 ) -> list[Part]:
-    """Cuts segments at fixed positions: parts of ``shard_frames`` rounded up to whole batches, at most 64 MiB of pixels.
+    """Cuts segments at fixed positions: parts of ``shard_frames`` rounded up to whole batches, at
+    most 64 MiB of pixels.
 
-    ``limit`` drops frames behind the first N of the job, after cutting, so that the cuts do not depend on it. With
-    ``full_size`` (``output.size: source``) parts hold at most 256 MiB of source pixels too, but a batch at least.
+    ``limit`` drops frames behind the first N of the job, after cutting, so that the cuts do not
+    depend on it. With ``full_size`` (``output.size: source``) parts hold at most 256 MiB of source
+    pixels too, but a batch at least.
     """
     parts: list[Part] = []
     left = limit if limit is not None else sum(len(segment.pts) for segment in segments)
@@ -104,7 +111,9 @@ def by_segment(parts: list[Part]) -> Iterator[list[Part]]:
 
 
 def write_plan(folder: OutputFolder, parts: list[Part], unreadable: list[UnreadableSource]) -> None:
-    """Writes ``segments.parquet``: one row a frame, and one row (frame_index -1, no frame_id) for each unreadable source."""
+    """Writes ``segments.parquet``: one row a frame, and one row (frame_index -1, no frame_id) for
+    each unreadable source.
+    """
     tables = []
     for part in parts:
         segment, rows = part.segment, slice(part.start, part.stop)
@@ -141,7 +150,9 @@ def _plan_table(columns: dict[str, Any], rows: int) -> pa.Table:
 
 
 def read_plan(folder: OutputFolder) -> pa.Table:
-    """``segments.parquet``; raises FileNotFoundError where no run has started, JobError where it is damaged."""
+    """``segments.parquet``; raises FileNotFoundError where no run has started, JobError where it is
+    damaged.
+    """
     data = folder.read(SEGMENTS)
     try:
         with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
@@ -155,6 +166,7 @@ def read_plan(folder: OutputFolder) -> pa.Table:
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise JobError(
-            f"{folder.uri}/{SEGMENTS} is damaged ({reason}); run the job again, which writes it anew"
+            f"{folder.uri}/{SEGMENTS} is damaged ({reason}); run the job again, which writes it "
+            "anew"
         ) from error
     return table

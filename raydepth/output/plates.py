@@ -1,4 +1,6 @@
-"""The clips' plates in the output folder: one PNG a clip, its colours and, as alpha, where a sampled frame showed them."""
+"""The clips' plates in the output folder: one PNG a clip, its colours and, as alpha, where a
+sampled frame showed them.
+"""
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -12,7 +14,8 @@ from raydepth.output.folder import OutputFolder
 from raydepth.output.record import CALIBRATIONS, PlateRecord
 
 AGAIN = (
-    f"delete {CALIBRATIONS} there to have the clips measured again, which gives the same plates unless "
+    f"delete {CALIBRATIONS} there to have the clips measured again, which gives the same plates "
+    "unless "
     "depth.calibration_frames has changed"
 )
 
@@ -23,7 +26,9 @@ def plate_name(video: str) -> str:
 
 
 def write_plate(folder: OutputFolder, video: str, plate: Plate | str) -> PlateRecord:
-    """Keeps a clip's plate, so that a resumed run fills from the very same one; a clip without plate leaves no file."""
+    """Keeps a clip's plate, so that a resumed run fills from the very same one; a clip without
+    plate leaves no file.
+    """
     if isinstance(plate, str):
         return PlateRecord(missing=plate)
     seen = np.where(plate.seen, 255, 0).astype(np.uint8)

@@ -1,4 +1,6 @@
-"""What a run leaves to explain itself: the resolved job, the environment, the clips' calibrations; and the guard against mixing jobs."""
+"""What a run leaves to explain itself: the resolved job, the environment, the clips' calibrations;
+and the guard against mixing jobs.
+"""
 
 import importlib.metadata
 import json
@@ -65,8 +67,8 @@ class PlateRecord:
 
 @dataclass(frozen=True)
 class ClipCalibration:
-    """What is fixed once per clip: the normalisation of its depth, its planes (nearest first, normalised), and what its edit
-    needs beyond them.
+    """What is fixed once per clip: the normalisation of its depth, its planes (nearest first,
+    normalised), and what its edit needs beyond them.
     """
 
     depth: Calibration
@@ -93,8 +95,8 @@ def check_same_job(folder: OutputFolder, job: dict[str, Any]) -> None:
         job: the resolved job as a tree.
 
     Raises:
-        JobError: the folder's job differs in a field that changes results (the message lists field, there and here), or its
-            record is gone or damaged.
+        JobError: the folder's job differs in a field that changes results (the message lists field,
+            there and here), or its record is gone or damaged.
     """
     there = _flat(read_job(folder))
     here = _flat(job)
@@ -108,8 +110,8 @@ def check_same_job(folder: OutputFolder, job: dict[str, Any]) -> None:
         differences.append(f"  raydepth: {version} there, {raydepth.__version__} here")
     if differences:
         raise JobError(
-            f"output.path: {folder.uri} holds frames of another job; name another folder or set output.overwrite\n"
-            + "\n".join(differences)
+            f"output.path: {folder.uri} holds frames of another job; name another folder or set "
+            "output.overwrite\n" + "\n".join(differences)
         )
 
 
@@ -140,7 +142,9 @@ def read_environment(folder: OutputFolder) -> dict[str, Any]:
 
 
 def read_benchmark(folder: OutputFolder) -> dict[str, Any]:
-    """The figures of ``benchmark.json``; empty where it is not there or damaged, as the next run measures again."""
+    """The figures of ``benchmark.json``; empty where it is not there or damaged, as the next run
+    measures again.
+    """
     try:
         tree = json.loads(folder.read(BENCHMARK))
     except (FileNotFoundError, ValueError, RecursionError):
@@ -159,7 +163,8 @@ def _damaged(folder: OutputFolder, name: str, error: Exception) -> JobError:
         else f"damaged ({' '.join(str(error).split())})"
     )
     return JobError(
-        f"{folder.uri}/{name} is {reason}, so what made the frames there is not known; put it back, name another folder "
+        f"{folder.uri}/{name} is {reason}, so what made the frames there is not known; put it "
+        "back, name another folder "
         "or set output.overwrite"
     )
 
@@ -216,7 +221,9 @@ def environment() -> dict[str, Any]:
 
 
 def write_calibrations(folder: OutputFolder, clips: dict[str, ClipCalibration]) -> None:
-    """Keeps the clips' calibrations, so that a resumed run normalises and cuts exactly as the first."""
+    """Keeps the clips' calibrations, so that a resumed run normalises and cuts exactly as the
+    first.
+    """
     tree = {
         video: {
             "depth": asdict(clip.depth),
@@ -255,7 +262,8 @@ def read_calibrations(folder: OutputFolder) -> dict[str, ClipCalibration]:
             )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise JobError(
-            f"{folder.uri}/{CALIBRATIONS} is damaged ({' '.join(str(error).split())}); delete it to have the clips measured again, "
+            f"{folder.uri}/{CALIBRATIONS} is damaged ({' '.join(str(error).split())}); delete it "
+            "to have the clips measured again, "
             "which gives the same scales unless depth.calibration_frames has changed"
         ) from error
     return clips

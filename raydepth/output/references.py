@@ -1,4 +1,6 @@
-"""The sampled frames that hold a clip's depth, in the output folder: two PNGs a clip, colours and 16-bit depth, one below the other."""
+"""The sampled frames that hold a clip's depth, in the output folder: two PNGs a clip, colours and
+16-bit depth, one below the other.
+"""
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -58,7 +60,9 @@ def read_references(folder: OutputFolder, video: str, count: int) -> ReferenceFr
 def cache_references(
     folder: OutputFolder, counts: Mapping[str, int]
 ) -> Callable[[str], ReferenceFrames | None]:
-    """Video id -> its samples, None where it has none (``counts`` 0); the last few are kept in memory."""
+    """Video id -> its samples, None where it has none (``counts`` 0); the last few are kept in
+    memory.
+    """
 
     @lru_cache(4)
     def samples(video: str) -> ReferenceFrames | None:

@@ -1,4 +1,6 @@
-"""Shards: one Parquet file per part, one row a frame, with ids, status, timings, metrics and encoded pictures (step 7)."""
+"""Shards: one Parquet file per part, one row a frame, with ids, status, timings, metrics and
+encoded pictures (step 7).
+"""
 
 import base64
 import io
@@ -55,7 +57,9 @@ _ARRAYS = (
 
 
 class DamagedShard(OSError):
-    """A file among the shards that is none: damaged from outside, as they are written atomically, or put there."""
+    """A file among the shards that is none: damaged from outside, as they are written atomically,
+    or put there.
+    """
 
 
 def shard_name(part_name: str) -> str:
@@ -69,11 +73,12 @@ def image_name(video: str, frame_index: int, kind: str) -> str:
 
 
 def encode_pictures(frames: Iterable[Mapping[str, np.ndarray]]) -> dict[str, list]:
-    """Encodes the pictures of a batch, frame by frame as they come; lists have one entry a frame, None where there is none.
+    """Encodes the pictures of a batch, frame by frame as they come; lists have one entry a frame,
+    None where there is none.
 
     Args:
-        frames: of each frame, the kept pictures by kind: ``rgb``, ``background``, ``edited`` uint8 [H,W,3], ``near`` (alpha)
-            and ``depth`` (inverse) float32 [H,W]; empty for error rows.
+        frames: of each frame, the kept pictures by kind: ``rgb``, ``background``, ``edited`` uint8
+            [H,W,3], ``near`` (alpha) and ``depth`` (inverse) float32 [H,W]; empty for error rows.
     """
     rows: dict[str, list] = {name: [] for name in (*PICTURES, "depth_offset", "depth_scale")}
     for shown in frames:
@@ -88,7 +93,9 @@ def encode_pictures(frames: Iterable[Mapping[str, np.ndarray]]) -> dict[str, lis
 
 
 def batch_table(batch: Batch, pictures: dict[str, list]) -> pa.Table:
-    """One Arrow row a frame: scalar columns as they are, thresholds as lists, pictures as bytes; no tensor columns."""
+    """One Arrow row a frame: scalar columns as they are, thresholds as lists, pictures as bytes; no
+    tensor columns.
+    """
     columns: dict[str, pa.Array] = {}
     for name, values in batch.items():
         if name in _ARRAYS:
@@ -113,7 +120,8 @@ def batch_table(batch: Batch, pictures: dict[str, list]) -> pa.Table:
 def write_shard(
     folder: OutputFolder, part_name: str, tables: list[pa.Table], output: Output
 ) -> int:
-    """Writes a part's rows as one shard, and its pictures as PNG files where asked; returns the bytes written.
+    """Writes a part's rows as one shard, and its pictures as PNG files where asked; returns the
+    bytes written.
 
     PNG files come first and the shard last: a shard that exists is complete.
     """
@@ -144,9 +152,11 @@ def write_shard(
 
 
 def read_shards(folder: OutputFolder, *, damaged: list[str]) -> Iterator[pa.Table]:
-    """Streams the shards in name order, each as a table of all columns but the pictures; adds the names of damaged ones to `damaged`.
+    """Streams the shards in name order, each as a table of all columns but the pictures; adds the
+    names of damaged ones to `damaged`.
 
-    The ledger reads more than it needs, so that it and the report agree on which shards are damaged.
+    The ledger reads more than it needs, so that it and the report agree on which shards are
+    damaged.
     """
     for name in folder.files(FRAMES):
         if name.endswith(".parquet"):
@@ -166,28 +176,32 @@ def read_shard(
     """Reads one shard, all its columns or those named; pictures only when asked for.
 
     Raises:
-        DamagedShard: the file is not a shard, or what was read of it has changed since it was written.
+        DamagedShard: the file is not a shard, or what was read of it has changed since it was
+            written.
         OSError: the storage can't be read.
     """
     try:
         with folder.open(name) as stream:
             return _read(stream, columns, pictures)
     except (pa.ArrowException, OSError, ValueError):
-        # Arrow tells damage and a failing storage apart by words only: a second look at all bytes, or a storage error.
+        # Arrow tells damage and a failing storage apart by words only: a second look at all bytes,
+        # or a storage error.
         data = folder.read(name)
     try:
         return _read(pa.BufferReader(data), columns, pictures)
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise DamagedShard(
-            f"{folder.uri}/{name} is not a readable shard ({reason}); run the job again, which redoes its frames"
+            f"{folder.uri}/{name} is not a readable shard ({reason}); run the job again, which "
+            "redoes its frames"
         ) from error
 
 
 def _read(source: pa.NativeFile, columns: Collection[str] | None, pictures: bool) -> pa.Table:
     with pq.ParquetFile(source, page_checksum_verification=True) as file:
         schema = file.schema_arrow
-        # Pages have checksums, the file's footer has none; but Arrow keeps the columns there a second time.
+        # Pages have checksums, the file's footer has none; but Arrow keeps the columns there a
+        # second time.
         kept = (file.metadata.metadata or {}).get(b"ARROW:schema")
         if kept and not pa.ipc.read_schema(pa.py_buffer(base64.b64decode(kept))).equals(schema):
             raise ValueError("its columns are not those that were written")

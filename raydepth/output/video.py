@@ -1,4 +1,6 @@
-"""Edited clips as videos (``output.video``, step 8): pictures from the shards, times and audio from the source."""
+"""Edited clips as videos (``output.video``, step 8): pictures from the shards, times and audio from
+the source.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -26,13 +28,16 @@ from raydepth.output.shards import DamagedShard, image_name, read_shard, shard_n
 
 VIDEOS = "videos"
 SAME_BYTES = {"x264-params": "cpu-independent=1"}
-"""x264's AVX-512 code of the macroblock tree gives other bits from run to run (64 x 48 pixels: 18 files out of 200 encodings of
-the same frames; one file with this, which is for the same bits on every processor)."""
+"""x264's AVX-512 code of the macroblock tree gives other bits from run to run (64 x 48 pixels: 18
+files out of 200 encodings of the same frames; one file with this, which is for the same bits on
+every processor)."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One frame of a clip as the video shows it: pts in the source's time base; rgb uint8 [H,W,3], None where there is none."""
+    """One frame of a clip as the video shows it: pts in the source's time base; rgb uint8 [H,W,3],
+    None where there is none.
+    """
 
     pts: int
     rgb: np.ndarray | None
@@ -61,7 +66,9 @@ def write_videos(folder: OutputFolder, parts: Sequence[Part], *, crf: int) -> It
 
 
 def shown_frames(folder: OutputFolder, parts: Sequence[Part]) -> Iterator[Shown]:
-    """The edited frames of a clip in order, a shard at a time in memory; frames that are not done come without a picture."""
+    """The edited frames of a clip in order, a shard at a time in memory; frames that are not done
+    come without a picture.
+    """
     for part in parts:
         try:
             table = read_shard(
@@ -86,11 +93,13 @@ def shown_frames(folder: OutputFolder, parts: Sequence[Part]) -> Iterator[Shown]
 def write_video(
     path: str, parts: Sequence[Part], frames: Iterator[Shown], *, crf: int
 ) -> str | None:
-    """Encodes one clip as H.264 (yuv420p, BT.709) with the source's time stamps, and copies its audio.
+    """Encodes one clip as H.264 (yuv420p, BT.709) with the source's time stamps, and copies its
+    audio.
 
-    A frame without a picture shows the one before it (the first ones: the first that has one). Odd sizes get their last row or
-    column twice, as yuv420p needs even ones. A clip of images of several sizes has the first one's. Where the job starts
-    inside the source (``input.start_s``), its first frame is at time 0; audio is cut to the frames that are there.
+    A frame without a picture shows the one before it (the first ones: the first that has one). Odd
+    sizes get their last row or column twice, as yuv420p needs even ones. A clip of images of
+    several sizes has the first one's. Where the job starts inside the source (``input.start_s``),
+    its first frame is at time 0; audio is cut to the frames that are there.
 
     Args:
         path: local file to write.
@@ -129,7 +138,9 @@ def write_video(
 
 
 class _Writer:
-    """An open video file: frames go in one by one, and the audio that is heard before each goes with it."""
+    """An open video file: frames go in one by one, and the audio that is heard before each goes
+    with it.
+    """
 
     def __init__(
         self,
@@ -162,7 +173,8 @@ class _Writer:
         self._said = "no audio"
         if segment.kind == "video":
             self._open_audio(segment.path)
-        # Streams that don't begin at 0 begin at a tick of the whole movie, by default at a millisecond.
+        # Streams that don't begin at 0 begin at a tick of the whole movie, by default at a
+        # millisecond.
         ticks = math.lcm(
             segment.time_base.denominator, *(stream.rate for stream in self._audio.values())
         )

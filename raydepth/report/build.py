@@ -1,4 +1,6 @@
-"""Builds the whole report from statistics, the rows' small columns and a way to read and write files."""
+"""Builds the whole report from statistics, the rows' small columns and a way to read and write
+files.
+"""
 
 import math
 from collections.abc import Callable
@@ -23,7 +25,9 @@ ReadPictures = Callable[[list[str]], dict[str, dict[str, bytes]]]
 
 
 class Summary(TypedDict, total=False):
-    """What only the run knows; whatever is missing is left out of the report or counted from the rows."""
+    """What only the run knows; whatever is missing is left out of the report or counted from the
+    rows.
+    """
 
     name: str
     """The job's name, for example its file's stem."""
@@ -52,18 +56,21 @@ def build_report(
     summary: Summary,
     write: Callable[[str, bytes], None],
 ) -> dict[str, Any]:
-    """Writes ``report/report.json``, ``report/index.html``, ``report/figures/*.png`` and ``report/pictures/*.jpg``.
+    """Writes ``report/report.json``, ``report/index.html``, ``report/figures/*.png`` and
+    ``report/pictures/*.jpg``.
 
     Args:
         statistics: what ``evaluate.fold.fold`` made of all rows.
-        per_frame_columns: the columns ``evaluate.fold.row_columns`` of all rows, without pictures; repeated frames are legal.
-        read_pictures: frame ids -> kind (``rgb``, ``depth``, ``near``, ``background``, ``edited``) -> encoded picture; frames
-            and kinds that are not kept may be missing.
+        per_frame_columns: the columns ``evaluate.fold.row_columns`` of all rows, without pictures;
+            repeated frames are legal.
+        read_pictures: frame ids -> kind (``rgb``, ``depth``, ``near``, ``background``, ``edited``)
+            -> encoded picture; frames and kinds that are not kept may be missing.
         summary: what only the run knows.
         write: stores bytes under a path relative to the output folder.
 
     Returns:
-        The tree of ``report.json`` (schema in ``report.numbers``), with NaN where the file has null.
+        The tree of ``report.json`` (schema in ``report.numbers``), with NaN where the file has
+        null.
     """
     frames = deduplicate(per_frame_columns)
     job = strict_yaml.load(summary.get("job_yaml", "")) or {}
@@ -71,7 +78,8 @@ def build_report(
     examples, worst = choose(frames)
     tree["pictures"] = _write_pictures([*examples, *worst], read_pictures, job, write)
     tree["figures"] = _write_figures(statistics, frames, write)
-    # A name that isn't UTF-8 comes as lone surrogates, whose escapes JSON and readers of the page can do with.
+    # A name that isn't UTF-8 comes as lone surrogates, whose escapes JSON and readers of the page
+    # can do with.
     page = render(tree, examples, worst, summary.get("job_yaml", ""))
     write("report/report.json", to_json(tree).encode("utf-8", "backslashreplace"))
     write("report/index.html", page.encode("utf-8", "backslashreplace"))

@@ -9,7 +9,8 @@ import pyarrow as pa
 from raydepth.evaluate.measures import THREE_RMSES
 
 FULL_VIDEOS = 3
-"""Up to so many videos show their first, middle and last frame; of more, only the middle frame of some is shown."""
+"""Up to so many videos show their first, middle and last frame; of more, only the middle frame of
+some is shown."""
 SPREAD_VIDEOS = 8
 WORST = 3
 """Worst frames shown for each RMSE."""
@@ -24,10 +25,11 @@ class Example:
 
 
 def choose(frames: pa.Table) -> tuple[list[Example], list[Example]]:
-    """Examples and worst frames from the table of all frames, one row each in order of path and frame; done frames only.
+    """Examples and worst frames from the table of all frames, one row each in order of path and
+    frame; done frames only.
 
-    A frame that is worst in several ways is shown once with all its reasons. An RMSE that is 0 or the same everywhere has
-    no worst frame.
+    A frame that is worst in several ways is shown once with all its reasons. An RMSE that is 0 or
+    the same everywhere has no worst frame.
     """
     done = frames.filter(pa.compute.equal(frames["status"], "ok"))
     examples: list[Example] = []
@@ -54,7 +56,9 @@ def choose(frames: pa.Table) -> tuple[list[Example], list[Example]]:
 
 
 def worst_rows(values: np.ndarray, count: int) -> list[int]:
-    """Rows of the largest finite values, worst first; none where all are equal, for then no frame is worse than another."""
+    """Rows of the largest finite values, worst first; none where all are equal, for then no frame
+    is worse than another.
+    """
     finite = np.flatnonzero(np.isfinite(values))
     if finite.size == 0 or values[finite].max() == values[finite].min():
         return []

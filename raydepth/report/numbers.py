@@ -1,6 +1,7 @@
 """``report.json``: everything the page says as numbers, valid for any JSON reader.
 
-Schema, version 1 (``null`` wherever a number is not known; infinite values are ``null`` and counted)::
+Schema, version 1 (``null`` wherever a number is not known; infinite values are ``null`` and
+counted)::
 
     schema_version  1
     job             {name, command, edit, method, resolved}     resolved: the job file with every default, as a tree
@@ -18,9 +19,10 @@ Schema, version 1 (``null`` wherever a number is not known; infinite values are 
     figures         [{file, kind, about}]       kind: distribution, spread, curves, seconds; about: the metric or the video
 
     STATISTICS      {count, not_measured, infinite, mean, pooled, std, min, p5, p50, p95, max}
-                    over frames that are done: mean = mean of per-frame values (for an RMSE, the mean of per-frame RMSEs);
-                    pooled = root of the mean square (for an RMSE, the RMSE over all frames, each weighing the same);
-                    p5, p50, p95 to 1 %, from a fixed histogram
+                    over frames that are done: mean = mean of per-frame values (for an RMSE, the
+                    mean of per-frame RMSEs); pooled = root of the mean square (for an RMSE, the
+                    RMSE over all frames, each weighing the same); p5, p50, p95 to 1 %, from a fixed
+                    histogram
 """
 
 import json
@@ -43,7 +45,8 @@ _PLACE = ("frame_id", "video", "path", "frame_index", "time_s")
 def document(
     folded: Fold, frames: pa.Table, summary: dict[str, Any], job: dict[str, Any]
 ) -> dict[str, Any]:
-    """The report as a tree, all but ``pictures`` and ``figures``; may hold NaN and inf, see ``to_json``.
+    """The report as a tree, all but ``pictures`` and ``figures``; may hold NaN and inf, see
+    ``to_json``.
 
     Args:
         folded: statistics of all rows.

@@ -1,4 +1,6 @@
-"""The page: one HTML file that opens from disk, without scripts and without anything from the network."""
+"""The page: one HTML file that opens from disk, without scripts and without anything from the
+network.
+"""
 
 import math
 from pathlib import Path, PurePath
@@ -21,26 +23,31 @@ _PANEL_LABELS = {
     "edited": "Edited",
 }
 _EDITS = {
-    "recompose": "were split at depth, the hole behind the near layer was filled, and the layers became one picture again",
+    "recompose": "were split at depth, the hole behind the near layer was filled, and the layers "
+    "became one picture again",
     "remove": "lost their near layer, and what lies behind was filled in",
 }
 _UNITS = {"normalised inverse depth": "of the depth range"}
 _CARDS = {
     "rmse_truth": (
         "Is the depth right?",
-        "Estimated depth against ground truth. It tells how far off the geometry is on which everything else stands.",
+        "Estimated depth against ground truth. It tells how far off the geometry is on which "
+        "everything else stands.",
     ),
     "rmse_outside": (
         "Is the rest untouched?",
-        "The edited frame against the input, only where nothing should change. 0 is perfect; 255 grey levels is black for white.",
+        "The edited frame against the input, only where nothing should change. 0 is perfect; 255 "
+        "grey levels is black for white.",
     ),
     "rmse_asked": (
         "Did the edit do what was asked?",
-        "Depth estimated again on the edited frame, against the depth that the edit asked for. 1 is a whole clip's range of inverse depth.",
+        "Depth estimated again on the edited frame, against the depth that the edit asked for. 1 "
+        "is a whole clip's range of inverse depth.",
     ),
     "rmse_true_edit": (
         "Is the edit right?",
-        "The edited frame against the true one, over all pixels. 0 is perfect; 255 grey levels is black for white.",
+        "The edited frame against the true one, over all pixels. 0 is perfect; 255 grey levels is "
+        "black for white.",
     ),
 }
 
@@ -51,7 +58,8 @@ def render(
     """HTML text of ``index.html``; every text that comes from outside is escaped.
 
     Args:
-        tree: ``report.json`` as a tree (``report.numbers``), NaN allowed, with ``pictures`` in the order examples, worst.
+        tree: ``report.json`` as a tree (``report.numbers``), NaN allowed, with ``pictures`` in the
+            order examples, worst.
         examples: frames to show.
         worst: worst frames to show.
         job_yaml: the resolved job file.

@@ -1,4 +1,6 @@
-"""Why a metric has no value, said from the job; and what its value means in this job, said as plainly."""
+"""Why a metric has no value, said from the job; and what its value means in this job, said as
+plainly.
+"""
 
 from typing import Any
 

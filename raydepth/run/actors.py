@@ -1,4 +1,6 @@
-"""What runs on Ray's workers, without Ray: the calibrator of clips, the decoder of segments, the editor of parts (steps 2 to 7)."""
+"""What runs on Ray's workers, without Ray: the calibrator of clips, the decoder of segments, the
+editor of parts (steps 2 to 7).
+"""
 
 import os
 import pickle
@@ -52,7 +54,9 @@ def _reporting(progress: Progress) -> Iterator[None]:
 
 
 class ClipCalibrator:
-    """A worker of the calibration pass: holds the depth model, turns a clip's segments into its ClipCalibration."""
+    """A worker of the calibration pass: holds the depth model, turns a clip's segments into its
+    ClipCalibration.
+    """
 
     def __init__(self, job: Job, progress: Progress) -> None:
         self._job = job
@@ -67,10 +71,11 @@ class ClipCalibrator:
             )
 
     def __call__(self, rows: dict[str, np.ndarray]) -> dict[str, list]:
-        """One row ``segments`` (pickled list[Segment]) -> one row ``video``, ``clip`` (pickled ClipCalibration or None).
+        """One row ``segments`` (pickled list[Segment]) -> one row ``video``, ``clip`` (pickled
+        ClipCalibration or None).
 
-        A clip of whose sampled frames none gives depth, or on which workers died ``run.attempts`` times, has no scale
-        (None); its frames become error rows later.
+        A clip of whose sampled frames none gives depth, or on which workers died ``run.attempts``
+        times, has no scale (None); its frames become error rows later.
         """
         with _reporting(self._progress):
             segments: list[Segment] = pickle.loads(rows["segments"][0])
@@ -119,7 +124,9 @@ class ClipCalibrator:
         )
 
     def _views(self, segments: list[Segment], unit: str) -> Iterator[View]:
-        """The clip's wanted frames for tracking, small and grey; ends early when the run is stopping."""
+        """The clip's wanted frames for tracking, small and grey; ends early when the run is
+        stopping.
+        """
         for segment in segments:
             height, width = working_size(segment.height, segment.width, TRACK_SIZE)
             small = replace(segment, height=height, width=width)
@@ -156,7 +163,9 @@ class ClipCalibrator:
     def _sampled(
         self, segments: list[Segment], unit: str
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Raw depth maps and pictures of the clip's sampled frames that can be decoded and have depth."""
+        """Raw depth maps and pictures of the clip's sampled frames that can be decoded and have
+        depth.
+        """
         for segment in sample_frames(segments, self._job.depth.calibration_frames):
             for batch in watched(
                 batches(segment, 1), self._job.run.decode_timeout_s, unit, self._progress
@@ -167,13 +176,16 @@ class ClipCalibrator:
                 if batch["status"][0] == "ok":
                     try:
                         maps = self._estimator(batch)
-                    except Exception:  # a frame that no scale can be had from fails, and says why, when it is edited
+                    # a frame that no scale can be had from fails, and says why, when it is edited
+                    except Exception:
                         continue
                     yield from ((raw, batch["rgb"][0]) for raw in maps if np.isfinite(raw).all())
 
 
 def sample_frames(segments: Sequence[Segment], count: int) -> list[Segment]:
-    """Spreads ``count`` frames evenly over a clip, its first frame among them, as segments of those frames only."""
+    """Spreads ``count`` frames evenly over a clip, its first frame among them, as segments of those
+    frames only.
+    """
     total = sum(len(segment.pts) for segment in segments)
     chosen = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int))
     sampled, before = [], 0
@@ -193,7 +205,9 @@ class Decoder:
         self._progress = progress
 
     def __call__(self, row: dict[str, bytes]) -> Iterator[dict[str, Any]]:
-        """``parts`` (pickled list[Part]) -> rows ``part``, ``rgb`` uint8 [n,H,W,3], ``columns`` (pickled, the rest)."""
+        """``parts`` (pickled list[Part]) -> rows ``part``, ``rgb`` uint8 [n,H,W,3], ``columns``
+        (pickled, the rest).
+        """
         for part, decoded in self.parts(pickle.loads(row["parts"])):
             joined = {
                 name: np.concatenate([batch[name] for batch in decoded]) for name in decoded[0]
@@ -204,8 +218,8 @@ class Decoder:
     def parts(self, parts: list[Part]) -> Iterator[tuple[Part, list[Batch]]]:
         """Decodes a segment's parts in one pass over the file; ends early when the run is stopping.
 
-        A part on which the decoding process died or hung ``run.attempts`` times becomes error rows (``DecoderCrashed``,
-        ``DecodeTimeout``).
+        A part on which the decoding process died or hung ``run.attempts`` times becomes error rows
+        (``DecoderCrashed``, ``DecodeTimeout``).
         """
         unit = f"decode {parts[0].name}"
         attempt = self._progress.begin(unit)
@@ -246,7 +260,9 @@ class Decoder:
 
 
 class Editor:
-    """A worker on Ray: holds the models; decoded parts (or, in_actor, a segment's parts) in, one small row a part out."""
+    """A worker on Ray: holds the models; decoded parts (or, in_actor, a segment's parts) in, one
+    small row a part out.
+    """
 
     def __init__(
         self,
@@ -258,7 +274,8 @@ class Editor:
     ) -> None:
         if (starts := progress.starting()) > job.run.workers + job.run.attempts:
             raise RuntimeError(
-                f"worker processes died {starts - 1} times while loading models; is memory too small for them?"
+                f"worker processes died {starts - 1} times while loading models; is memory too "
+                "small for them?"
             )
         self._job = job
         self._tried = tried
@@ -275,7 +292,9 @@ class Editor:
         return load_steps(job, clips, **device_and_dtype(job))
 
     def __call__(self, rows: dict[str, np.ndarray]) -> Iterator[dict[str, list]]:
-        """One row of the decoder's (or of ``parts``) -> rows ``part``, ``done``, ``failed``, ``bytes``."""
+        """One row of the decoder's (or of ``parts``) -> rows ``part``, ``done``, ``failed``,
+        ``bytes``.
+        """
         for part, decoded in self._decoded(rows):
             if self._progress.stopping():
                 return
@@ -297,20 +316,24 @@ class Editor:
 
 
 def device_and_dtype(job: Job) -> dict[str, str]:
-    """The device and the resolved dtype of a worker on this machine, as keyword arguments of the model loaders.
+    """The device and the resolved dtype of a worker on this machine, as keyword arguments of the
+    model loaders.
 
     Raises:
-        JobError: the job asks for a GPU but torch sees none here, and the GPUs are not declared logical.
+        JobError: the job asks for a GPU but torch sees none here, and the GPUs are not declared
+            logical.
     """
     import torch
 
     cpu = job.run.gpus_per_worker == 0 or job.run.logical_gpus is not None
     if not cpu and not torch.cuda.is_available():
         raise JobError(
-            "run.gpus_per_worker: torch sees no CUDA device on this worker; install a CUDA build of torch or set 0"
+            "run.gpus_per_worker: torch sees no CUDA device on this worker; install a CUDA build "
+            "of torch or set 0"
         )
     if cpu:
-        # Ray sets OMP_NUM_THREADS to the reserved CPUs; models should use the cores that are there, fairly shared.
+        # Ray sets OMP_NUM_THREADS to the reserved CPUs; models should use the cores that are there,
+        # fairly shared.
         torch.set_num_threads(job.run.threads or max(1, (os.cpu_count() or 1) // job.run.workers))
     device = "cpu" if cpu else "cuda"
     dtype = (

@@ -42,13 +42,14 @@ def named_models(job: Job) -> Iterator[NamedModel]:
 
 
 def check_models(job: Job) -> None:
-    """Finds and opens every model that a job names, without loading weights into memory or downloading them.
+    """Finds and opens every model that a job names, without loading weights into memory or
+    downloading them.
 
     Patterns of ground truth are checked with them.
 
     Raises:
-        JobError: a file or directory is missing, unreadable or truncated, or a hub id is neither cached nor reachable; a
-            pattern is malformed.
+        JobError: a file or directory is missing, unreadable or truncated, or a hub id is neither
+            cached nor reachable; a pattern is malformed.
     """
     if job.depth.truth:
         DepthFiles(job.depth.truth)
@@ -88,7 +89,9 @@ def edit_files(edit: Edit) -> Iterator[tuple[str, str]]:
 
 
 def worker_paths(job: Job) -> Iterator[tuple[str, str]]:
-    """Field and local path, or pattern of paths, of every file beside the input that workers open; URIs are left out."""
+    """Field and local path, or pattern of paths, of every file beside the input that workers open;
+    URIs are left out.
+    """
     for model in named_models(job):
         if model.form not in ("builtin", "hub") and "://" not in model.name:
             yield model.field, model.name.removeprefix("files:")
@@ -113,8 +116,10 @@ def check_paths(job: Job) -> None:
     for field, path in worker_paths(job):
         if not is_same_everywhere(path):
             raise JobError(
-                f"{field}: {path!r} is relative, and on a cluster workers start in folders of their own; "
-                "give an absolute path that every node has, or use raydepth submit, which sends small files along"
+                f"{field}: {path!r} is relative, and on a cluster workers start in folders of "
+                "their own; "
+                "give an absolute path that every node has, or use raydepth submit, which sends "
+                "small files along"
             )
 
 
@@ -144,7 +149,8 @@ def _check_directory(model: NamedModel, path: Path) -> None:
     lora_file = model.role == "lora" and path.is_file()
     if lora_file and path.suffix != ".safetensors":
         raise JobError(
-            f"{model.field}: {model.name} is not .safetensors (pickled weights run code and are not loaded)"
+            f"{model.field}: {model.name} is not .safetensors (pickled weights run code and are "
+            "not loaded)"
         )
     if not lora_file and not path.is_dir():
         raise JobError(
@@ -164,13 +170,15 @@ def _check_directory(model: NamedModel, path: Path) -> None:
             ) from error
         if model.form == "directory" and (foreign := _foreign_code(config)):
             raise JobError(
-                f"{model.field}: {model.name} wants code of its own ({index}: {foreign}), which is never run; name a model of "
+                f"{model.field}: {model.name} wants code of its own ({index}: {foreign}), which is "
+                "never run; name a model of "
                 "transformers or diffusers"
             )
     weights = [path] if lora_file else sorted(path.rglob("*.safetensors"))
     if not weights:
         raise JobError(
-            f"{model.field}: {model.name} holds no .safetensors weights (pickled .bin files are not loaded)"
+            f"{model.field}: {model.name} holds no .safetensors weights (pickled .bin files are "
+            "not loaded)"
         )
     for file in weights:
         try:
@@ -181,7 +189,9 @@ def _check_directory(model: NamedModel, path: Path) -> None:
 
 
 def _foreign_code(config: dict) -> str:
-    """What of a model's configuration names Python files beside it; empty where it stays with the libraries' classes."""
+    """What of a model's configuration names Python files beside it; empty where it stays with the
+    libraries' classes.
+    """
     if config.get("auto_map"):
         return "auto_map"
     known = ("diffusers", "transformers", "stable_diffusion", "raydepth.models.builtin.codec")
@@ -202,6 +212,7 @@ def _check_hub(model: NamedModel) -> None:
         HfApi().model_info(model.name, timeout=20)
     except Exception as error:  # offline, no such model, gated: each has its own exception type
         raise JobError(
-            f"{model.field}: {model.name} is not in the local cache and cannot be looked up on the hub ({type(error).__name__}); "
+            f"{model.field}: {model.name} is not in the local cache and cannot be looked up on the "
+            f"hub ({type(error).__name__}); "
             "check the id and the network, or name a local directory"
         ) from error

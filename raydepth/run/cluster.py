@@ -1,4 +1,6 @@
-"""Ray itself: the embedded default or a running cluster, the check that a job can be scheduled, and the tracker's proxy."""
+"""Ray itself: the embedded default or a running cluster, the check that a job can be scheduled, and
+the tracker's proxy.
+"""
 
 import logging
 import os
@@ -10,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Read when ray is imported: a call after the shutdown must fail instead of starting a cluster of its own.
+# Read when ray is imported: a call after the shutdown must fail instead of starting a cluster of
+# its own.
 os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
 
 import psutil
@@ -26,7 +29,8 @@ from raydepth.run.submit.requirements import lacking
 from raydepth.run.tracker import Attempt, Failure, Snapshot, Tracker
 
 OBJECT_STORE_GB = 1.0
-"""The embedded default's object store: a few parts of raw frames; explicit, because Ray would take 30 % of the memory."""
+"""The embedded default's object store: a few parts of raw frames; explicit, because Ray would take
+30 % of the memory."""
 
 EXIT_S = 10.0
 """The embedded default's workers get so long to end by themselves."""
@@ -35,7 +39,8 @@ NODE_ANSWER_S = 60.0
 """A node gets so long to start a process that says what it has."""
 
 BLOCK_BYTES = 1
-"""Every row, which is a whole part, is a block of its own: handed on at once, and repeated alone when a worker dies."""
+"""Every row, which is a whole part, is a block of its own: handed on at once, and repeated alone
+when a worker dies."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,8 @@ class Resources:
 
 
 def connect(run: Run, address: str | None) -> Resources:
-    """Starts the embedded default, or attaches to a running cluster (``host:port``, ``ray://``, ``auto``).
+    """Starts the embedded default, or attaches to a running cluster (``host:port``, ``ray://``,
+    ``auto``).
 
     Raises:
         JobError: there is no cluster at the address, or it wants a token.
@@ -62,7 +68,8 @@ def connect(run: Run, address: str | None) -> Resources:
     )  # Ray keeps every task's history otherwise
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
-        # "local": never attach to a cluster that happens to run here. Two CPUs at least: one decodes.
+        # "local": never attach to a cluster that happens to run here. Two CPUs at least: one
+        # decodes.
         settings |= {"address": "local", "num_cpus": max(2, len(os.sched_getaffinity(0)))}
         settings |= {"num_gpus": run.logical_gpus, "include_dashboard": False}
         settings |= {"object_store_memory": int((run.object_store_gb or OBJECT_STORE_GB) * 1e9)}
@@ -102,9 +109,9 @@ def connect(run: Run, address: str | None) -> Resources:
 def disconnect() -> None:
     """Leaves the cluster; of the embedded one no process stays.
 
-    On a busy machine a worker now and then hangs in Ray's own exit for ever, with its models in memory. A submitted job's
-    connection ends with its process: on busy machines Ray's shutdown ended the process of a job that was being stopped, without
-    a word, and the report was lost.
+    On a busy machine a worker now and then hangs in Ray's own exit for ever, with its models in
+    memory. A submitted job's connection ends with its process: on busy machines Ray's shutdown
+    ended the process of a job that was being stopped, without a word, and the report was lost.
     """
     if is_submitted():
         return
@@ -120,7 +127,9 @@ def disconnect() -> None:
 
 
 def is_submitted() -> bool:
-    """Whether this process is a submitted job's: then the package and the job's files have been sent with it."""
+    """Whether this process is a submitted job's: then the package and the job's files have been
+    sent with it.
+    """
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
@@ -133,17 +142,19 @@ def _answers(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, ValueError) as error:
         raise JobError(
-            f"--address {address}: nothing answers there ({error}); expected the head's host:port (port 6379 by default), "
+            f"--address {address}: nothing answers there ({error}); expected the head's host:port "
+            "(port 6379 by default), "
             "auto on a machine of the cluster, or raydepth submit with its dashboard's address"
         ) from error
 
 
 @contextmanager
 def _on_loopback(*, only: bool) -> Iterator[None]:
-    """Lets a Ray that starts here listen on 127.0.0.1 only, as it does by default on desktops; on Linux it takes all interfaces.
+    """Lets a Ray that starts here listen on 127.0.0.1 only, as it does by default on desktops; on
+    Linux it takes all interfaces.
 
-    Ray reads its switch (RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER) when it is imported, before it is known whether this run
-    attaches to a cluster, so the constant that it was read into is set.
+    Ray reads its switch (RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER) when it is imported, before it is known
+    whether this run attaches to a cluster, so the constant that it was read into is set.
     """
     kept = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = kept and not only
@@ -168,12 +179,15 @@ def _silent_stderr() -> Iterator[None]:
 
 
 def worker_cpus(run: Run) -> int:
-    """CPUs that a worker reserves: none beside a GPU (otherwise nothing is left to decode with), else one."""
+    """CPUs that a worker reserves: none beside a GPU (otherwise nothing is left to decode with),
+    else one.
+    """
     return 0 if run.gpus_per_worker else 1
 
 
 def preflight(run: Run, resources: Resources) -> None:
-    """Refuses a job that Ray would wait for without end: the needed workers' sum, and one CPU left for reading.
+    """Refuses a job that Ray would wait for without end: the needed workers' sum, and one CPU left
+    for reading.
 
     Raises:
         JobError: required and available resources, and what to change.
@@ -191,13 +205,15 @@ def preflight(run: Run, resources: Resources) -> None:
         )
     if cpus > resources.cpus:
         raise JobError(
-            f"{name}: required {cpus} CPUs ({workers} workers and one to decode), available {resources.cpus:g}; "
+            f"{name}: required {cpus} CPUs ({workers} workers and one to decode), available "
+            f"{resources.cpus:g}; "
             f"lower {name} or set run.decode: in_actor"
         )
 
 
 def check_nodes() -> None:
-    """Asks every node of a running cluster whether it has raydepth's dependencies; the package itself has been sent there.
+    """Asks every node of a running cluster whether it has raydepth's dependencies; the package
+    itself has been sent there.
 
     A node that gives no answer is left to Ray, which finds out whether it has died.
 
@@ -220,15 +236,18 @@ def check_nodes() -> None:
                 complaints.append(f"\n  {asked[answer]} lacks {', '.join(missing)}")
     if complaints:
         raise JobError(
-            "install raydepth's dependencies on every node, in the environment that Ray was started from:"
-            + "".join(complaints)
+            "install raydepth's dependencies on every node, in the environment that Ray was "
+            "started from:" + "".join(complaints)
         )
 
 
 def worker_pool(run: Run, most: int) -> dict[str, Any]:
-    """Keyword arguments of ``map_batches`` for a pool of at most ``most`` workers, which grows when nodes join."""
+    """Keyword arguments of ``map_batches`` for a pool of at most ``most`` workers, which grows when
+    nodes join.
+    """
     least = min(run.needed_workers, most)
-    # Two tasks each: one at work and one fetched ahead; more would wait behind a slow node while others are idle.
+    # Two tasks each: one at work and one fetched ahead; more would wait behind a slow node while
+    # others are idle.
     pool = ray.data.ActorPoolStrategy(
         min_size=least, max_size=most, max_tasks_in_flight_per_actor=2
     )
@@ -236,10 +255,13 @@ def worker_pool(run: Run, most: int) -> dict[str, Any]:
 
 
 class RemoteTracker:
-    """The ``Progress`` protocol over the tracker's actor; what only reports is not waited for, except before danger."""
+    """The ``Progress`` protocol over the tracker's actor; what only reports is not waited for,
+    except before danger.
+    """
 
     def __init__(self) -> None:
-        # On the driver's node, so that the loss of another one does not take the run's memory with it.
+        # On the driver's node, so that the loss of another one does not take the run's memory with
+        # it.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._actor = ray.remote(num_cpus=0, scheduling_strategy=here)(Tracker).remote()
 

@@ -1,4 +1,6 @@
-"""What a frame of a job costs in U-Net lanes and seconds, and the refusal of jobs that their deadline has no room for."""
+"""What a frame of a job costs in U-Net lanes and seconds, and the refusal of jobs that their
+deadline has no room for.
+"""
 
 import math
 
@@ -10,14 +12,18 @@ from raydepth.output.folder import OutputFolder
 from raydepth.output.record import read_benchmark
 
 T4_LANES_PER_S = 14.0
-"""SD 1.5 U-Net lanes a second on a T4 in float16 at 512 x 512, whatever the batch (method.md, section 5)."""
+"""SD 1.5 U-Net lanes a second on a T4 in float16 at 512 x 512, whatever the batch (method.md,
+section 5)."""
 T4_OTHER_S = 0.25
-"""VAE encode and decode, depth and fill of a frame on a T4: method.md's 3.6 TFLOP and what the rest adds; not measured here."""
+"""VAE encode and decode, depth and fill of a frame on a T4: method.md's 3.6 TFLOP and what the rest
+adds; not measured here."""
 SD_PIXELS = 512 * 512
 
 
 def lanes_per_frame(job: Job) -> int:
-    """U-Net lanes of a frame, forward and backward; at most, where layers of ``edit.kind: planes`` show equal pictures."""
+    """U-Net lanes of a frame, forward and backward; at most, where layers of ``edit.kind: planes``
+    show equal pictures.
+    """
     from raydepth.compose.featglac.lanes import count_lanes  # diffusers takes seconds to import
 
     layers = {"remove": 1}.get(job.edit.kind, 2)
@@ -50,7 +56,8 @@ def seconds_per_frame(job: Job, pixels: int) -> tuple[float | None, str]:
 def check_deadline(job: Job, frames: int, pixels: int) -> None:
     """Refuses a ``featglac-grad`` job that is known to take longer than ``run.max_hours``.
 
-    Methods that are fast enough for whole clips are not refused: their runs stop at the deadline and go on in the next one.
+    Methods that are fast enough for whole clips are not refused: their runs stop at the deadline
+    and go on in the next one.
 
     Args:
         job: the resolved job.
@@ -75,8 +82,10 @@ def check_deadline(job: Job, frames: int, pixels: int) -> None:
         else "not one frame fits; "
     )
     raise JobError(
-        f"compose.method: featglac-grad would take {hours:.2f} h for {frames} frames on {job.run.workers} workers ({seconds} s "
+        f"compose.method: featglac-grad would take {hours:.2f} h for {frames} frames on "
+        f"{job.run.workers} workers ({seconds} s "
         f"a frame, {source}), but run.max_hours is {deadline:g}; {sampled}"
-        "choose compose.grad.recipe: lite, or raise run.max_hours (where the estimate is wrong for your machine, a run with "
+        "choose compose.grad.recipe: lite, or raise run.max_hours (where the estimate is wrong for "
+        "your machine, a run with "
         "--limit into the same folder measures it)"
     )

@@ -1,4 +1,6 @@
-"""``raydepth plan``: what a job will take, before it runs; figures that are not known are said to be unknown."""
+"""``raydepth plan``: what a job will take, before it runs; figures that are not known are said to
+be unknown.
+"""
 
 import math
 from typing import Any
@@ -13,14 +15,17 @@ from raydepth.run.cost import check_deadline, lanes_per_frame, seconds_per_frame
 MEMORY_FROM = "the diffusion models' code run on shapes, not confirmed on a GPU; depth model, CUDA context and workspaces come on top"
 
 BITS_PER_PIXEL = {"rgb": 12.0, "edited": 12.0, "background": 12.0, "depth": 11.0, "near": 0.2}
-"""Bits of a stored picture per pixel: the largest of the test data's clips (rgb at 512 pixels: 6.2, 8.9 and 12.2)."""
+"""Bits of a stored picture per pixel: the largest of the test data's clips (rgb at 512 pixels: 6.2,
+8.9 and 12.2)."""
 
 
 def estimate(job: Job, *, address: str | None = None) -> dict[str, Any]:
-    """Frames, segments, seconds per frame, hours and disk of a job, and whether its machine can schedule it.
+    """Frames, segments, seconds per frame, hours and disk of a job, and whether its machine can
+    schedule it.
 
-    Seconds per frame come from ``benchmark.json`` of an earlier run into the same folder where there is one, else from the
-    T4 anchor for Stable-Diffusion-class models on GPUs, else they are unknown (None).
+    Seconds per frame come from ``benchmark.json`` of an earlier run into the same folder where
+    there is one, else from the T4 anchor for Stable-Diffusion-class models on GPUs, else they are
+    unknown (None).
 
     Raises:
         JobError: as ``raydepth run`` would.

@@ -17,13 +17,16 @@ from raydepth.job import Job
 from raydepth.models import builtin
 
 _ROUND = 64
-"""Picture sizes are rounded up to this many pixels, as four levels below a compression of 8 need it."""
+"""Picture sizes are rounded up to this many pixels, as four levels below a compression of 8 need
+it."""
 _PICTURES = {"recompose": 2, "remove": 2}
-"""Distinct pictures a frame that are encoded: with other edits the frame, the naive composite and the far layer."""
+"""Distinct pictures a frame that are encoded: with other edits the frame, the naive composite and
+the far layer."""
 
 
 class LiveBytes(TorchDispatchMode):
-    """Follows the tensors that operations return while it is entered: their storages' bytes, and the most at one time.
+    """Follows the tensors that operations return while it is entered: their storages' bytes, and
+    the most at one time.
 
     What an operation allocates and frees within itself (a convolution's workspace) is not seen.
     """
@@ -71,11 +74,12 @@ def peak_bytes(
     references: int = 0,
     checkpointing: bool = False,
 ) -> dict[str, int]:
-    """Bytes of the weights and of each step's activations at their peak, by running the models' own code on shapes.
+    """Bytes of the weights and of each step's activations at their peak, by running the models' own
+    code on shapes.
 
-    The models are built and called under ``FakeTensorMode``: every tensor has its shape and dtype but no memory, so a
-    minute's computation takes a second and no checkpoint is needed. Attention counts as PyTorch's fused kernels, which keep
-    no matrix of scores.
+    The models are built and called under ``FakeTensorMode``: every tensor has its shape and dtype
+    but no memory, so a minute's computation takes a second and no checkpoint is needed. Attention
+    counts as PyTorch's fused kernels, which keep no matrix of scores.
 
     Args:
         unet_config: of a ``UNet2DConditionModel``.
@@ -86,9 +90,11 @@ def peak_bytes(
         lanes: rows of a U-Net call.
         pictures: encoded together.
         frames: decoded together.
-        references: rows of layers' pictures whose features a gradient is to match (``featglac-grad``), a multiple of
-            ``lanes``; 0: no gradient goes back through the U-Net.
-        checkpointing: whether the backward pass computes activations again, block by block, instead of having them kept.
+        references: rows of layers' pictures whose features a gradient is to match
+            (``featglac-grad``), a multiple of ``lanes``; 0: no gradient goes back through the
+            U-Net.
+        checkpointing: whether the backward pass computes activations again, block by block, instead
+            of having them kept.
 
     Returns:
         ``weights``, ``encode``, ``unet``, ``decode``.
@@ -156,7 +162,8 @@ def peak_bytes(
 
 
 def job_memory(job: Job, height: int, width: int) -> dict[str, float] | None:
-    """Peak memory in GB of the diffusion models that a worker holds, on its GPU if it has one; None where a job has none.
+    """Peak memory in GB of the diffusion models that a worker holds, on its GPU if it has one; None
+    where a job has none.
 
     Args:
         job: the resolved job.
@@ -164,8 +171,8 @@ def job_memory(job: Job, height: int, width: int) -> dict[str, float] | None:
         width: of the working size.
 
     Returns:
-        ``weights`` of all models, the peak of each step's activations (``encode``, ``unet``, ``decode``, and of the fill
-        ``fill``), and ``peak``: the weights and the largest of these.
+        ``weights`` of all models, the peak of each step's activations (``encode``, ``unet``,
+        ``decode``, and of the fill ``fill``), and ``peak``: the weights and the largest of these.
     """
     compose, fill, batch = job.compose, job.layers.fill, job.run.batch
     auto = "float16" if job.run.gpus_per_worker else "float32"

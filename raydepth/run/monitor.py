@@ -1,4 +1,6 @@
-"""Watching a run from the driver: the progress line, the deadline, Ctrl-C and SIGTERM, and the alarm for a silent hang."""
+"""Watching a run from the driver: the progress line, the deadline, Ctrl-C and SIGTERM, and the
+alarm for a silent hang.
+"""
 
 import signal
 import sys
@@ -21,7 +23,9 @@ class Stalled(RuntimeError):
 
 
 class FolderLost(RuntimeError):
-    """The lease on an output folder in object storage was lost, so another run may hold it; this one was given up."""
+    """The lease on an output folder in object storage was lost, so another run may hold it; this
+    one was given up.
+    """
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ def watch(
     limits: Limits,
     say: Callable[[str], None],
 ) -> Stop | None:
-    """Runs ``work`` in a thread and watches it; returns what asked it to stop before the end, if anything did.
+    """Runs ``work`` in a thread and watches it; returns what asked it to stop before the end, if
+    anything did.
 
     Args:
         work: consumes the dataset; its exception is raised here.
@@ -92,12 +97,14 @@ def watch(
                     tracker.stop()
                 if limits.folder_lost():
                     raise FolderLost(
-                        "the lease on the output folder is lost (storage out of reach, or deleted by another run); "
+                        "the lease on the output folder is lost (storage out of reach, or deleted "
+                        "by another run); "
                         "what is done is kept, run the same command again to go on"
                     )
                 if snapshot.silent_s > limits.stall_s:
                     raise Stalled(
-                        f"no worker gave a sign of life for {snapshot.silent_s:.0f} s (run.stall_minutes); "
+                        f"no worker gave a sign of life for {snapshot.silent_s:.0f} s "
+                        "(run.stall_minutes); "
                         "what is done is kept, run the same command again to go on"
                     )
             except KeyboardInterrupt:
@@ -128,7 +135,9 @@ def _sigterm_interrupts() -> Iterator[None]:
 
 
 class ProgressLine:
-    """``done/total frames, frames/s, time left, failures``: rewritten in place on a terminal, else a line every 15 s."""
+    """``done/total frames, frames/s, time left, failures``: rewritten in place on a terminal, else
+    a line every 15 s.
+    """
 
     def __init__(self, total: int, say: Callable[[str], None]) -> None:
         self._total = total
@@ -139,7 +148,9 @@ class ProgressLine:
         self._terminal = sys.stderr.isatty()
 
     def show(self, snapshot: Snapshot, *, last: bool = False) -> None:
-        """Shows the state; the rate counts from the first finished frame, so that loading models does not blur it."""
+        """Shows the state; the rate counts from the first finished frame, so that loading models
+        does not blur it.
+        """
         now = time.monotonic()
         finished = snapshot.done + snapshot.failed
         if self._first is None and finished:

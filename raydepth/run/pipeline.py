@@ -1,4 +1,6 @@
-"""The data flow, top to bottom: videos -> frames -> depth -> layers -> fill -> composition -> shards -> report, on Ray Data."""
+"""The data flow, top to bottom: videos -> frames -> depth -> layers -> fill -> composition ->
+shards -> report, on Ray Data.
+"""
 
 import pickle
 import time
@@ -36,7 +38,9 @@ from raydepth.run.summary import summarise
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: the counts of ``raydepth status``, and what stopped it before everything was tried, if anything."""
+    """How a run ended: the counts of ``raydepth status``, and what stopped it before everything was
+    tried, if anything.
+    """
 
     frames: dict[str, int]
     errors: dict[str, int]
@@ -45,11 +49,14 @@ class Outcome:
 
 
 class WorkerFailed(RuntimeError):
-    """A worker met something that no frame is to blame for, such as a full disk; what is done is kept."""
+    """A worker met something that no frame is to blame for, such as a full disk; what is done is
+    kept.
+    """
 
 
 def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = print) -> Outcome:
-    """Runs a job to its end, its deadline, or the first Ctrl-C; running it again goes on where it stopped.
+    """Runs a job to its end, its deadline, or the first Ctrl-C; running it again goes on where it
+    stopped.
 
     Args:
         job: the resolved job.
@@ -57,13 +64,15 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
         say: gets every line that a user should see.
 
     Raises:
-        JobError: the job is wrong; nothing was started and nothing in the output folder was changed.
+        JobError: the job is wrong; nothing was started and nothing in the output folder was
+            changed.
         WorkerFailed: a worker could not go on.
         Stalled: no worker gave a sign of life for ``run.stall_minutes``.
         FolderLost: another run may write to the output folder by now.
     """
     started = time.monotonic()
-    # 1. Probe: which frames there are, cut into segments at keyframes and into parts of whole batches.
+    # 1. Probe: which frames there are, cut into segments at keyframes and into parts of whole
+    # batches.
     check_models(job)
     if address is not None and not cluster.is_submitted():
         check_paths(job)
@@ -112,16 +121,19 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
         frames = sum(part.frames for part in todo)
         covered = sum(part.frames for part in parts)
         say(
-            f"{covered} frames of {len({part.segment.video for part in parts})} videos; {frames} to do"
+            f"{covered} frames of {len({part.segment.video for part in parts})} videos; {frames} "
+            "to do"
         )
         stopped, edited, restarts = None, 0, 0
         if todo:
             tracker = RemoteTracker()
 
             def work() -> None:
-                # 2. Calibrate: one depth scale and one set of planes per clip, from frames sampled over all of it.
+                # 2. Calibrate: one depth scale and one set of planes per clip, from frames sampled
+                # over all of it.
                 clips = calibrate_clips(job, folder, segments, todo, tracker)
-                # 3.-7. Decode, then depth, layers, fill, composition and shards, streamed through the workers.
+                # 3.-7. Decode, then depth, layers, fill, composition and shards, streamed through
+                # the workers.
                 dataset = edit_dataset(job, folder, clips, todo, ledger, tracker)
                 for _ in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
                     pass
@@ -149,9 +161,11 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
 
 
 def cut_object(job: Job, say: Callable[[str], None]) -> bytes | None:
-    """The inserted object cut out, as an RGBA PNG, where the job asks for that (``edit.segment``); else None.
+    """The inserted object cut out, as an RGBA PNG, where the job asks for that (``edit.segment``);
+    else None.
 
-    On the driver and kept in the output folder: workers need no model for it, and a resumed run has the very same object.
+    On the driver and kept in the output folder: workers need no model for it, and a resumed run has
+    the very same object.
 
     Raises:
         JobError: as ``cut_out``.
@@ -172,7 +186,9 @@ def calibrate_clips(
     todo: Sequence[Part],
     tracker: RemoteTracker,
 ) -> dict[str, ClipCalibration]:
-    """Calibrations of the clips that have work to do: those kept by an earlier run, and new ones measured on the workers."""
+    """Calibrations of the clips that have work to do: those kept by an earlier run, and new ones
+    measured on the workers.
+    """
     clips = record.read_calibrations(folder)
     wanted = sorted({part.segment.video for part in todo} - clips.keys())
     by_video = {

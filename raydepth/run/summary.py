@@ -1,4 +1,6 @@
-"""Step 8: the shards fold into ``benchmark.json`` and ``report/``; also what ``raydepth report OUT`` rebuilds them with."""
+"""Step 8: the shards fold into ``benchmark.json`` and ``report/``; also what ``raydepth report
+OUT`` rebuilds them with.
+"""
 
 import json
 from collections import defaultdict
@@ -32,7 +34,8 @@ _MODEL_STEPS = ("depth", "fill", "compose")
 
 
 def summarise(folder: OutputFolder, *, seconds: float, edited: int, restarts: int) -> str:
-    """Writes ``benchmark.json`` (unless this run edited nothing) and the report; returns where the page is.
+    """Writes ``benchmark.json`` (unless this run edited nothing) and the report; returns where the
+    page is.
 
     Args:
         folder: the output of a run.
@@ -48,13 +51,17 @@ def summarise(folder: OutputFolder, *, seconds: float, edited: int, restarts: in
 
 
 def rebuild(folder: OutputFolder) -> str:
-    """Builds the report again from what is in the folder; returns where the page is. Raises FileNotFoundError."""
+    """Builds the report again from what is in the folder; returns where the page is. Raises
+    FileNotFoundError.
+    """
     read_plan(folder)
     return _report(folder, *_read(folder))
 
 
 def _read(folder: OutputFolder) -> tuple[pa.Table, Fold]:
-    """The small columns of all rows, and their fold, in one pass over the shards; damaged ones count as missing."""
+    """The small columns of all rows, and their fold, in one pass over the shards; damaged ones
+    count as missing.
+    """
     tables = []
     for table in read_shards(folder, damaged=[]):
         tables.append(
@@ -136,7 +143,9 @@ def _report(folder: OutputFolder, rows: pa.Table, folded: Fold) -> str:
 
 
 def _pictures(folder: OutputFolder, frames: list[str]) -> dict[str, dict[str, bytes]]:
-    """Frame id -> kind -> encoded picture, from the shards, or from PNG files where shards hold none."""
+    """Frame id -> kind -> encoded picture, from the shards, or from PNG files where shards hold
+    none.
+    """
     plan = read_plan(folder)
     plan = plan.filter(pc.is_in(plan["frame_id"], pa.array(frames, pa.string())))
     wanted: dict[str, list[dict[str, Any]]] = defaultdict(list)

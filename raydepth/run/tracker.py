@@ -1,4 +1,6 @@
-"""Progress and crash counts of a run, kept outside the workers so that they outlive them; plain Python, an actor in the pipeline."""
+"""Progress and crash counts of a run, kept outside the workers so that they outlive them; plain
+Python, an actor in the pipeline.
+"""
 
 import time
 from collections import Counter
@@ -14,9 +16,11 @@ class Attempt:
     number: int
     """1 for the first try; every earlier try died with its process."""
     finished: bool
-    """The unit was finished before, by a process that then died over another one: nothing is left to do."""
+    """The unit was finished before, by a process that then died over another one: nothing is left
+    to do."""
     deaths: Mapping[str, int]
-    """How often a process died while it was at what: a frame tried alone, or a part being decoded."""
+    """How often a process died while it was at what: a frame tried alone, or a part being
+    decoded."""
     hung: frozenset[str] = frozenset()
     """What of it a process hung at before it was ended."""
     hangs: int = 0
@@ -25,7 +29,9 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Failure:
-    """What made a worker give up the whole run; said here because Ray passes a worker's error on as text."""
+    """What made a worker give up the whole run; said here because Ray passes a worker's error on as
+    text.
+    """
 
     message: str
     wrong_job: bool
@@ -58,7 +64,9 @@ class Progress(Protocol):
 
 
 class Tracker:
-    """Counts what is begun, done and died. A unit begun again without having finished means that its worker died."""
+    """Counts what is begun, done and died. A unit begun again without having finished means that
+    its worker died.
+    """
 
     def __init__(self) -> None:
         self._attempts: dict[str, int] = {}
@@ -96,7 +104,9 @@ class Tracker:
         self._at[unit] = what
 
     def hung(self, unit: str) -> None:
-        """Notes that a unit's process is about to end itself because what it is at does not come back."""
+        """Notes that a unit's process is about to end itself because what it is at does not come
+        back.
+        """
         self._hangs[unit] += 1
         if (what := self._at.get(unit)) is not None:
             self._hung.add(what)
@@ -122,7 +132,9 @@ class Tracker:
         return self._failure
 
     def starting(self) -> int:
-        """Notes that a worker begins to load its models; returns how many have begun since one was last ready."""
+        """Notes that a worker begins to load its models; returns how many have begun since one was
+        last ready.
+        """
         self._starting += 1
         return self._starting
 

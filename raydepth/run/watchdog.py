@@ -1,4 +1,6 @@
-"""Ends a worker's process when decoding does not come back; Ray starts another, and the tracker knows what the last was at."""
+"""Ends a worker's process when decoding does not come back; Ray starts another, and the tracker
+knows what the last was at.
+"""
 
 import os
 import threading
@@ -15,8 +17,8 @@ def watched(
 ) -> Iterator[_Item]:
     """Passes items on, and ends this process when the next one takes longer than ``seconds``.
 
-    A thread cannot interrupt what hangs inside FFmpeg or the kernel (a dead network mount, say), but Ray replaces a dead
-    process, and the tracker knows what it was at.
+    A thread cannot interrupt what hangs inside FFmpeg or the kernel (a dead network mount, say),
+    but Ray replaces a dead process, and the tracker knows what it was at.
     """
     iterator = iter(items)
     while True:

@@ -1,4 +1,6 @@
-"""One worker's whole work on a frame, steps 3 to 7, without Ray: depth, layers, composition, metrics, shard."""
+"""One worker's whole work on a frame, steps 3 to 7, without Ray: depth, layers, composition,
+metrics, shard.
+"""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -149,10 +151,12 @@ def _load_filler(
 
 
 def edit_batch(steps: list[Step], batch: Batch) -> Batch:
-    """Takes a micro-batch through the steps; a frame that raises becomes an error row and the others keep their results.
+    """Takes a micro-batch through the steps; a frame that raises becomes an error row and the
+    others keep their results.
 
-    The frames that raise are found one by one and blanked, then the whole batch runs again in its full shape, so that
-    the others' bytes do not depend on their neighbours. Batches without a good frame are returned as they are.
+    The frames that raise are found one by one and blanked, then the whole batch runs again in its
+    full shape, so that the others' bytes do not depend on their neighbours. Batches without a good
+    frame are returned as they are.
     """
     if not len(ok_rows(batch)):
         return batch
@@ -175,14 +179,17 @@ def edit_batch(steps: list[Step], batch: Batch) -> Batch:
 
 
 def blank(batch: Batch, row: int, error_type: str, message: str) -> None:
-    """Turns a frame into an error row whose pixels are zeros, so that a batch keeps its shape without it."""
+    """Turns a frame into an error row whose pixels are zeros, so that a batch keeps its shape
+    without it.
+    """
     mark_error(batch, row, error_type, message)
     batch["rgb"] = batch["rgb"].copy()  # batches from the object store are read-only
     batch["rgb"][row] = 0
 
 
 def _run(steps: list[Step], batch: Batch) -> Batch:
-    # Steps add columns and may mark rows; copies of the text columns keep a failed pass from leaking into the next.
+    # Steps add columns and may mark rows; copies of the text columns keep a failed pass from
+    # leaking into the next.
     state = {
         name: column.copy() if column.dtype == object else column for name, column in batch.items()
     }
@@ -192,7 +199,9 @@ def _run(steps: list[Step], batch: Batch) -> Batch:
 
 
 class PartEditor:
-    """Edits parts and writes their shards; the state of one worker (an actor on Ray, a plain object in a test)."""
+    """Edits parts and writes their shards; the state of one worker (an actor on Ray, a plain object
+    in a test).
+    """
 
     def __init__(
         self,
@@ -208,25 +217,28 @@ class PartEditor:
         self._folder = folder
         self._progress = progress
         self._encoder = ThreadPoolExecutor(1)
-        # Two readers: one thread composes crops while another carries the batch before to the source's size.
+        # Two readers: one thread composes crops while another carries the batch before to the
+        # source's size.
         self._crops, self._source = SourceFrames(), SourceFrames()
 
     def __call__(
         self, part: Part, batches: Iterable[Batch], tried: Mapping[str, int]
     ) -> dict[str, int | str]:
-        """Edits one part batch by batch, writes its shard, and returns ``{part, done, failed, bytes}``.
+        """Edits one part batch by batch, writes its shard, and returns ``{part, done, failed,
+        bytes}``.
 
-        A part that this run has finished already is left alone: Ray repeats a task whose process died over a later part.
+        A part that this run has finished already is left alone: Ray repeats a task whose process
+        died over a later part.
 
         Args:
             part: what is edited.
             batches: its decoded micro-batches, in order.
             tried: attempts that earlier runs made on frames that failed, by frame id.
 
-        A part whose worker died is tried again as it is; when it dies ``run.attempts`` times, its frames are tried
-        alone, and those that kill the worker become error rows (``WorkerCrashed``) that no later run tries again. A part
-        whose frames hang ``run.attempts`` times when they are decoded again, at source size, becomes error rows
-        (``DecodeTimeout``).
+        A part whose worker died is tried again as it is; when it dies ``run.attempts`` times, its
+        frames are tried alone, and those that kill the worker become error rows (``WorkerCrashed``)
+        that no later run tries again. A part whose frames hang ``run.attempts`` times when they are
+        decoded again, at source size, becomes error rows (``DecodeTimeout``).
         """
         attempt = self._progress.begin(part.name)
         if attempt.finished:
@@ -248,7 +260,8 @@ class PartEditor:
             batch["attempts"] = np.array(
                 [self._attempts(batch, i, tried) for i in range(len(batch["status"]))]
             )
-            # Encoding overlaps the next batch's models: cv2 releases the interpreter lock. One batch waits, not all.
+            # Encoding overlaps the next batch's models: cv2 releases the interpreter lock. One
+            # batch waits, not all.
             if pending:
                 done += _count_done(pending[-1].result())
             pending.append(self._encoder.submit(self._encode, part, batch))
@@ -263,7 +276,9 @@ class PartEditor:
         return {"part": part.name, "done": done, "failed": failed, "bytes": written}
 
     def _set_aside(self, part: Part, batch: Batch, attempt: Attempt) -> None:
-        """Marks the frames that kill workers, after finding them one by one when a part has died too often."""
+        """Marks the frames that kill workers, after finding them one by one when a part has died
+        too often.
+        """
         if attempt.hangs >= self._job.run.attempts:
             limit = f"{self._job.run.decode_timeout_s:g} s (run.decode_timeout_s)"
             for row in ok_rows(batch):
@@ -319,7 +334,9 @@ class PartEditor:
         return batch_table(batch, pictures)
 
     def _pictures(self, part: Part, batch: Batch) -> Iterator[dict[str, np.ndarray]]:
-        """What is kept of each frame, one at a time; layers are written on the way, so that they are there before the shard."""
+        """What is kept of each frame, one at a time; layers are written on the way, so that they
+        are there before the shard.
+        """
         output, count = self._job.output, len(batch["status"])
         full: Iterator[Frame | None] = repeat(None, count)
         if output.size == "source" and len(ok_rows(batch)):
@@ -342,7 +359,9 @@ class PartEditor:
             )
 
     def _again(self, source: SourceFrames, part: Part, row: int) -> Frame:
-        """A frame of a part's segment at source size, decoded a second time; what hangs is ended as the first time."""
+        """A frame of a part's segment at source size, decoded a second time; what hangs is ended as
+        the first time.
+        """
         taken = source.take(part.segment, row, row + 1)
         (frame,) = watched(taken, self._job.run.decode_timeout_s, part.name, self._progress)
         return frame

@@ -1,4 +1,6 @@
-"""Synthetic worlds with exact depth, layers and the truth of every edit, rendered by Mitsuba (extra `synth`)."""
+"""Synthetic worlds with exact depth, layers and the truth of every edit, rendered by Mitsuba (extra
+`synth`).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ __all__ = ["ClipPaths", "write_clip"]
 
 
 def __getattr__(name: str) -> object:
-    """Loads `write_clip` and `ClipPaths` when they are first asked for, so that importing the package stays light."""
+    """Loads `write_clip` and `ClipPaths` when they are first asked for, so that importing the
+    package stays light.
+    """
     if name in __all__:
         from raydepth.synth import clip
 

@@ -1,4 +1,6 @@
-"""One still picture with the truth of every edit: what is behind, what an inserted object and another place would look like."""
+"""One still picture with the truth of every edit: what is behind, what an inserted object and
+another place would look like.
+"""
 
 from __future__ import annotations
 
@@ -23,20 +25,26 @@ class Case:
         seed: What it was made from.
         rgb: The scene, uint8 [H, W, 3].
         depth: Metres along the optical axis at the pixel centres, float32 [H, W].
-        near: Where the near objects are what is seen at the pixel centres, bool [H, W]; equals depth < threshold_m.
+        near: Where the near objects are what is seen at the pixel centres, bool [H, W]; equals
+            depth < threshold_m.
         threshold_m: A depth between the near objects and all that is behind them, metres.
         focal: Focal length in pixels; the principal point is the picture's middle.
-        fill: The scene without its near objects and without their shadows: truth of `remove`, uint8 [H, W, 3].
+        fill: The scene without its near objects and without their shadows: truth of `remove`, uint8
+            [H, W, 3].
         fill_depth: Its depth, float32 [H, W].
         fill_shadowed: Without the near objects but with the shadows they cast, uint8 [H, W, 3].
-        object_rgba: An object's picture taken elsewhere under neutral light, cropped: what a user would insert, uint8 [h, w, 4].
+        object_rgba: An object's picture taken elsewhere under neutral light, cropped: what a user
+            would insert, uint8 [h, w, 4].
         object_box: x0, y0, x1, y1 in pixels: where that picture belongs.
         object_depth_m: Depth of the object's middle in metres.
-        inserted: The scene with that object at that place under its light: truth of `insert`, uint8 [H, W, 3].
-        object_mask: Where the inserted object is seen there, bool [H, W]; near objects may hide a part of it.
+        inserted: The scene with that object at that place under its light: truth of `insert`, uint8
+            [H, W, 3].
+        object_mask: Where the inserted object is seen there, bool [H, W]; near objects may hide a
+            part of it.
         other: Another place with other light, uint8 [H, W, 3].
         other_depth: Its depth, float32 [H, W].
-        composite: The near objects in the other place under its light, with shadows: truth of `background`, uint8 [H, W, 3].
+        composite: The near objects in the other place under its light, with shadows: truth of
+            `background`, uint8 [H, W, 3].
         composite_near: Where they are seen there, bool [H, W]; equals `near`.
     """
 
@@ -105,7 +113,9 @@ _world = functools.lru_cache(maxsize=8)(World)
 
 
 class Moment:
-    """A staging at one time as one camera sees it: every picture and truth, each rendered when it is asked for."""
+    """A staging at one time as one camera sees it: every picture and truth, each rendered when it
+    is asked for.
+    """
 
     def __init__(
         self, staging: Staging, seconds: float, size: tuple[int, int], samples: int
@@ -138,13 +148,17 @@ class Moment:
         return self._colour(world), world.depth(self.camera, self._size)
 
     def fill_shadowed(self) -> np.ndarray:
-        """The same with the near objects' shadows: a camera whose view begins behind them sees just that."""
+        """The same with the near objects' shadows: a camera whose view begins behind them sees just
+        that.
+        """
         return self._whole.colour(
             self.camera, self._size, samples=self._samples, beyond=self.threshold_m
         )
 
     def layers(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The near layer RGBA and the rest RGB; the one over the other is `rgb` exactly (see `peel`)."""
+        """The near layer RGBA and the rest RGB; the one over the other is `rgb` exactly (see
+        `peel`).
+        """
         coverage = self._whole.coverage(self.camera, self._size, self.threshold_m)
         return peel(rgb, self.fill_shadowed(), coverage)
 
@@ -164,7 +178,9 @@ class Moment:
         return self._colour(world), world.depth(self.camera, self._size) < self.threshold_m
 
     def cut_out(self) -> tuple[np.ndarray, tuple[float, float, float, float]]:
-        """The object's picture from this camera in a neutral studio, cropped, and the box in pixels where it belongs."""
+        """The object's picture from this camera in a neutral studio, cropped, and the box in pixels
+        where it belongs.
+        """
         camera = self.camera
         x, y, z = camera.position
         lamp = Lamp((x - 2.0, y + 3.0, z - 1.0), self._thing.centre, (0.55,) * 3, 1.0)

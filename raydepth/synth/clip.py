@@ -1,4 +1,6 @@
-"""Streams a synthetic clip to disk: video, exact depth, layers, camera, and on request the truth of every edit."""
+"""Streams a synthetic clip to disk: video, exact depth, layers, camera, and on request the truth of
+every edit.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ SMALLEST, LARGEST = 32, 4320
 """Limits of a side in pixels; the largest is 8K's shorter."""
 
 _BYTES_PER_PIXEL = 2.0
-"""About what a pixel takes on disk in each picture of a frame: a PNG of a render is a third smaller than its pixels."""
+"""About what a pixel takes on disk in each picture of a frame: a PNG of a render is a third smaller
+than its pixels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,11 +39,14 @@ class ClipPaths:
     Attributes:
         video: `clip.mp4`, H.264, yuv420p.
         depth: Folder of `%06d.png`, 16-bit grey, depth along the optical axis in millimetres.
-        camera: `camera.json`: focal length and principal point in pixels, and each frame's position and axes in metres,
-            time in seconds and `threshold_m`, a depth between the near objects and all behind them.
-        layers: Folder of `near/%06d.png` (RGBA, the near objects with soft edges) and `rest/%06d.png` (RGB); near over rest
-            is the rendered frame exactly (see `raydepth.synth.peel`). None if it was not asked for.
-        frames: Folder of `%06d.png`, the rendered frames before H.264; written with the layers or the truths.
+        camera: `camera.json`: focal length and principal point in pixels, and each frame's position
+            and axes in metres, time in seconds and `threshold_m`, a depth between the near objects
+            and all behind them.
+        layers: Folder of `near/%06d.png` (RGBA, the near objects with soft edges) and
+            `rest/%06d.png` (RGB); near over rest is the rendered frame exactly (see
+            `raydepth.synth.peel`). None if it was not asked for.
+        frames: Folder of `%06d.png`, the rendered frames before H.264; written with the layers or
+            the truths.
         truth: Folder of the truths (see `write_clip`). None if they were not asked for.
     """
 
@@ -63,12 +69,14 @@ def write_clip(
     truths: bool = False,
     samples: int = SAMPLES,
 ) -> ClipPaths:
-    """Renders a moving scene frame by frame; the same arguments give the same bytes, and memory does not grow with length.
+    """Renders a moving scene frame by frame; the same arguments give the same bytes, and memory
+    does not grow with length.
 
-    With `truths`, below `truth/`: `fill/%06d.png`, the scene without its near objects; `insert/%06d.png`, with another object,
-    whose picture is `object.png` (RGBA) and whose place is in `insert.json`, as the job's section `edit`;
-    `background/%06d.png`, the near objects in another place under its light, and `background.mp4`, that place;
-    `near/%06d.png`, 255 where the near objects are seen.
+    With `truths`, below `truth/`: `fill/%06d.png`, the scene without its near objects;
+    `insert/%06d.png`, with another object, whose picture is `object.png` (RGBA) and whose place is
+    in `insert.json`, as the job's section `edit`; `background/%06d.png`, the near objects in
+    another place under its light, and `background.mp4`, that place; `near/%06d.png`, 255 where the
+    near objects are seen.
 
     Args:
         out: Folder to write to; made if absent, files of the same names are replaced.
@@ -93,7 +101,8 @@ def write_clip(
         )
     if not all(side >= SMALLEST and side % 2 == 0 for side in size) or min(size) > LARGEST:
         raise JobError(
-            f"size must be even (H.264) and at least {SMALLEST} pixels, the shorter side at most {LARGEST};"
+            f"size must be even (H.264) and at least {SMALLEST} pixels, the shorter side at most "
+            f"{LARGEST};"
             f" got {width}x{height}"
         )
     out.mkdir(parents=True, exist_ok=True)
@@ -101,7 +110,8 @@ def write_clip(
     free = shutil.disk_usage(out).free
     if needed > free:
         raise JobError(
-            f"{out}: this needs about {needed / 1e9:.1f} GB of disk, and {free / 1e9:.1f} GB are free"
+            f"{out}: this needs about {needed / 1e9:.1f} GB of disk, and {free / 1e9:.1f} GB are "
+            "free"
         )
     paths = ClipPaths(
         out / "clip.mp4",
@@ -124,7 +134,9 @@ def write_clip(
 
 
 class _Video:
-    """An H.264 file that frames are added to; one thread, and no code of one processor, so that the bytes are the same on every machine."""
+    """An H.264 file that frames are added to; one thread, and no code of one processor, so that the
+    bytes are the same on every machine.
+    """
 
     def __init__(self, path: Path, size: tuple[int, int], fps: float) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -207,7 +219,9 @@ def _save(picture: np.ndarray, folder: Path, index: int) -> None:
 
 
 def _write_object(truth: Path, moment: Moment) -> None:
-    """Writes the object's picture and the section `edit` of a job that puts it where the truth has it."""
+    """Writes the object's picture and the section `edit` of a job that puts it where the truth has
+    it.
+    """
     picture, (x0, _, x1, y1) = moment.cut_out()
     Image.fromarray(picture).save(truth / "object.png")
     height, width = moment.near.shape

@@ -1,4 +1,6 @@
-"""Draws random places and fills them: a room, a yard or open ground with lamps, a sky, solids and a camera path."""
+"""Draws random places and fills them: a room, a yard or open ground with lamps, a sky, solids and a
+camera path.
+"""
 
 from __future__ import annotations
 
@@ -50,8 +52,8 @@ def random_scene(seed: int, *, style: Style = "calm", aspect: float = 1.0) -> Sc
 
     Args:
         seed: The same seed gives the same scene for ever.
-        style: `calm` for pleasant clips; `wide` for training: every range much wider, with dead leaves, photographs
-            and close-ups.
+        style: `calm` for pleasant clips; `wide` for training: every range much wider, with dead
+            leaves, photographs and close-ups.
         aspect: Width over height of the pictures, so that the solids land inside the view.
 
     Returns:
@@ -64,7 +66,9 @@ def random_scene(seed: int, *, style: Style = "calm", aspect: float = 1.0) -> Sc
 
 
 def random_place(rng: np.random.Generator, style: Style, aspect: float) -> Place:
-    """Draws a place: a room (walls, perhaps a ceiling), a yard (a wall under the sky) or open ground."""
+    """Draws a place: a room (walls, perhaps a ceiling), a yard (a wall under the sky) or open
+    ground.
+    """
     calm = style == "calm"
     colours = random_colours(rng, style)
     kind = rng.choice(["room", "yard", "open"], p=[0.5, 0.2, 0.3])
@@ -120,7 +124,8 @@ def random_place(rng: np.random.Generator, style: Style, aspect: float) -> Place
     ]
     wall_tiles = rng.uniform(0.25, 0.5) if depth < 12 else 4 / depth
     if kind != "open":
-        # A yard's wall is low enough for the sky to be seen above it; its middle is below the floor.
+        # A yard's wall is low enough for the sky to be seen above it; its middle is below the
+        # floor.
         top = 30.0 if kind == "room" else height + depth * rng.uniform(0.05, 0.25)
         patches.append(
             Patch(
@@ -190,7 +195,8 @@ def _lit(
                 -rng.uniform(1.5, 3.0),
             )
         else:
-            # From the side and rather from behind, so that shadows of near things fall into the picture.
+            # From the side and rather from behind, so that shadows of near things fall into the
+            # picture.
             position = (
                 side * away * rng.uniform(0.25, 0.75),
                 away * rng.uniform(0.4, 0.85),
@@ -269,7 +275,9 @@ def solid_shape(rng: np.random.Generator, size: float, calm: bool) -> tuple[Soli
 
 
 def furniture(rng: np.random.Generator, place: Place, nearest: float) -> tuple[Solid, ...]:
-    """Places three to nine solids inside the view, deeper than `nearest` metres, without letting footprints overlap."""
+    """Places three to nine solids inside the view, deeper than `nearest` metres, without letting
+    footprints overlap.
+    """
     calm = place.style == "calm"
     camera = place.scene.path.start
     yaw = math.atan2(camera.target[0], camera.target[2])

@@ -1,4 +1,6 @@
-"""Splits a rendered picture into 8-bit layers that give it back exactly when they are laid over one another."""
+"""Splits a rendered picture into 8-bit layers that give it back exactly when they are laid over one
+another.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ import numpy as np
 
 
 def over(front: np.ndarray, behind: np.ndarray) -> np.ndarray:
-    """Lays an RGBA picture over an opaque one: round((alpha front + (255 - alpha) behind) / 255) in whole numbers.
+    """Lays an RGBA picture over an opaque one: round((alpha front + (255 - alpha) behind) / 255) in
+    whole numbers.
 
     Args:
         front: uint8 [H, W, 4], colour not multiplied with alpha.
@@ -22,12 +25,14 @@ def over(front: np.ndarray, behind: np.ndarray) -> np.ndarray:
 def peel(
     picture: np.ndarray, behind: np.ndarray, coverage: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Finds layers with soft edges that recompose the picture exactly: ``over(front, back) == picture``.
+    """Finds layers with soft edges that recompose the picture exactly: ``over(front, back) ==
+    picture``.
 
-    Hard alpha would alias, and the renderer's own colours do not add up in 8 bits. So alpha is the coverage; the back is
-    `behind` wherever that leaves a front colour in 0..255, and the nearest value that does elsewhere (where nothing covers
-    it, the picture's own); the front is the colour that is then missing, (255 picture - (255 - alpha) back) / alpha.
-    Rounding it to whole numbers moves the sum by at most alpha / 510 < 1/2, so the rounded sum is the picture.
+    Hard alpha would alias, and the renderer's own colours do not add up in 8 bits. So alpha is the
+    coverage; the back is `behind` wherever that leaves a front colour in 0..255, and the nearest
+    value that does elsewhere (where nothing covers it, the picture's own); the front is the colour
+    that is then missing, (255 picture - (255 - alpha) back) / alpha. Rounding it to whole numbers
+    moves the sum by at most alpha / 510 < 1/2, so the rounded sum is the picture.
 
     Args:
         picture: What both layers together look like, uint8 [H, W, 3].

@@ -1,4 +1,6 @@
-"""Scenes to colour and exact depth by Mitsuba 3's path tracer (the extra `synth`), on the CPU and without a display."""
+"""Scenes to colour and exact depth by Mitsuba 3's path tracer (the extra `synth`), on the CPU and
+without a display.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,12 @@ from raydepth.synth.shapes import Mesh, patch_mesh, solid_mesh
 from raydepth.synth.textures import texture
 
 FAR = 65.0
-"""Depth in metres of what no surface covers, and the largest depth returned (16-bit millimetres hold 65.535 m)."""
+"""Depth in metres of what no surface covers, and the largest depth returned (16-bit millimetres
+hold 65.535 m)."""
 
 SAMPLES = 100
-"""Paths through each pixel unless it is said otherwise: two samplings of a picture then differ by 1.4 grey levels (RMSE)."""
+"""Paths through each pixel unless it is said otherwise: two samplings of a picture then differ by
+1.4 grey levels (RMSE)."""
 
 _FINER = 4
 """Coverage of a pixel is counted on a grid this much finer."""
@@ -27,12 +31,14 @@ _CLOSEST = 0.001
 """Metres before the camera in which nothing is seen."""
 
 _BLOCK = 16
-"""Side in pixels of the blocks that Mitsuba's threads render; fixed, because each block draws its own random numbers."""
+"""Side in pixels of the blocks that Mitsuba's threads render; fixed, because each block draws its
+own random numbers."""
 
 
 @functools.cache
 def mitsuba() -> Any:
-    """Returns the module `mitsuba` in its variant `scalar_rgb`, which needs neither LLVM nor a display.
+    """Returns the module `mitsuba` in its variant `scalar_rgb`, which needs neither LLVM nor a
+    display.
 
     Raises:
         JobError: It is not installed.
@@ -90,15 +96,18 @@ class World:
         beyond: float = _CLOSEST,
         seed: int = 0,
     ) -> np.ndarray:
-        """Renders the colours that the camera sees: light straight from the lamps and the sky, with soft shadows.
+        """Renders the colours that the camera sees: light straight from the lamps and the sky, with
+        soft shadows.
 
         Light that other surfaces send on is left out: it trebles the noise at the same cost.
 
         Args:
             camera: Where to look from.
             size: (height, width) in pixels.
-            samples: Paths through each pixel, spread over its area by correlated multi-jittering (Kensler 2013).
-            beyond: Only what lies deeper than this (metres along the optical axis) is seen, though all of it casts shadows.
+            samples: Paths through each pixel, spread over its area by correlated multi-jittering
+                (Kensler 2013).
+            beyond: Only what lies deeper than this (metres along the optical axis) is seen, though
+                all of it casts shadows.
             seed: Of the sampler.
 
         Returns:
@@ -115,13 +124,17 @@ class World:
     def depth(
         self, camera: Camera, size: tuple[int, int], *, beyond: float = _CLOSEST
     ) -> np.ndarray:
-        """Returns the distance along the optical axis at the pixel centres in metres, float32 [H, W], at most FAR."""
+        """Returns the distance along the optical axis at the pixel centres in metres, float32 [H,
+        W], at most FAR.
+        """
         return self._depth(camera, size, beyond, (0, size[0], 0, size[1]))
 
     def coverage(self, camera: Camera, size: tuple[int, int], nearer_than: float) -> np.ndarray:
-        """Returns the share of each pixel in which what is seen is nearer than so many metres, float64 [H, W], in 16ths.
+        """Returns the share of each pixel in which what is seen is nearer than so many metres,
+        float64 [H, W], in 16ths.
 
-        Only pixels near an outline are looked at closely: one that lies between pixel centres alone counts as nothing.
+        Only pixels near an outline are looked at closely: one that lies between pixel centres alone
+        counts as nothing.
         """
         height, width = size
         whole = self.depth(camera, size) < nearer_than
@@ -257,7 +270,8 @@ def _lamp(lamp: Lamp) -> Any:
         "to_world": place.scale([lamp.radius, lamp.radius, 1]),
         "emitter": {
             "type": "area",
-            # A disc of radiance L seen under the solid angle pi r^2 / d^2 gives a white surface the radiance L r^2 / d^2.
+            # A disc of radiance L seen under the solid angle pi r^2 / d^2 gives a white surface the
+            # radiance L r^2 / d^2.
             "radiance": {"type": "rgb", "value": [away * value for value in lamp.colour]},
         },
     }

@@ -11,7 +11,8 @@ from raydepth.synth.textures import Kind
 Vector = tuple[float, float, float]
 
 PERIOD = 20.0
-"""Seconds after which everything that moves is back where it was, so that a clip may be of any length."""
+"""Seconds after which everything that moves is back where it was, so that a clip may be of any
+length."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +65,8 @@ class Solid:
         half: Half extents along its own axes in metres.
         yaw: Rotation about the vertical in radians.
         material: How it looks.
-        sway: It slides this far (metres) to either side of its centre and back, `cycles` times in PERIOD.
+        sway: It slides this far (metres) to either side of its centre and back, `cycles` times in
+            PERIOD.
         cycles: Whole number, so that the world repeats itself.
         turns: Whole turns about the vertical in PERIOD.
     """
@@ -92,7 +94,8 @@ class Lamp:
 
     Attributes:
         position: Metres.
-        target: The point it faces; a white matt surface there that faces the lamp has the radiance `colour`.
+        target: The point it faces; a white matt surface there that faces the lamp has the radiance
+            `colour`.
         colour: Linear RGB.
         radius: Metres; the larger, the softer are the shadows.
     """
@@ -105,7 +108,9 @@ class Lamp:
 
 @dataclasses.dataclass(frozen=True)
 class Sky:
-    """Light from all around, and what is seen where there is no surface: linear RGB radiance by elevation."""
+    """Light from all around, and what is seen where there is no surface: linear RGB radiance by
+    elevation.
+    """
 
     zenith: Vector
     horizon: Vector
@@ -114,7 +119,9 @@ class Sky:
 
 @dataclasses.dataclass(frozen=True)
 class Camera:
-    """A pinhole camera without roll: position and a point on its optical axis in metres, focal length in picture heights."""
+    """A pinhole camera without roll: position and a point on its optical axis in metres, focal
+    length in picture heights.
+    """
 
     position: Vector
     target: Vector
@@ -135,8 +142,8 @@ class CameraPath:
 
     Attributes:
         start: The camera that moves.
-        kind: `swing`: sideways on a bow; `dolly`: ahead and back along its axis; `orbit`: around the point `start.target`;
-            `hand-held`: small shakes of place and direction.
+        kind: `swing`: sideways on a bow; `dolly`: ahead and back along its axis; `orbit`: around
+            the point `start.target`; `hand-held`: small shakes of place and direction.
         reach: Metres of travel to either side; a hand-held camera shakes by a twentieth of it.
         phase: Radians, where in the movement time 0 is.
     """
@@ -164,7 +171,8 @@ class CameraPath:
             cos, sin = math.cos(angle), math.sin(angle)
             position = (target[0] + cos * x - sin * z, position[1], target[2] + sin * x + cos * z)
         else:
-            # Two slow and two fast sines for each of place and aim, all of whole cycles in a period.
+            # Two slow and two fast sines for each of place and aim, all of whole cycles in a
+            # period.
             shakes = [
                 0.05
                 * self.reach

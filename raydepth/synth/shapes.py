@@ -16,7 +16,9 @@ _AROUND = 96
 
 @dataclasses.dataclass(frozen=True)
 class Mesh:
-    """Triangles: `points` and unit `normals` float32 [V, 3] (world), `uv` float32 [V, 2] in tiles, `faces` uint32 [F, 3]."""
+    """Triangles: `points` and unit `normals` float32 [V, 3] (world), `uv` float32 [V, 2] in tiles,
+    `faces` uint32 [F, 3].
+    """
 
     points: np.ndarray
     normals: np.ndarray
@@ -107,7 +109,9 @@ def _card(solid: Solid) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def _turned(solid: Solid) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Surfaces of revolution: strips of a profile (radius, height), each smooth in itself, turned about the vertical."""
+    """Surfaces of revolution: strips of a profile (radius, height), each smooth in itself, turned
+    about the vertical.
+    """
     bottom, top = [(0.0, -1.0), (1.0, -1.0)], [(1.0, 1.0), (0.0, 1.0)]
     ticks = np.linspace(-1, 1, 41)
     profiles: dict[str, list[Any]] = {

@@ -38,8 +38,9 @@ def texture(kind: Kind, variant: int) -> np.ndarray:
         variant: Which tile of the family, 0 <= variant < VARIANTS[kind].
 
     Returns:
-        float32 [SIZE, SIZE, C] in 0..1 (sRGB where C is 3), read-only; C is 1 for patterns that a material colours with
-        its two colours, and 3 for `leaves` and `photo`, which bring their own.
+        float32 [SIZE, SIZE, C] in 0..1 (sRGB where C is 3), read-only; C is 1 for patterns that a
+        material colours with its two colours, and 3 for `leaves` and `photo`, which bring their
+        own.
 
     Raises:
         ValueError: The variant does not exist.
@@ -75,7 +76,9 @@ def _grid() -> tuple[np.ndarray, np.ndarray]:
 def _fractal(
     rng: np.random.Generator, slope: float, stretch: float = 1.0, lowest: float = 1.0
 ) -> np.ndarray:
-    """Periodic Gaussian noise with amplitude 1 / f**slope, zero mean, unit variance, stretched along u."""
+    """Periodic Gaussian noise with amplitude 1 / f**slope, zero mean, unit variance, stretched
+    along u.
+    """
     fu = np.fft.rfftfreq(SIZE)[None] * SIZE * stretch
     fv = np.fft.fftfreq(SIZE)[:, None] * SIZE
     frequency = np.hypot(fu, fv)
@@ -146,7 +149,9 @@ def _speckle(rng: np.random.Generator, variant: int) -> np.ndarray:
 
 
 def _leaves(rng: np.random.Generator, variant: int) -> np.ndarray:
-    """Dead leaves: opaque shapes with sizes drawn from 1 / r**3 hide one another (Lee, Mumford and Huang 2001)."""
+    """Dead leaves: opaque shapes with sizes drawn from 1 / r**3 hide one another (Lee, Mumford and
+    Huang 2001).
+    """
     base = rng.uniform(0.25, 0.7, 3)
     spread = rng.uniform(0.05, 0.2)
     picture = np.broadcast_to(base, (SIZE, SIZE, 3)).copy()
@@ -183,7 +188,8 @@ def _photo(rng: np.random.Generator, variant: int) -> np.ndarray:
 
 @functools.cache
 def photograph(index: int) -> np.ndarray:
-    """Returns one photograph from inside the scikit-image wheel (public domain or CC0), float32 [3, H, W] in 0..1.
+    """Returns one photograph from inside the scikit-image wheel (public domain or CC0), float32 [3,
+    H, W] in 0..1.
 
     Raises:
         ImportError: scikit-image is not installed.

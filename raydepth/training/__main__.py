@@ -1,4 +1,6 @@
-"""Command that reproduces the built-in models: renders the training pictures, then trains depth, diffusion and inpaint."""
+"""Command that reproduces the built-in models: renders the training pictures, then trains depth,
+diffusion and inpaint.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,9 @@ from raydepth.training.loop import Budget
 def main() -> None:
     """Parses the command line and trains.
 
-    `--out` collects everything: `data/` and `fills/` (rendered scenes and true fills), `depth/`, `diffusion/` and `inpaint/` (the
-    models) and their checkpoints. `inpaint` starts from `diffusion/` there, or else from the one that is built in.
+    `--out` collects everything: `data/` and `fills/` (rendered scenes and true fills), `depth/`,
+    `diffusion/` and `inpaint/` (the models) and their checkpoints. `inpaint` starts from
+    `diffusion/` there, or else from the one that is built in.
     """
     parser = argparse.ArgumentParser(prog="python -m raydepth.training", description=main.__doc__)
     parser.add_argument(
@@ -43,7 +46,8 @@ def main() -> None:
     parser.add_argument(
         "--start",
         type=Path,
-        help="folder with a trained depth/ to begin with, for example raydepth/models/builtin; without, from scratch",
+        help="folder with a trained depth/ to begin with, for example raydepth/models/builtin; "
+        "without, from scratch",
     )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -1,4 +1,6 @@
-"""Measures the built-in models on scenes and frames that they never saw and writes MODEL_CARD.md with pictures."""
+"""Measures the built-in models on scenes and frames that they never saw and writes MODEL_CARD.md
+with pictures.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ from raydepth.training.data import FIRST_SEED, scene_picture
 from raydepth.training.redraw import Redraw
 
 SHORT_SIDE = 192
-"""Short side in pixels at which the depth model is measured; it is also what its preprocessor file asks for."""
+"""Short side in pixels at which the depth model is measured; it is also what its preprocessor file
+asks for."""
 
 NAMES: tuple[Literal["depth", "diffusion", "inpaint"], ...] = ("depth", "diffusion", "inpaint")
 """The built-in models."""
@@ -35,7 +38,8 @@ NAMES: tuple[Literal["depth", "diffusion", "inpaint"], ...] = ("depth", "diffusi
 STRENGTHS = (0.3, 0.4, 0.5, 0.6)
 
 Truth = tuple[np.ndarray, np.ndarray]
-"""A picture uint8 [H, W, 3] and its depth in metres float32 [H, W], 0 or NaN where there is no reading."""
+"""A picture uint8 [H, W, 3] and its depth in metres float32 [H, W], 0 or NaN where there is no
+reading."""
 
 
 def scenes(style: str, count: int) -> Iterator[Truth]:
@@ -99,7 +103,9 @@ def real_frames(folder: Path, side: int = 256, each: int = 3) -> list[np.ndarray
 
 
 def depth_rows(model: HubDepth, sets: dict[str, list[Truth]]) -> list[str]:
-    """Markdown rows: each set's mean figures, beside those of the guess that lower in the picture is nearer."""
+    """Markdown rows: each set's mean figures, beside those of the guess that lower in the picture
+    is nearer.
+    """
     rows = []
     for name, truths in sets.items():
         figures = []
@@ -147,7 +153,9 @@ def round_trip_error(redraw: Redraw, pictures: list[np.ndarray]) -> int:
 
 
 def composites(count: int) -> list[np.ndarray]:
-    """Naive composites: the near part of one held-out scene, its colours off, pasted on another; uint8 [SIDE, SIDE, 3] each."""
+    """Naive composites: the near part of one held-out scene, its colours off, pasted on another;
+    uint8 [SIDE, SIDE, 3] each.
+    """
     results = []
     near, far = list(scenes("calm", 2 * count))[::2], list(scenes("calm", 2 * count))[1::2]
     for (front, depth), (back, _) in zip(near, far, strict=True):
@@ -160,7 +168,8 @@ def composites(count: int) -> list[np.ndarray]:
 
 
 Hole = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""A picture uint8 [S, S, 3], where its near things are float32 [S, S], and what is behind them uint8 [S, S, 3]."""
+"""A picture uint8 [S, S, 3], where its near things are float32 [S, S], and what is behind them
+uint8 [S, S, 3]."""
 
 
 def holes(count: int, side: int) -> list[Hole]:
@@ -189,7 +198,9 @@ def fill_rows(fillers: dict[str, Filler], sets: dict[str, list[Hole]]) -> list[s
 
 
 def draw_curves(logs: dict[str, Path], path: Path) -> None:
-    """Saves the loss of every model over its training steps, as its log has it; loss spans differ, so each has its own axis."""
+    """Saves the loss of every model over its training steps, as its log has it; loss spans differ,
+    so each has its own axis.
+    """
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,4 +1,6 @@
-"""Training pictures for the built-in models: scenes rendered once into shards, and crops drawn from them."""
+"""Training pictures for the built-in models: scenes rendered once into shards, and crops drawn from
+them.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,15 @@ from raydepth.synth.scene import PERIOD
 from raydepth.synth.staging import random_staging
 
 SIDE = 192
-"""Height and width of the cached pictures in pixels: training crops are of 128 and 192, and rendering costs what pixels there are."""
+"""Height and width of the cached pictures in pixels: training crops are of 128 and 192, and
+rendering costs what pixels there are."""
 
 SHARD = 250
 """Pictures in a shard."""
 
 _SAMPLES = 16
-"""Paths through a pixel: their noise is that of a camera in poor light, which the models are to see through anyway."""
+"""Paths through a pixel: their noise is that of a camera in poor light, which the models are to see
+through anyway."""
 
 _FILL_SAMPLES = 6
 """The same for fills: they are learnt as means, and mostly at two thirds of their size."""
@@ -51,14 +55,17 @@ def scene_picture(seed: int, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fill_picture(number: int, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
-    """Renders what is behind the near things of a staging, and where these are: a true fill and its hole.
+    """Renders what is behind the near things of a staging, and where these are: a true fill and its
+    hole.
 
     Args:
-        number: MOMENTS times the staging's seed, and which of its times: drawing a staging costs more than a picture of it.
+        number: MOMENTS times the staging's seed, and which of its times: drawing a staging costs
+            more than a picture of it.
         side: Height and width in pixels.
 
     Returns:
-        rgb uint8 [side, side, 3] (sRGB), without the near things but with the shadows they cast; bool [side, side].
+        rgb uint8 [side, side, 3] (sRGB), without the near things but with the shadows they cast;
+        bool [side, side].
     """
     seed, time = divmod(number, MOMENTS)
     seen = Moment(random_staging(seed, 1.0), time / MOMENTS * PERIOD, (side, side), _FILL_SAMPLES)
@@ -119,7 +126,8 @@ class Cache:
         names = sorted(folder.glob("*-rgb.npy"))
         if not names:
             raise FileNotFoundError(
-                f"{folder} holds no finished shard (*-rgb.npy): run `python -m raydepth.training data`"
+                f"{folder} holds no finished shard (*-rgb.npy): run `python -m raydepth.training "
+                "data`"
             )
         self._rgb = [np.load(name, mmap_mode="r") for name in names]
         self._beside = [
@@ -130,8 +138,9 @@ class Cache:
         return len(self._rgb) * SHARD
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns one picture: rgb float32 [3, H, W] in 0..1 and, float32 [1, H, W], inverse depth in 1 / metres of a scene, 1 where
-        the near things are of a fill; H = W = SIDE unless an earlier version rendered the shard.
+        """Returns one picture: rgb float32 [3, H, W] in 0..1 and, float32 [1, H, W], inverse depth
+        in 1 / metres of a scene, 1 where the near things are of a fill; H = W = SIDE unless an
+        earlier version rendered the shard.
         """
         shard, row = divmod(index, SHARD)
         rgb = torch.from_numpy(self._rgb[shard][row].astype(np.float32)).permute(2, 0, 1) / 255
@@ -141,7 +150,8 @@ class Cache:
 def crop(
     pictures: torch.Tensor, side: int, generator: torch.Generator, *, smallest: float
 ) -> torch.Tensor:
-    """Cuts a random part out of a picture, flips it half of the time, and resizes it without aliasing.
+    """Cuts a random part out of a picture, flips it half of the time, and resizes it without
+    aliasing.
 
     Args:
         pictures: float32 [C, H, W].

@@ -1,4 +1,6 @@
-"""Trains the built-in depth model: a small GLPN (Kim et al. 2022) that learns relative disparity from synthetic scenes."""
+"""Trains the built-in depth model: a small GLPN (Kim et al. 2022) that learns relative disparity
+from synthetic scenes.
+"""
 
 from __future__ import annotations
 
@@ -55,18 +57,22 @@ def normalise(rgb: torch.Tensor) -> torch.Tensor:
 
 
 def _centred(disparity: torch.Tensor) -> torch.Tensor:
-    """Removes shift (median) and scale (mean absolute deviation) of each map, [N, H, W] (Ranftl et al. 2020, eq. 5)."""
+    """Removes shift (median) and scale (mean absolute deviation) of each map, [N, H, W] (Ranftl et
+    al. 2020, eq. 5).
+    """
     flat = disparity.flatten(1)
     flat = flat - flat.median(dim=1, keepdim=True).values
     return (flat / flat.abs().mean(dim=1, keepdim=True).clamp(min=1e-3)).view_as(disparity)
 
 
 def disparity_loss(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Scale-and-shift-invariant loss with the multi-scale gradient term of MiDaS (Ranftl et al. 2020, eq. 7 and 11).
+    """Scale-and-shift-invariant loss with the multi-scale gradient term of MiDaS (Ranftl et al.
+    2020, eq. 7 and 11).
 
-    Disparity hardly tells 20 m from 40 m, of which AbsRel and delta make much: so the logarithm of the disparity, aligned as
-    `raydepth.evaluate.depth.align` does it, counts as well. A small term ties the output to the truth stretched to
-    0.05..0.95, so that the range does not wander between frames.
+    Disparity hardly tells 20 m from 40 m, of which AbsRel and delta make much: so the logarithm of
+    the disparity, aligned as `raydepth.evaluate.depth.align` does it, counts as well. A small term
+    ties the output to the truth stretched to 0.05..0.95, so that the range does not wander between
+    frames.
 
     Args:
         predicted: Disparity, any scale and shift, float32 [N, H, W].
@@ -90,7 +96,9 @@ def disparity_loss(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor
 
 
 def _log_error(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Mean |ln a - ln t| of truth t and prediction a, which least squares fit to t and which is clipped to t's range, [N, H, W]."""
+    """Mean |ln a - ln t| of truth t and prediction a, which least squares fit to t and which is
+    clipped to t's range, [N, H, W].
+    """
     source, target = predicted.flatten(1), truth.flatten(1)
     centred = source - source.mean(1, keepdim=True)
     covariance = (centred * (target - target.mean(1, keepdim=True))).mean(1, keepdim=True)
@@ -101,7 +109,9 @@ def _log_error(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
 
 def save(model: GLPNForDepthEstimation, out: Path, effort: dict[str, float]) -> None:
-    """Writes the model in half precision with its preprocessor file and what it took, ready for `from_pretrained`."""
+    """Writes the model in half precision with its preprocessor file and what it took, ready for
+    `from_pretrained`.
+    """
     half = GLPNForDepthEstimation(model.config)
     half.load_state_dict(model.state_dict())
     half.to(torch.float16).save_pretrained(out)
@@ -112,7 +122,8 @@ def save(model: GLPNForDepthEstimation, out: Path, effort: dict[str, float]) -> 
 def run(
     data: Path, out: Path, budget: Budget, *, resume: bool, start: Path | None = None, seed: int = 0
 ) -> None:
-    """Trains on cached scenes and writes `out/depth` (the model) and `out/depth-training` (checkpoint and log).
+    """Trains on cached scenes and writes `out/depth` (the model) and `out/depth-training`
+    (checkpoint and log).
 
     Args:
         data: Folder of shards made by `raydepth.training.data.build`.

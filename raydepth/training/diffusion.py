@@ -1,4 +1,6 @@
-"""Trains the built-in diffusion model: a small unconditional U-Net that cleans noisy pictures up in the codec's latent space."""
+"""Trains the built-in diffusion model: a small unconditional U-Net that cleans noisy pictures up in
+the codec's latent space.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +17,23 @@ from raydepth.training.data import Cache, crop
 from raydepth.training.loop import Budget, train
 
 LAST_STEP = 700
-"""Timesteps from here to 1000 are never trained: editing starts from a picture, not from pure noise."""
+"""Timesteps from here to 1000 are never trained: editing starts from a picture, not from pure
+noise."""
 
 _FLOOR, _WHITENING = 0.05, 0.6
-"""A latent channel is divided by max(its standard deviation, floor) ** whitening, for pixels in -1..1.
+"""A latent channel is divided by max(its standard deviation, floor) ** whitening, for pixels in
+-1..1.
 
-Without the floor, channels that are nearly empty would count like all others. With full whitening (1) the noise falls
-mostly on the blocks' means, where it is most visible and hardest to remove; with none (0) it drowns all detail.
+Without the floor, channels that are nearly empty would count like all others. With full whitening
+(1) the noise falls mostly on the blocks' means, where it is most visible and hardest to remove;
+with none (0) it drowns all detail.
 """
 
 
 def build_codec(cache: Cache) -> BlockDCT:
-    """Returns the codec whitened by what it measures on 600 crops of scenes and 200 of photographs and textures."""
+    """Returns the codec whitened by what it measures on 600 crops of scenes and 200 of photographs
+    and textures.
+    """
     generator = torch.Generator().manual_seed(1)
     pictures = torch.stack([draw_picture(cache, 128, generator)[0] for _ in range(800)])
     raw = BlockDCT().encode(pictures, return_dict=False)[0]
@@ -58,8 +65,8 @@ def build_unet(seed: int = 0) -> UNet2DConditionModel:
 def build_scheduler() -> DDIMScheduler:
     """Returns the sampler: velocity prediction (Salimans and Ho 2022) on a gentle schedule.
 
-    At strength 0.6 signal and noise are about equal in power (Stable Diffusion's schedule has a third of that signal), so
-    that a model of this size can still see what it should be faithful to.
+    At strength 0.6 signal and noise are about equal in power (Stable Diffusion's schedule has a
+    third of that signal), so that a model of this size can still see what it should be faithful to.
     """
     return DDIMScheduler(
         num_train_timesteps=1000,
@@ -79,7 +86,8 @@ def draw_picture(
     """Draws a training picture: three of four are scenes, the rest photographs and dead leaves.
 
     Returns:
-        float32 [3, side, side] in -1..1, and of scenes what the cache keeps beside it, float32 [1, side, side].
+        float32 [3, side, side] in -1..1, and of scenes what the cache keeps beside it, float32 [1,
+        side, side].
     """
     kind, which, gamma, tint = torch.rand(4, generator=generator).tolist()
     beside = None
@@ -98,7 +106,9 @@ def draw_picture(
 
 
 def develop(rgb: torch.Tensor, gamma: float, tint: float) -> torch.Tensor:
-    """A picture float32 [3, H, W] in 0..1 under another exposure and white balance (two chances in 0..1), as -1..1."""
+    """A picture float32 [3, H, W] in 0..1 under another exposure and white balance (two chances in
+    0..1), as -1..1.
+    """
     gain = 1 + 0.12 * (tint - 0.5) * torch.tensor([1.0, 0.0, -1.0])[:, None, None]
     return (rgb.clamp(0, 1) ** (0.75 + 0.6 * gamma) * gain).clamp(0, 1) * 2 - 1
 
@@ -110,7 +120,9 @@ def save(
     effort: dict[str, float],
     pipeline: str = "StableDiffusionImg2ImgPipeline",
 ) -> None:
-    """Writes a diffusers folder (model_index.json, unet/ in half precision, vae/, scheduler/) and what it took."""
+    """Writes a diffusers folder (model_index.json, unet/ in half precision, vae/, scheduler/) and
+    what it took.
+    """
     half = UNet2DConditionModel.from_config(unet.config)
     half.load_state_dict(unet.state_dict())
     half.to(torch.float16).save_pretrained(out / "unet")
@@ -135,10 +147,11 @@ def save(
 
 
 def run(data: Path, out: Path, budget: Budget, *, resume: bool, seed: int = 0) -> None:
-    """Trains on cached scenes and writes `out/diffusion` (the model) and `out/diffusion-training` (checkpoint and log).
+    """Trains on cached scenes and writes `out/diffusion` (the model) and `out/diffusion-training`
+    (checkpoint and log).
 
-    The loss is that of the velocity, weighted by min(SNR, 5) / (SNR + 1) (Hang et al. 2023), at timesteps below LAST_STEP;
-    half of it counts errors in latents, half in pixels.
+    The loss is that of the velocity, weighted by min(SNR, 5) / (SNR + 1) (Hang et al. 2023), at
+    timesteps below LAST_STEP; half of it counts errors in latents, half in pixels.
 
     Args:
         data: Folder of shards made by `raydepth.training.data.build`.

@@ -1,4 +1,6 @@
-"""Trains the built-in inpainting model: the diffusion model's U-Net, which now also sees the hole and the picture without it."""
+"""Trains the built-in inpainting model: the diffusion model's U-Net, which now also sees the hole
+and the picture without it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from raydepth.training.diffusion import LAST_STEP, build_scheduler, develop, dra
 from raydepth.training.loop import Budget, train
 
 _USUAL = (50, 400)
-"""Timesteps of six pictures in seven: filling starts from a rough fill, and a step or two lead to the end."""
+"""Timesteps of six pictures in seven: filling starts from a rough fill, and a step or two lead to
+the end."""
 
 _LARGEST = 0.65
 """Largest share of a picture that is cut out."""
@@ -26,7 +29,9 @@ _SIMILARITY = 0.25
 
 
 def widen(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """Gives a U-Net of C input channels 2 C + 1: latents, mask, the masked picture's latents; at first it ignores the new."""
+    """Gives a U-Net of C input channels 2 C + 1: latents, mask, the masked picture's latents; at
+    first it ignores the new.
+    """
     channels = unet.config.in_channels
     wide = UNet2DConditionModel.from_config(unet.config, in_channels=2 * channels + 1)
     weights = unet.state_dict()
@@ -41,9 +46,9 @@ def draw_hole(
 ) -> tuple[torch.Tensor, np.ndarray]:
     """Draws a picture and a hole of which the picture knows what is in it.
 
-    Two of three pictures are true fills, half of these under their own near things' silhouettes; all others are under those of
-    another picture. For scenes the silhouette of three is taken that covers the scene's own near things least, as these are what a
-    fill must not paint.
+    Two of three pictures are true fills, half of these under their own near things' silhouettes;
+    all others are under those of another picture. For scenes the silhouette of three is taken that
+    covers the scene's own near things least, as these are what a fill must not paint.
 
     Returns:
         The picture float32 [3, side, side] in -1..1, the hole bool [side, side].
@@ -73,7 +78,8 @@ def draw_hole(
 def fill_roughly(
     picture: torch.Tensor, hole: np.ndarray, generator: torch.Generator
 ) -> torch.Tensor:
-    """Fills the hole as what precedes the model does: mostly `telea`, sometimes worse, sometimes better.
+    """Fills the hole as what precedes the model does: mostly `telea`, sometimes worse, sometimes
+    better.
 
     Args:
         picture: float32 [3, H, W] in -1..1; its hole is not looked at but for the better fills.
@@ -96,7 +102,9 @@ def fill_roughly(
 
 
 def similarity(pictures: torch.Tensor, truths: torch.Tensor) -> torch.Tensor:
-    """SSIM (Wang et al. 2004) at every position whose 11 x 11 window is inside, [N, 3, H - 10, W - 10]; pictures are -1..1."""
+    """SSIM (Wang et al. 2004) at every position whose 11 x 11 window is inside, [N, 3, H - 10, W -
+    10]; pictures are -1..1.
+    """
     ticks = torch.arange(-5.0, 6.0)
     kernel = torch.exp(-(ticks**2) / (2 * 1.5**2))
     kernel = (kernel / kernel.sum()).expand(15, 1, 1, 11)
@@ -114,11 +122,13 @@ def similarity(pictures: torch.Tensor, truths: torch.Tensor) -> torch.Tensor:
 def run(
     data: Path, fills: Path, start: Path, out: Path, budget: Budget, *, resume: bool, seed: int = 0
 ) -> None:
-    """Trains on true fills and scenes; writes `out/inpaint` (the model) and `out/inpaint-training` (checkpoint and log).
+    """Trains on true fills and scenes; writes `out/inpaint` (the model) and `out/inpaint-training`
+    (checkpoint and log).
 
-    A picture whose hole is filled roughly is noised, and the U-Net's velocity v at that level says what the clean one is,
-    a x_t - s v with a^2 + s^2 = 1: as in image-to-image, but what is to come out is the truth and not the rough fill. The loss is the
-    root mean square error of colours in the hole and some of 1 - SSIM there, each picture counting the same.
+    A picture whose hole is filled roughly is noised, and the U-Net's velocity v at that level says
+    what the clean one is, a x_t - s v with a^2 + s^2 = 1: as in image-to-image, but what is to come
+    out is the truth and not the rough fill. The loss is the root mean square error of colours in
+    the hole and some of 1 - SSIM there, each picture counting the same.
 
     Args:
         data: Folder of scenes made by `raydepth.training.data.build`.

@@ -1,4 +1,6 @@
-"""The training loop that the built-in models share: time budget, moving average of the weights, checkpoints, log."""
+"""The training loop that the built-in models share: time budget, moving average of the weights,
+checkpoints, log.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ class Budget:
 
     Attributes:
         minutes: Wall-clock minutes of this run.
-        steps: Stop at this step of the whole training instead, which makes the result independent of the machine's speed.
+        steps: Stop at this step of the whole training instead, which makes the result independent
+            of the machine's speed.
         rate: Peak learning rate.
         decay: Share of the budget at the end over which the learning rate falls to zero.
         average: Decay of the moving average of the weights.
@@ -33,7 +36,9 @@ class Budget:
 
 
 def thin(log: Path, lines: int = 200) -> str:
-    """The text of a log of JSON lines in at most so many lines, evenly spaced and with its last; empty without a log."""
+    """The text of a log of JSON lines in at most so many lines, evenly spaced and with its last;
+    empty without a log.
+    """
     entries = log.read_text().splitlines(keepends=True) if log.exists() else []
     return "".join(entries[-1 :: -max(1, -(-len(entries) // lines))][::-1])
 
@@ -48,17 +53,19 @@ def train(
     export: Callable[[torch.nn.Module, dict[str, float]], None],
     exported: Path,
 ) -> None:
-    """Runs AdamW until the budget is spent; writes a checkpoint and an export every five minutes and at the end.
+    """Runs AdamW until the budget is spent; writes a checkpoint and an export every five minutes
+    and at the end.
 
     Args:
         model: What to train, in float32; the forward pass runs under bfloat16 autocast.
-        loss_of: Gives the loss of (model, step, progress 0..1); it must depend on nothing else, so that a resumed run
-            sees the pictures that an undisturbed one would have seen.
+        loss_of: Gives the loss of (model, step, progress 0..1); it must depend on nothing else, so
+            that a resumed run sees the pictures that an undisturbed one would have seen.
         folder: Holds `state.pt` and `log.jsonl`.
         budget: How long and how fast.
         resume: Go on from `state.pt` where there is one.
         export: Called with the averaged model and with what it took: `steps` and `minutes`.
-        exported: The folder that `export` writes; it also gets `training_log.jsonl`, which is the log in at most 200 lines.
+        exported: The folder that `export` writes; it also gets `training_log.jsonl`, which is the
+            log in at most 200 lines.
     """
     folder.mkdir(parents=True, exist_ok=True)
     averaged = copy.deepcopy(model).eval().requires_grad_(False)

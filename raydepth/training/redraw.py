@@ -1,4 +1,6 @@
-"""Plain image-to-image with a diffusers folder: what the built-in diffusion model does to a picture without any guidance."""
+"""Plain image-to-image with a diffusers folder: what the built-in diffusion model does to a picture
+without any guidance.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,9 @@ SIZE = 48
 
 
 def made_up(seed: int) -> Case:
-    """A near block before a wall and a floor of one colour each; the object stands behind the block, seen by half."""
+    """A near block before a wall and a floor of one colour each; the object stands behind the
+    block, seen by half.
+    """
     rng = np.random.default_rng(seed)
     wall, other = (
         np.broadcast_to(rng.integers(60, 200, 3), (SIZE, SIZE, 3)).astype(np.uint8)

@@ -1,4 +1,6 @@
-"""Steady depth: estimates that waver are held by the clip's samples, what moves keeps its own, a moving camera changes nothing."""
+"""Steady depth: estimates that waver are held by the clip's samples, what moves keeps its own, a
+moving camera changes nothing.
+"""
 
 import numpy as np
 import pytest
@@ -36,7 +38,9 @@ def room():
 
 
 def seen(k, box=True):
-    """Frame k: a white box walks through the room, and the estimate has another scale and a dent elsewhere each time."""
+    """Frame k: a white box walks through the room, and the estimate has another scale and a dent
+    elsewhere each time.
+    """
     rng = np.random.default_rng(100 + k)
     rgb, truth = (array.copy() for array in room())
     if box:

@@ -1,4 +1,6 @@
-"""The contract of the command line: exit codes, one clear message, and nothing started when the job is wrong."""
+"""The contract of the command line: exit codes, one clear message, and nothing started when the job
+is wrong.
+"""
 
 import json
 import os

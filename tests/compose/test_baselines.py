@@ -49,8 +49,9 @@ def test_poisson_of_equal_gradients_changes_nothing(mask):
     inside = np.zeros((48, 64), bool)
     inside[MASKS[mask]] = True
     source = smooth()
-    # A composite that is brighter by a constant has the source's gradients, so its clone is the source; but where the
-    # region touches the picture's border the composite's own colours are the boundary condition.
+    # A composite that is brighter by a constant has the source's gradients, so its clone is the
+    # source; but where the region touches the picture's border the composite's own colours are the
+    # boundary condition.
     result = poisson(
         np.where(inside[..., None], source + 20, source).astype(np.uint8), source, inside
     )

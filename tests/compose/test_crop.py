@@ -1,4 +1,6 @@
-"""Crops around the edit: a steady window around the region, sharp where the source is at hand, pasted back exactly."""
+"""Crops around the edit: a steady window around the region, sharp where the source is at hand,
+pasted back exactly.
+"""
 
 import cv2
 import numpy as np

@@ -1,4 +1,6 @@
-"""Checkpoints of the real classes, small and random: kinds, metric outputs, batches, dtypes, and refusals."""
+"""Checkpoints of the real classes, small and random: kinds, metric outputs, batches, dtypes, and
+refusals.
+"""
 
 import json
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""FastDepth equals its authors' prediction; every picture -> map signature works, others are refused."""
+"""FastDepth equals its authors' prediction; every picture -> map signature works, others are
+refused.
+"""
 
 import json
 import sys

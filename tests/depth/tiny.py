@@ -191,7 +191,8 @@ def batch(rgb: np.ndarray, **columns: Any) -> dict[str, np.ndarray]:
     }
 
 
-# ONNX is protobuf: (number, wire type) keys, varints, length-delimited messages. Enough for small models.
+# ONNX is protobuf: (number, wire type) keys, varints, length-delimited messages. Enough for small
+# models.
 
 
 def _varint(value: int) -> bytes:

@@ -1,4 +1,6 @@
-"""Reference lanes that end after the last injected attention: same generation rows, fewer rows later, the model as it was."""
+"""Reference lanes that end after the last injected attention: same generation rows, fewer rows
+later, the model as it was.
+"""
 
 import numpy as np
 import pytest
@@ -57,7 +59,9 @@ def test_generation_rows_are_the_same(make_unet, mode, blocks, references):
 
 @pytest.mark.parametrize("blocks", BLOCKS, ids="+".join)
 def test_nothing_after_the_last_injected_attention_runs_on_reference_rows(make_unet, blocks):
-    """By hooks on every leaf module: until the keys and values of that attention all rows, from then on the generation's."""
+    """By hooks on every leaf module: until the keys and values of that attention all rows, from
+    then on the generation's.
+    """
     unet = make_unet(**EVERYWHERE)
     modules, ran = select(unet, blocks), []
     for name, module in unet.named_modules():

@@ -1,4 +1,6 @@
-"""DDIM steps are the scheduler's, inversion brings pictures back, null-text optimisation does so under guidance."""
+"""DDIM steps are the scheduler's, inversion brings pictures back, null-text optimisation does so
+under guidance.
+"""
 
 import pytest
 import torch
@@ -65,7 +67,9 @@ def sampled(predict, ladder, start, nulls, text, scale):
 def test_sampling_from_the_inverted_noise_gives_the_picture_back(
     world, prediction_type, strength, tolerance
 ):
-    """At strength 1 an untrained epsilon model does not: the first steps divide its noise by sqrt(abar) = 0.07."""
+    """At strength 1 an untrained epsilon model does not: the first steps divide its noise by
+    sqrt(abar) = 0.07.
+    """
     clean, errors = normal(2, 4, 8, 12), {}
     for steps in (50, 10):
         predict, ladder, _, condition = world(prediction_type, steps, strength)

@@ -1,4 +1,6 @@
-"""Loading: hub-style directories with and without text encoder, the built-in model, LoRA, and what is refused."""
+"""Loading: hub-style directories with and without text encoder, the built-in model, LoRA, and what
+is refused.
+"""
 
 import json
 

@@ -1,4 +1,6 @@
-"""Token masks: shares that sum to 1 on any grid, opacities that give the shares back, roles that lose no query."""
+"""Token masks: shares that sum to 1 on any grid, opacities that give the shares back, roles that
+lose no query.
+"""
 
 import numpy as np
 import pytest

@@ -25,7 +25,9 @@ def one_thread():
 
 @pytest.fixture
 def scene():
-    """Textured frames uint8 [N,H,W,3] and depth: a floor that comes nearer downward, and a near post at the right."""
+    """Textured frames uint8 [N,H,W,3] and depth: a floor that comes nearer downward, and a near
+    post at the right.
+    """
 
     def make(frames: int = 2, height: int = 72, width: int = 96) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng(3)

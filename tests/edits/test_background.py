@@ -1,4 +1,6 @@
-"""Edit background: another picture, clip or colour behind the near layers, and no old background on their rim."""
+"""Edit background: another picture, clip or colour behind the near layers, and no old background on
+their rim.
+"""
 
 import cv2
 import numpy as np
@@ -104,7 +106,9 @@ def test_aligned_scenes_cover_each_other_by_the_one_rule(scene, make_batch):
 
 @pytest.mark.parametrize("soft", [False, True])
 def test_the_old_background_is_taken_out_of_a_rim(soft):
-    """A disc drawn with smooth edges over green, put before blue: the green that a plain cut keeps is gone."""
+    """A disc drawn with smooth edges over green, put before blue: the green that a plain cut keeps
+    is gone.
+    """
     height = width = 96
     y, x = np.mgrid[: 8 * height, : 8 * width] / 8
     fine = (np.hypot(y - 48.3, x - 47.6) < 30).astype(np.float32)
@@ -132,7 +136,9 @@ def test_the_old_background_is_taken_out_of_a_rim(soft):
 
 
 def test_a_rim_is_split_on_both_sides_of_its_edge_and_gives_the_frame_back():
-    """A disc's hard mask lacks and has half of its mixed pixels: with shares instead, the true picture before blue."""
+    """A disc's hard mask lacks and has half of its mixed pixels: with shares instead, the true
+    picture before blue.
+    """
     y, x = np.mgrid[: 8 * 96, : 8 * 96] / 8
     fine = (np.hypot(y - 48.3, x - 47.6) < 30).astype(np.float32)
     share = cv2.resize(fine, (96, 96), interpolation=cv2.INTER_AREA)[..., None]

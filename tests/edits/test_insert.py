@@ -225,7 +225,9 @@ def test_a_drawn_object_keeps_its_colour_and_its_area(x, y, height, turn, grow):
 
 
 def test_an_object_in_the_scene_goes_with_the_camera_to_a_pixel(data, plan_of):
-    """A pan over a real frame, hand-held and growing a little: the foot stays on its scene point to within one pixel."""
+    """A pan over a real frame, hand-held and growing a little: the foot stays on its scene point to
+    within one pixel.
+    """
     from raydepth.frames.decode import decode
     from raydepth.frames.probe import probe
     from raydepth.frames.segments import plan_segments

@@ -1,4 +1,6 @@
-"""Flow-warped error on exact cases: what moves whole costs only interpolation, what is added is measured, hidden pixels don't count."""
+"""Flow-warped error on exact cases: what moves whole costs only interpolation, what is added is
+measured, hidden pixels don't count.
+"""
 
 from itertools import pairwise
 

@@ -1,4 +1,6 @@
-"""Edited frames against what they should be: a synthetic clip's truths, through a worker's steps, to fold and report."""
+"""Edited frames against what they should be: a synthetic clip's truths, through a worker's steps,
+to fold and report.
+"""
 
 import json
 from pathlib import Path

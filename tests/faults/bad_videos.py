@@ -71,7 +71,8 @@ def flipped(folder: Path, name: str, place: str) -> Path:
     return path
 
 
-# What follows needs no clip to damage: name -> (maker, what becomes of it). A number is so many good frames, all in place.
+# What follows needs no clip to damage: name -> (maker, what becomes of it). A number is so many
+# good frames, all in place.
 STRANGE: dict[str, tuple[Callable[[Path], Path], int | str]] = {}
 
 
@@ -119,7 +120,8 @@ _bytes(
 )
 _bytes("playlist.m3u8", b"#EXTM3U\n#EXTINF:9,\nother.ts\n#EXT-X-ENDLIST\n", "NotAVideo")
 _bytes("concat.mp4", b"ffconcat version 1.0\nfile other.mp4\n", "NotAVideo")
-_bytes("session.mp4", b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 9 RTP/AVP 96\n", "NotAVideo")  # fmt: skip
+_bytes("session.mp4", b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 9 "
+                      b"RTP/AVP 96\n", "NotAVideo")  # fmt: skip
 # Sizes, pixel formats and rates.
 _clip("two pixels.mp4", 3, size=(2, 2), picture=lambda i: np.full((2, 2, 3), 60 * i, np.uint8))
 _clip("1000 a second.mkv", N, options=_GOP, rate=Fraction(1000), time_base=Fraction(1, 1000))

@@ -1,4 +1,6 @@
-"""What the fault tests share: a clip, a job that takes seconds, and the result of its undisturbed run."""
+"""What the fault tests share: a clip, a job that takes seconds, and the result of its undisturbed
+run.
+"""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""``raydepth`` as a program whose workers are stand-ins named by the environment: what fault tests start and kill."""
+"""``raydepth`` as a program whose workers are stand-ins named by the environment: what fault tests
+start and kill.
+"""
 
 import importlib
 import os

@@ -1,4 +1,6 @@
-"""Starting, watching and ending the processes of a run from outside, as a user or a broken machine does."""
+"""Starting, watching and ending the processes of a run from outside, as a user or a broken machine
+does.
+"""
 
 import os
 import subprocess
@@ -68,7 +70,8 @@ def worker_title(process: psutil.Process) -> str:
 def kill_and_outlive(process: subprocess.Popen) -> None:
     """kill -9 of a run's driver; returns when the workers that it had are gone too.
 
-    Killed while Ray starts, helpers of Ray's own (its node agents) can stay behind, idle; they are ended here.
+    Killed while Ray starts, helpers of Ray's own (its node agents) can stay behind, idle; they are
+    ended here.
     """
     children = psutil.Process(process.pid).children(recursive=True)
     at_work = [child for child in children if worker_title(child)]

@@ -1,4 +1,6 @@
-"""A whole run on a folder of everything that is bad beside one good clip, and a run on bad depth files: frames or rows, never a crash."""
+"""A whole run on a folder of everything that is bad beside one good clip, and a run on bad depth
+files: frames or rows, never a crash.
+"""
 
 import json
 import os
@@ -32,11 +34,13 @@ pytestmark = pytest.mark.timeout(200)
 GOOD_FRAMES = 6
 REFUSED = [
     "zero length.mp4", "text.mp4", "noise.mp4", "archive.mp4", "playlist.mp4", "concat.mp4", "sound only.mp4",
-    "index only.mp4", "says 16000 x 16000.gif", "says 2^31 x 2^31.y4m", "says 1000 million frames.mp4",
+    "index only.mp4", "says 16000 x 16000.gif", "says 2^31 x 2^31.y4m", "says 1000 million "
+                                                                        "frames.mp4",
 ]  # fmt: skip
 READ = [
     "one pixel.mkv", "two pixels.mp4", "a line of 4096 pixels.mkv", "10 bit HDR.mp4", "alpha ffv1.mkv", "interlaced.ts",
-    "1000 a second.mkv", "repeating stamps.mkv", "negative stamps.mkv", "stamps near the end of 64 bits.nut", "animation.gif",
+    "1000 a second.mkv", "repeating stamps.mkv", "negative stamps.mkv", "stamps near the end of 64 "
+                                                                        "bits.nut", "animation.gif",
 ]  # fmt: skip
 
 
@@ -176,7 +180,9 @@ def test_the_report_of_it_all(outcome: tuple[Outcome, Path, list[str]]) -> None:
 
 @pytest.mark.timeout(200)
 def test_a_run_on_bad_depth_files(tmp_path: Path) -> None:
-    """Depth and truth from files of which most are bad: each costs its own frame, none runs anything."""
+    """Depth and truth from files of which most are bad: each costs its own frame, none runs
+    anything.
+    """
     clip = write_clip(tmp_path / "clip.mp4", frames=10)
     depth, truth = tmp_path / "depth", tmp_path / "truth"
     depth.mkdir()

@@ -1,4 +1,6 @@
-"""Wrong job files and wrong output folders: exit code 2 and words that say what to do, at once, with nothing started."""
+"""Wrong job files and wrong output folders: exit code 2 and words that say what to do, at once,
+with nothing started.
+"""
 
 import os
 import sys
@@ -34,16 +36,22 @@ BAD_JOBS: dict[str, tuple[bytes, str]] = {
     "NUL": (HEAD.encode() + b"\0", "not YAML"),
     "100 MB": (b"", f"larger than {MAX_BYTES} bytes"),
     "billion laughs": (LAUGHS.encode(), "aliases (*name) are not read"),
-    "an alias": ((HEAD + "run: &r {batch: 1}\nevaluate: *r\n").encode(), "aliases (*name) are not read"),
+    "an alias": ((HEAD + "run: &r {batch: 1}\nevaluate: *r\n").encode(), "aliases (*name) are not "
+                                                                         "read"),
     "an endless alias": (b"a: &a [*a]\n", "aliases (*name) are not read"),
     "nested 100,000 deep": (b"[" * 100_000, "nested too deeply"),
     "nested 100,000 deep in blocks": (b"- " * 100_000, "nested too deeply"),
-    "a key twice": ((HEAD + "run: {batch: 1}\nrun: {batch: 2}\n").encode(), "key 'run' is there twice"),
-    "a key twice within": ((HEAD + 'run: {batch: 1, "batch": 2}\n').encode(), "key 'batch' is there twice"),
+    "a key twice": ((HEAD + "run: {batch: 1}\nrun: {batch: 2}\n").encode(), "key 'run' is there "
+                                                                            "twice"),
+    "a key twice within": ((HEAD + 'run: {batch: 1, "batch": 2}\n').encode(), "key 'batch' is "
+                                                                              "there twice"),
     "tabs": (b"schema_version: 1\ninput:\n\tpaths: [a.mp4]\n", "not YAML"),
-    "not a number": ((HEAD + "compose: {strength: .nan}\n").encode(), "compose.strength: got nan; allowed: a finite number"),
-    "infinite": ((HEAD + "depth: {scale: .inf}\n").encode(), "depth.scale: got inf; allowed: a finite number"),
-    "not a number in a list": ((HEAD + "layers: {at: [0.5, .nan]}\n").encode(), "layers.at.1: got nan"),
+    "not a number": ((HEAD + "compose: {strength: .nan}\n").encode(), "compose.strength: got nan; "
+                                                                      "allowed: a finite number"),
+    "infinite": ((HEAD + "depth: {scale: .inf}\n").encode(), "depth.scale: got inf; allowed: a "
+                                                             "finite number"),
+    "not a number in a list": ((HEAD + "layers: {at: [0.5, .nan]}\n").encode(), "layers.at.1: got "
+                                                                                "nan"),
     "not a number within": ((HEAD + "layers: {at: {point: [.nan, 0.5]}}\n").encode(), "layers.at.point.0: got nan"),
     "1e400": ((HEAD + "depth: {scale: 1.0e+400}\n").encode(), "depth.scale: got inf"),
     "1e400 for a whole number": ((HEAD + "run: {batch: 1e400}\n").encode(), "run.batch: got '1e400'"),
@@ -51,9 +59,11 @@ BAD_JOBS: dict[str, tuple[bytes, str]] = {
     "more than 64 bits": ((HEAD + f"input: {{stride: {2**64}}}\n").encode().replace(b"input: {paths: [a.mp4]}\n", b""), "input.stride"),
     "a number as text": ((HEAD + 'run: {batch: "8"}\n').encode(), "run.batch: got '8'"),
     "a truth value as a number": ((HEAD + "run: {batch: yes}\n").encode(), "run.batch: got True"),
-    "a truth value as text": ((HEAD + "compose: {blend: 'yes'}\n").encode(), "compose.blend: got 'yes'"),
+    "a truth value as text": ((HEAD + "compose: {blend: 'yes'}\n").encode(), "compose.blend: got "
+                                                                             "'yes'"),
     "NO for a text": ((HEAD + "compose: {prompt: NO}\n").encode(), "compose.prompt: got False"),
-    "a date for a text": ((HEAD + "compose: {prompt: 2026-11-21}\n").encode(), "compose.prompt: got datetime.date"),
+    "a date for a text": ((HEAD + "compose: {prompt: 2026-11-21}\n").encode(), "compose.prompt: "
+                                                                               "got datetime.date"),
     "bytes for a text": ((HEAD + "compose: {prompt: !!binary aGVsbG8=}\n").encode(), "compose.prompt: got b'hello'"),
     "an impossible date": ((HEAD + "compose: {prompt: 2026-13-45}\n").encode(), "can't be converted"),
     "a tag that misfits": ((HEAD + "compose: {blend: !!bool maybe}\n").encode(), "can't be converted"),

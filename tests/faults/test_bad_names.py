@@ -1,4 +1,6 @@
-"""Names and folders that break programs: they are read, listed and reported like any other, and nothing they say is obeyed."""
+"""Names and folders that break programs: they are read, listed and reported like any other, and
+nothing they say is obeyed.
+"""
 
 import io
 import json
@@ -66,7 +68,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: printable(name)[:40])
 def test_a_name_is_only_a_name(source: Path, tmp_path: Path, name: str) -> None:
-    """Found, read, decoded, and kept in job.yaml, segments.parquet and a JSON text that UTF-8 readers take."""
+    """Found, read, decoded, and kept in job.yaml, segments.parquet and a JSON text that UTF-8
+    readers take.
+    """
     path = tmp_path / name
     shutil.copy(source, path)
     (tmp_path / "out").mkdir()
@@ -129,7 +133,9 @@ def test_the_command_line_prints_names_it_can_print(tmp_path: Path) -> None:
 
 
 def test_links_loops_pipes_and_folders(source: Path, tmp_path: Path) -> None:
-    """What can't be read is told once; what is no file is passed over; nothing goes round in circles or waits."""
+    """What can't be read is told once; what is no file is passed over; nothing goes round in
+    circles or waits.
+    """
     (tmp_path / "deep" / "er").mkdir(parents=True)
     shutil.copy(source, tmp_path / "good.mp4")
     for link, target in (

@@ -1,4 +1,6 @@
-"""Bad images, mixed folders and bad depth files: each costs its own frame, in its own place, with a reason."""
+"""Bad images, mixed folders and bad depth files: each costs its own frame, in its own place, with a
+reason.
+"""
 
 import os
 import pickle
@@ -64,7 +66,8 @@ BAD_IMAGES: dict[str, bytes] = {
     "bomb of 900 million pixels.png": bomb(30000),
     "bomb of 170 million pixels.png": bomb(13000),
     "PostScript.png": EPS,
-    "vector.png": b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>",
+    "vector.png": b"<svg xmlns='http://www.w3.org/2000/svg'><image "
+                  b"href='file:///etc/passwd'/></svg>",
 }  # fmt: skip
 
 
@@ -156,7 +159,9 @@ def test_animations_are_not_taken_for_their_first_picture(tmp_path: Path) -> Non
 
 
 def test_mixed_sizes_and_modes(tmp_path: Path) -> None:
-    """Grey, palette, alpha, 1 bit, 16 bits, CMYK, floats, 1x1: one row a file, floats an error, sizes in segments of their own."""
+    """Grey, palette, alpha, 1 bit, 16 bits, CMYK, floats, 1x1: one row a file, floats an error,
+    sizes in segments of their own.
+    """
     rgb = Image.fromarray(barcode(0, 48, 64))
     made = {
         "0.png": rgb, "1.png": rgb.convert("L"), "2.png": rgb.convert("P"), "3.png": rgb.convert("RGBA"),
@@ -222,14 +227,17 @@ BAD_DEPTH = {
     "colours": ("npy", lambda p: npy(p, np.ones((12, 16, 3))), "UnreadableDepthFile", "[12, 16, 3]"),
     "a number": ("npy", lambda p: npy(p, np.array(3.0)), "UnreadableDepthFile", "[H,W]"),
     "no rows": ("npy", lambda p: npy(p, np.ones((0, 16))), "UnreadableDepthFile", "[0, 16]"),
-    "turned": ("npy", lambda p: npy(p, np.ones((16, 12))), "UnreadableDepthFile", "not that of the source"),
+    "turned": ("npy", lambda p: npy(p, np.ones((16, 12))), "UnreadableDepthFile", "not that of the "
+                                                                                  "source"),
     "words": ("npy", lambda p: npy(p, np.full((12, 16), "far")), "UnreadableDepthFile", "<U3"),
     "complex": ("npy", lambda p: npy(p, np.ones((12, 16), complex)), "UnreadableDepthFile", "complex128"),
     "objects": ("npy", lambda p: npy(p, np.array([[Trap()]], object), allow_pickle=True), "UnreadableDepthFile", "allow_pickle"),
-    "a pickle": ("npy", lambda p: pickle.dumps(Trap()), "UnreadableDepthFile", "expected 16-bit or float"),
+    "a pickle": ("npy", lambda p: pickle.dumps(Trap()), "UnreadableDepthFile", "expected 16-bit or "
+                                                                               "float"),
     "text": ("npy", lambda p: b"1.0 2.0 3.0\n", "UnreadableDepthFile", "expected 16-bit or float"),
     "empty": ("npy", lambda p: b"", "UnreadableDepthFile", "expected 16-bit or float"),
-    "code in its header": ("npy", lambda p: lying_header("__import__('os').system('touch unpickled')"), "UnreadableDepthFile", "expected"),
+    "code in its header": ("npy", lambda p: lying_header("__import__('os').system('touch "
+                                                         "unpickled')"), "UnreadableDepthFile", "expected"),
     "says 10^12 numbers": ("npy", lambda p: lying_header("(1000000, 1000000)"), "UnreadableDepthFile", "expected"),
     "millimetres as metres and more": ("npy", lambda p: npy(p, GOOD * 1e6), "UnreadableDepthFile", "depth.scale"),
     "metres as millimetres": ("png", lambda p: cv2.imencode(".png", GOOD.astype(np.uint16))[1].tobytes(), "UnreadableDepthFile", "depth.scale (0.001)"),

@@ -1,4 +1,6 @@
-"""Every bad video becomes frames in their places, error rows, or one named refusal; never a crash, a hang or a shift."""
+"""Every bad video becomes frames in their places, error rows, or one named refusal; never a crash,
+a hang or a shift.
+"""
 
 import resource
 import subprocess
@@ -20,7 +22,8 @@ from tests.frames.barcodes import read_barcode
 pytestmark = pytest.mark.timeout(20)
 
 STREAMS = ("h264.ts", "mpeg2.mpg")
-"""No index and no checksums: where a packet's head is lost, its content counts as more of the packet before."""
+"""No index and no checksums: where a packet's head is lost, its content counts as more of the
+packet before."""
 REFUSALS = {
     "EmptyFile",
     "NotAVideo",
@@ -39,7 +42,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def look(path: Path, size: int | None = None) -> tuple[Source, list[Frame]] | SourceError:
-    """What a run would see of a file; every planned frame must come exactly once and in order, or the file be refused."""
+    """What a run would see of a file; every planned frame must come exactly once and in order, or
+    the file be refused.
+    """
     (found,) = expand([str(path)])
     try:
         source = probe(found)
@@ -69,11 +74,14 @@ def numbers_by_pts(path: Path) -> dict[int, int]:
 @pytest.mark.parametrize("tenths", range(1, 10))
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_truncated(folder: Path, name: str, tenths: int) -> None:
-    """What is left comes as it was, under its own time stamp, and where the file says how long it was, the loss is told."""
+    """What is left comes as it was, under its own time stamp, and where the file says how long it
+    was, the loss is told.
+    """
     numbers = numbers_by_pts(whole(folder, name))
     seen = look(truncated(folder, name, tenths))
     if isinstance(seen, SourceError):
-        # Without its index an mp4 holds nothing that can be found; others need their head and a first frame.
+        # Without its index an mp4 holds nothing that can be found; others need their head and a
+        # first frame.
         assert name == "moov last.mp4" or tenths < 10 * 0.95
         return
     source, frames = seen
@@ -91,7 +99,9 @@ def test_truncated(folder: Path, name: str, tenths: int) -> None:
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_flipped_bytes(folder: Path, name: str, place: str) -> None:
-    """A picture is shown under its own time stamp, or is spoiled, or is an error; it never stands in another's place."""
+    """A picture is shown under its own time stamp, or is spoiled, or is an error; it never stands
+    in another's place.
+    """
     numbers = numbers_by_pts(whole(folder, name, intra=True))
     seen = look(flipped(folder, name, place))
     if isinstance(seen, SourceError):
@@ -108,7 +118,8 @@ def test_flipped_bytes(folder: Path, name: str, place: str) -> None:
         if number is not None and numbers.get(frame.pts, number) != number:
             assert name in STREAMS and abs(number - numbers[frame.pts]) == 1
             shifted.append(number)
-    # Packets that lost their own stamp get the one before; the next stamp, half a second later, puts it right.
+    # Packets that lost their own stamp get the one before; the next stamp, half a second later,
+    # puts it right.
     assert not shifted or max(shifted) - min(shifted) < 12
 
 

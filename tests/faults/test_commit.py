@@ -1,4 +1,6 @@
-"""Death inside a commit, at every line of the code that commits a file and at any byte of it: all of it is there, or none."""
+"""Death inside a commit, at every line of the code that commits a file and at any byte of it: all
+of it is there, or none.
+"""
 
 import os
 import resource
@@ -97,7 +99,9 @@ def dying_at_line(number: int, work: Callable[[], None]) -> Callable[[], None]:
 
 
 def check(out: Path, whole: Path) -> bool:
-    """The shard is whole or not there; doing it again gives the same files. Returns whether it was there."""
+    """The shard is whole or not there; doing it again gives the same files. Returns whether it was
+    there.
+    """
     folder = OutputFolder.at(str(out))
     there = folder.exists(shard_name(PART))
     ledger = Ledger.read(folder)

@@ -1,4 +1,6 @@
-"""The output folder in trouble: full, read-only, in use, of a dead run, of another version; and clocks and stores that are wrong."""
+"""The output folder in trouble: full, read-only, in use, of a dead run, of another version; and
+clocks and stores that are wrong.
+"""
 
 import itertools
 import os
@@ -95,7 +97,9 @@ def test_a_folder_of_another_version(
 def test_dates_from_elsewhere_change_nothing(
     job: JobMaker, undisturbed: Path, tmp_path: Path, stand_ins: pytest.MonkeyPatch
 ):
-    """Shards may come from any time, and nothing in raydepth asks the wall clock: durations are of a steady one."""
+    """Shards may come from any time, and nothing in raydepth asks the wall clock: durations are of
+    a steady one.
+    """
     out = tmp_path / "out"
     run(job(out, input__limit=16), say=quiet)
     for path, years in zip(sorted(out.rglob("*")), itertools.cycle((-20, 20)), strict=False):
@@ -110,7 +114,9 @@ def test_dates_from_elsewhere_change_nothing(
 
 @pytest.mark.slow
 def test_an_object_store_much_too_small(tmp_path: Path, stand_ins: object):
-    """80 MB for parts of 59 MB, two at work and more decoded ahead: spilled or waited for, never a deadlock."""
+    """80 MB for parts of 59 MB, two at work and more decoded ahead: spilled or waited for, never a
+    deadlock.
+    """
     clip = write_clip(tmp_path / "clip.mp4", frames=96, height=480, width=640)
     fields = {"input__size": None, "output__shard_frames": 64, "output__keep": ["edited"]}
     small = small_job(clip, tmp_path / "small", **fields, run__object_store_gb=0.08, run__workers=1)

@@ -1,4 +1,6 @@
-"""Processes of a run killed from outside; every run that follows ends in the bytes of an undisturbed one."""
+"""Processes of a run killed from outside; every run that follows ends in the bytes of an
+undisturbed one.
+"""
 
 import random
 import signal

@@ -1,4 +1,6 @@
-"""Several nodes of a real Ray cluster on this machine: more of them, late ones, slow ones, and one that dies with frames in it."""
+"""Several nodes of a real Ray cluster on this machine: more of them, late ones, slow ones, and one
+that dies with frames in it.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -75,7 +77,9 @@ def test_nodes(
     tmp_path: Path,
     count: int,
 ):
-    """CPU and GPU nodes mixed: decoding on all of them, one worker on each GPU node; the bytes are those of one machine."""
+    """CPU and GPU nodes mixed: decoding on all of them, one worker on each GPU node; the bytes are
+    those of one machine.
+    """
     out = tmp_path / "out"
     (roles / "expected").write_text(str(count))
     with gpu_nodes(cluster, count):

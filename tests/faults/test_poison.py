@@ -1,4 +1,6 @@
-"""Frames that raise, kill their worker, eat its memory, kill or hang the decoder: each costs itself, is named, and the job ends."""
+"""Frames that raise, kill their worker, eat its memory, kill or hang the decoder: each costs
+itself, is named, and the job ends.
+"""
 
 import os
 import signal
@@ -88,7 +90,9 @@ def test_a_frame_that_kills_its_worker_is_found_and_quarantined(
 def test_a_frame_that_takes_all_memory(
     job: JobMaker, undisturbed: Path, tmp_path: Path, stand_ins: pytest.MonkeyPatch
 ):
-    """Ray ends a process when the machine's memory runs out; here at 5 GB more than is taken now, with room for other tests."""
+    """Ray ends a process when the machine's memory runs out; here at 5 GB more than is taken now,
+    with room for other tests.
+    """
     memory = psutil.virtual_memory()
     if memory.available < 7e9:
         pytest.skip("needs 7 GB of free memory")

@@ -1,7 +1,9 @@
-"""Clips whose frames carry their own number as a machine-readable pattern, so that decoding tests need not trust counts.
+"""Clips whose frames carry their own number as a machine-readable pattern, so that decoding tests
+need not trust counts.
 
-A picture is a 4 x 4 grid of dark and bright cells, row by row from the top left: 12 bits of the number, most significant
-first, then 4 check bits. A mirrored, turned, blended or grey picture does not pass the check.
+A picture is a 4 x 4 grid of dark and bright cells, row by row from the top left: 12 bits of the
+number, most significant first, then 4 check bits. A mirrored, turned, blended or grey picture does
+not pass the check.
 """
 
 from collections.abc import Callable, Sequence
@@ -73,7 +75,8 @@ def make_clip(
     Args:
         size: (height, width) as coded.
         pts: one per frame in `time_base` units; 0, 1, 2 ... when None.
-        rotation: counter-clockwise degrees that a player turns the picture by; the barcode is drawn as coded, unturned.
+        rotation: counter-clockwise degrees that a player turns the picture by; the barcode is drawn
+            as coded, unturned.
         audio: adds a silent AAC (mp4, mkv, mov) or MP2 track.
         first_p: no B-frames before this one.
         decoy: adds a second, smaller video stream before the main one.
@@ -136,7 +139,9 @@ def clip_of(folder: Path, name: str) -> Path:
 
 
 def flip(path: Path, number: int, *, junk: bool = False) -> Path:
-    """A copy of a clip whose packet `number` (decoding order) has damaged bytes: some in its middle, or nearly all."""
+    """A copy of a clip whose packet `number` (decoding order) has damaged bytes: some in its
+    middle, or nearly all.
+    """
     with av.open(str(path)) as container:
         packet = [packet for packet in container.demux(video=0) if packet.size][number]
         position, size = packet.pos, packet.size

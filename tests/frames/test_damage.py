@@ -47,7 +47,9 @@ def test_where_frames_stand_alone_damage_costs_exactly_one(
 
 
 def no_reference(packet: av.Packet, name: str) -> bool:
-    """Whether no other frame is predicted from this one: nal_ref_idc 0 (H.264, 7.4.1), an even type below 16 (H.265, 7.4.2.2)."""
+    """Whether no other frame is predicted from this one: nal_ref_idc 0 (H.264, 7.4.1), an even type
+    below 16 (H.265, 7.4.2.2).
+    """
     header = bytes(packet)[4]
     unused = (
         header >> 1 & 63 in range(0, 16, 2) if name.startswith("hevc") else header >> 5 & 3 == 0
@@ -92,7 +94,9 @@ def test_a_lost_b_frame_costs_itself_only(folder: Path, name: str, min_frames: i
 )
 @given(packet=st.integers(0, FRAMES - 1))
 def test_damage_shifts_nothing(folder: Path, name: str, packet: int) -> None:
-    """Whatever packet has damaged bytes: the plan stays, and from the next keyframe after it all is well again."""
+    """Whatever packet has damaged bytes: the plan stays, and from the next keyframe after it all is
+    well again.
+    """
     path = clip_of(folder, name)
     whole = probe(str(path))
     source = probe(str(flip(path, packet)))
@@ -116,7 +120,9 @@ def test_a_concealed_picture_is_an_error(folder: Path) -> None:
 
 
 def test_a_lost_keyframe_is_survived_from_the_one_before(folder: Path) -> None:
-    """Cut into segments or not, the same frames come: the segment goes back where its own keyframe is damaged."""
+    """Cut into segments or not, the same frames come: the segment goes back where its own keyframe
+    is damaged.
+    """
     path = flip(clip_of(folder, "mpeg4.avi"), 24, junk=True)
     source = probe(str(path))
     straight = [None if f.rgb is None else f.rgb.tobytes() for f in decoded(source)]

@@ -1,4 +1,6 @@
-"""Every frame once, in order, with its own time stamp, however a source is coded and cut; proven by barcodes."""
+"""Every frame once, in order, with its own time stamp, however a source is coded and cut; proven by
+barcodes.
+"""
 
 import pickle
 from fractions import Fraction
@@ -58,7 +60,9 @@ def test_pts_are_those_of_a_plain_decoding_loop(folder: Path, name: str) -> None
 
 
 def test_segments_are_cut_where_the_container_allows(folder: Path) -> None:
-    """Guards the fallback: none of the ordinary containers may end in it, all of the doubtful ones must."""
+    """Guards the fallback: none of the ordinary containers may end in it, all of the doubtful ones
+    must.
+    """
     kinds = {name: (probe(str(clip_of(folder, name))).seekable, name) for name in CLIPS}
     whole_only = {name for name, (seekable, _) in kinds.items() if not seekable}
     assert whole_only == {"h264.avi", "mpeg2.mpg", "mpeg2 alone.mpg", "h264.mpg", "raw.h264"}
@@ -149,7 +153,9 @@ def test_segments_are_reached_by_seeking(
 
 
 def test_edit_list_cuts_frames_away(tmp_path: Path) -> None:
-    """An mp4 that starts at a negative time gets an edit list: what lies before 0 is stored but not shown."""
+    """An mp4 that starts at a negative time gets an edit list: what lies before 0 is stored but not
+    shown.
+    """
     path = make_clip(
         tmp_path / "cut.mp4",
         FRAMES,
@@ -222,7 +228,9 @@ def test_recording_that_starts_in_the_middle(folder: Path, tmp_path: Path) -> No
 
 
 def test_reordering_that_the_stream_does_not_announce(tmp_path: Path) -> None:
-    """H.264 whose parameter set says nothing on reordering, with B-frames from frame 70 on only (see container.prepare)."""
+    """H.264 whose parameter set says nothing on reordering, with B-frames from frame 70 on only
+    (see container.prepare).
+    """
     path = make_clip(
         tmp_path / "late b.mp4", 160, first_p=70,
         options={"x264-params": "bframes=3:b-pyramid=normal:b-adapt=0:keyint=60:scenecut=0"},
@@ -252,7 +260,9 @@ def test_reordering_that_the_stream_does_not_announce(tmp_path: Path) -> None:
 
 
 def test_files_read_at_a_time_do_not_lose_one_anothers_frames(folder: Path) -> None:
-    """PyAV knows a packet's number by the number's address, which Python shares among files: see number_packet()."""
+    """PyAV knows a packet's number by the number's address, which Python shares among files: see
+    number_packet().
+    """
     path = str(clip_of(folder, "raw.h264"))
     with open_container(path) as one, open_container(path) as other:
         numbered = []

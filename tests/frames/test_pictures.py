@@ -40,7 +40,9 @@ def frames(path: Path, size: int | None = None, **plan) -> list[Frame]:
 def colour_clip(
     path: Path, height: int, width: int, matrix: str, *, full: bool, bits: int, tagged: bool
 ) -> Path:
-    """Lossless clip with one frame per colour; YUV computed here, from the definition of the matrix (ITU-R BT.709/601/2020)."""
+    """Lossless clip with one frame per colour; YUV computed here, from the definition of the matrix
+    (ITU-R BT.709/601/2020).
+    """
     kr, kb, code = MATRICES[matrix]
     with av.open(str(path), "w") as container:
         stream = container.add_stream(
@@ -90,7 +92,9 @@ def test_colours_follow_matrix_range_and_depth(
 
 
 def test_a_wrong_matrix_would_be_noticed(tmp_path: Path) -> None:
-    """Guards the test above: BT.709 pictures labelled BT.601 are off by much more than its tolerance."""
+    """Guards the test above: BT.709 pictures labelled BT.601 are off by much more than its
+    tolerance.
+    """
     path = colour_clip(
         tmp_path / "a.mp4", 96, 128, "bt709", full=False, bits=8, tagged=False
     )  # taken for BT.601
@@ -146,7 +150,9 @@ def test_ten_bits_rise_evenly(tmp_path: Path) -> None:
 def test_display_matrix_is_applied_after_resizing(
     tmp_path: Path, ending: str, degrees: int, hflip: bool
 ) -> None:
-    """The clip is stored such that a player that follows its matrix (turn counter-clockwise, then mirror) shows barcodes."""
+    """The clip is stored such that a player that follows its matrix (turn counter-clockwise, then
+    mirror) shows barcodes.
+    """
 
     def stored(number: int) -> np.ndarray:
         upright = barcode(number, 64, 96)
@@ -245,7 +251,9 @@ def test_images_in_natural_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation(tmp_path: Path, orientation: int) -> None:
     upright = barcode(9, 48, 64)
-    stored = {  # what a camera stores so that a viewer has to undo it, by the EXIF definition of rows and columns
+    # what a camera stores so that a viewer has to undo it, by the EXIF definition of rows and
+    # columns
+    stored = {
         1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1], 5: upright.transpose(1, 0, 2),
         6: np.rot90(upright, 1), 7: np.rot90(upright, 1)[:, ::-1], 8: np.rot90(upright, -1),
     }[orientation]  # fmt: skip

@@ -1,4 +1,6 @@
-"""The three real clips beside the checkout: all their frames, and segments equal to decoding straight through."""
+"""The three real clips beside the checkout: all their frames, and segments equal to decoding
+straight through.
+"""
 
 from pathlib import Path
 

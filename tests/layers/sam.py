@@ -1,4 +1,6 @@
-"""A small random Segment Anything checkpoint of the real class; no trained one could be had where this was written."""
+"""A small random Segment Anything checkpoint of the real class; no trained one could be had where
+this was written.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,6 @@
-"""The diffusion filler: diffusers' own inpainting pipeline bit for bit, for 9 and for 4 channels, and the job's ways to it."""
+"""The diffusion filler: diffusers' own inpainting pipeline bit for bit, for 9 and for 4 channels,
+and the job's ways to it.
+"""
 
 import numpy as np
 import pytest
@@ -56,7 +58,9 @@ def test_equals_diffusers_inpainting_pipeline_bit_for_bit(make_models, channels,
 @pytest.mark.parametrize("channels", [9, 4])
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
 def test_frame_outside_noise_of_the_clip_and_lanes(make_models, channels, guidance):
-    """Sizes that are no multiples; the hole's old content has no say; a lane a step, two with guidance."""
+    """Sizes that are no multiples; the hole's old content has no say; a lane a step, two with
+    guidance.
+    """
     models, lanes = make_models(in_channels=channels), []
     models.unet.register_forward_pre_hook(lambda module, arguments: lanes.append(len(arguments[0])))
     settings = Compose(steps=4, strength=0.75, guidance=guidance)

@@ -61,7 +61,9 @@ def test_auto_separates_two_depths(far, near, share, seed):
 
 
 def test_auto_cuts_the_gap_not_the_slope():
-    """A far wall and a long ground slope: Otsu's middle lies on the slope, the gap lies between the two."""
+    """A far wall and a long ground slope: Otsu's middle lies on the slope, the gap lies between the
+    two.
+    """
     rng = np.random.default_rng(0)
     values = np.concatenate([rng.normal(0.08, 0.02, 30_000), rng.uniform(0.3, 1.0, 50_000)])
     assert 0.15 < auto_plane(values) < 0.3

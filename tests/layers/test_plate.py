@@ -1,4 +1,6 @@
-"""Plates: the median of what is far, still and moving cameras, what is never seen; and through a whole clip, same in all frames."""
+"""Plates: the median of what is far, still and moving cameras, what is never seen; and through a
+whole clip, same in all frames.
+"""
 
 from pathlib import Path
 
@@ -213,7 +215,8 @@ def test_a_clips_far_layer_is_the_wall_and_the_same_in_all_frames(clip, tmp_path
     rng = np.random.default_rng(0)  # the wall of tests/clips.py
     behind = np.kron(rng.integers(40, 120, (HEIGHT // 8, WIDTH // 8, 3)), np.ones((8, 8, 1)))
     assert plate.seen.mean() > 0.9
-    # x264 at crf 18 with halved chroma: the clip's own far pixels are as far from the wall that was drawn.
+    # x264 at crf 18 with halved chroma: the clip's own far pixels are as far from the wall that was
+    # drawn.
     first = edited[0]
     own = np.abs(first["rgb"][0] - behind)[~first["hole"][0]].mean()
     assert np.abs(plate.rgb - behind)[plate.seen].mean() <= own

@@ -1,4 +1,6 @@
-"""Objects cut out of pictures without alpha: by a small random Segment Anything model of the real class, and by made-up scores."""
+"""Objects cut out of pictures without alpha: by a small random Segment Anything model of the real
+class, and by made-up scores.
+"""
 
 import io
 import shutil

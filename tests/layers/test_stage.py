@@ -49,7 +49,8 @@ def test_empty_and_full_near_layers_are_noted(columns):
     columns["note"][0] = "depth repeated in float32"
     out = stage(planes=(0.4,))(columns)
     assert list(out["note"]) == [
-        "depth repeated in float32; empty near layer", "full near layer: nothing behind it is visible", "",
+        "depth repeated in float32; empty near layer", "full near layer: nothing behind it is "
+                                                       "visible", "",
     ]  # fmt: skip
     assert not out["hole"][0].any() and out["hole"][1].all()
     assert np.array_equal(out["background"][:2], columns["rgb"][:2])

@@ -1,4 +1,6 @@
-"""The shipped models load through the hub's classes, give what they promise, and have learnt something."""
+"""The shipped models load through the hub's classes, give what they promise, and have learnt
+something.
+"""
 
 import json
 import subprocess

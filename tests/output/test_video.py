@@ -1,4 +1,6 @@
-"""Edited clips as videos: the source's time stamps to the tick, its audio packet for packet, whatever the source is."""
+"""Edited clips as videos: the source's time stamps to the tick, its audio packet for packet,
+whatever the source is.
+"""
 
 from fractions import Fraction
 from pathlib import Path
@@ -30,7 +32,9 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(
     out: Path, clip: Path, *, failed: tuple[int, ...] = (), images: str = "parquet", **span
 ) -> list[Part]:
-    """A folder of a run whose edited pictures are the source's own; frames with these numbers have failed."""
+    """A folder of a run whose edited pictures are the source's own; frames with these numbers have
+    failed.
+    """
     segments = plan_segments(probe(str(clip)), size=None, **span)
     parts = cut_parts(segments, batch=4, shard_frames=16, limit=None)
     for part in parts:
@@ -217,7 +221,9 @@ def test_a_large_file_is_uploaded_whole_or_not_at_all(tmp_path: Path):
 
 
 def test_the_same_frames_give_the_same_bytes(tmp_path: Path):
-    """x264's fastest code for this processor does not: 60 encodings without ``SAME_BYTES`` gave 9 files here."""
+    """x264's fastest code for this processor does not: 60 encodings without ``SAME_BYTES`` gave 9
+    files here.
+    """
     clip = make_clip(tmp_path / "clip.mp4", 12)
     parts = finished(tmp_path, clip)
     files = set()

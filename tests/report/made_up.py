@@ -1,4 +1,6 @@
-"""A made-up run: rows as a shard holds them, their pictures, and a report built from both into a folder."""
+"""A made-up run: rows as a shard holds them, their pictures, and a report built from both into a
+folder.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -69,7 +71,9 @@ def make_report(
     pictures: dict[str, dict[str, bytes]] | None = None,
     **summary: Any,
 ) -> dict[str, Any]:
-    """Builds a report from rows into ``folder/report``; returns its tree. Without ``pictures`` every frame has some."""
+    """Builds a report from rows into ``folder/report``; returns its tree. Without ``pictures``
+    every frame has some.
+    """
     table = pa.Table.from_pylist(rows, schema=pa.Table.from_pylist([*rows, row("a", 0)]).schema)
 
     def write(name: str, data: bytes) -> None:

@@ -54,7 +54,9 @@ def test_outline_runs_outside_the_hole_and_not_along_the_border() -> None:
 
 
 def test_the_outline_lies_at_the_hole_s_edge_on_pictures_of_any_size() -> None:
-    """The hole of 8 pixels at working size is 64 wide on a picture eight times as large; so is its outline."""
+    """The hole of 8 pixels at working size is 64 wide on a picture eight times as large; so is its
+    outline.
+    """
     made = {}
     for scale in (1, 8):
         near = np.zeros((120 * scale, 160 * scale), np.uint8)

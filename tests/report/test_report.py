@@ -1,4 +1,6 @@
-"""The whole report from made-up rows: files, schema, honesty about what was not measured, and hostile names."""
+"""The whole report from made-up rows: files, schema, honesty about what was not measured, and
+hostile names.
+"""
 
 import json
 from html.parser import HTMLParser

@@ -1,4 +1,6 @@
-"""Jobs of the slow method that their deadline has no room for are refused with figures; sampled frames are what fits."""
+"""Jobs of the slow method that their deadline has no room for are refused with figures; sampled
+frames are what fits.
+"""
 
 from pathlib import Path
 

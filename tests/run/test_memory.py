@@ -1,4 +1,6 @@
-"""The memory estimate: shapes alone give what real tensors give, and what PyTorch's allocator counts, within 15 percent."""
+"""The memory estimate: shapes alone give what real tensors give, and what PyTorch's allocator
+counts, within 15 percent.
+"""
 
 import numpy as np
 import pytest
@@ -99,7 +101,9 @@ def test_float16_halves_and_gradients_keep_more():
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_the_gradient_form_takes_what_was_estimated(checkpointing):
-    """The compositor as it runs, reference features and loss included, with and without gradient checkpointing."""
+    """The compositor as it runs, reference features and loss included, with and without gradient
+    checkpointing.
+    """
     frames, side = 2, 64
     unet = UNet2DConditionModel.from_config(UNET).eval().requires_grad_(False)
     vae = AutoencoderKL.from_config(VAE).eval().requires_grad_(False)

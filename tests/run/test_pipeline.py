@@ -1,4 +1,6 @@
-"""The whole flow on a real Ray: one small clip through every step, two logical GPUs, and the ways a run ends."""
+"""The whole flow on a real Ray: one small clip through every step, two logical GPUs, and the ways a
+run ends.
+"""
 
 import json
 import shutil

@@ -1,4 +1,6 @@
-"""A worker's loop without Ray: failing frames cost themselves, and a part that keeps dying is taken apart."""
+"""A worker's loop without Ray: failing frames cost themselves, and a part that keeps dying is taken
+apart.
+"""
 
 from pathlib import Path
 
@@ -93,7 +95,9 @@ def part() -> Part:
 
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_part_that_keeps_dying_is_taken_apart(tmp_path: Path, part: Part, alone: bool):
-    """A frame that kills even alone is set aside; a part that dies only in batches is given up, and both end."""
+    """A frame that kills even alone is set aside; a part that dies only in batches is given up, and
+    both end.
+    """
 
     def die(batch: Batch) -> Batch:
         good = batch["rgb"].reshape(len(batch["rgb"]), -1).any(1)

@@ -1,4 +1,6 @@
-"""Any job file, override, shard or record, whole or damaged, is read or refused in words: nothing else is ever raised."""
+"""Any job file, override, shard or record, whole or damaged, is read or refused in words: nothing
+else is ever raised.
+"""
 
 import io
 import json
@@ -173,7 +175,9 @@ def test_any_override_is_taken_or_refused(tmp_path: Path, overrides: list[str]) 
 def finished(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[OutputFolder, list[Part], dict[str, bytes]]:
-    """An output folder of twelve frames in three shards, all done but one, made by the real writers without a run."""
+    """An output folder of twelve frames in three shards, all done but one, made by the real writers
+    without a run.
+    """
     home = tmp_path_factory.mktemp("finished")
     clip = write_clip(home / "clip.mp4", frames=12)
     job = small_job(clip, home / "out", run__batch=2)
@@ -224,7 +228,9 @@ def restore(folder: OutputFolder, files: dict[str, bytes]) -> None:
 
 
 def check_ledger(folder: OutputFolder, parts: list[Part], damaged: set[str]) -> None:
-    """Damaged shards are named, their parts are to do again, all others are not, and the counts add up."""
+    """Damaged shards are named, their parts are to do again, all others are not, and the counts add
+    up.
+    """
     ledger = Ledger.read(folder)
     assert set(ledger.damaged) == damaged
     todo = ledger.todo(parts, attempts=1)
@@ -264,7 +270,9 @@ def test_a_truncated_shard_is_work_to_do(finished: Any, which: int, cut: float) 
 def test_flipped_bytes_in_a_shard_are_noticed_or_harmless(
     finished: Any, which: int, flips: list
 ) -> None:
-    """Checksums of pages tell what has changed; a row that reads differently from what was written does not pass."""
+    """Checksums of pages tell what has changed; a row that reads differently from what was written
+    does not pass.
+    """
     folder, parts, files = finished
     restore(folder, files)
     name = shard_name(parts[which].name)

@@ -58,7 +58,9 @@ class Page(html.parser.HTMLParser):
 
 
 def built(folder: Path, names: list[str]) -> Page:
-    """The page of a run over clips of these names, which also stand in messages, notes, versions, the job and its name."""
+    """The page of a run over clips of these names, which also stand in messages, notes, versions,
+    the job and its name.
+    """
     rows = []
     for i, name in enumerate(names):
         rows += [row(f"{i:016x}", index, path=f"/in/{name}") for index in range(6)]

@@ -12,7 +12,8 @@ pytestmark = pytest.mark.timeout(60)
 
 SOURCES = sorted(Path(raydepth.__file__).parent.rglob("*.py"))
 THROUGH_RAY = {"actors.py", "pipeline.py"}
-"""Modules that unpickle: segments, parts and columns that raydepth itself pickled and that came through Ray."""
+"""Modules that unpickle: segments, parts and columns that raydepth itself pickled and that came
+through Ray."""
 
 
 def calls() -> list[tuple[str, str, dict[str, str]]]:

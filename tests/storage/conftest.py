@@ -1,4 +1,6 @@
-"""A real S3 server on loopback (moto's), a fresh bucket for each test, and a proxy before it that misbehaves when asked."""
+"""A real S3 server on loopback (moto's), a fresh bucket for each test, and a proxy before it that
+misbehaves when asked.
+"""
 
 import itertools
 import logging

@@ -1,4 +1,6 @@
-"""A loopback HTTP proxy before the S3 server that counts, throttles, resets, stalls and refuses as a test asks."""
+"""A loopback HTTP proxy before the S3 server that counts, throttles, resets, stalls and refuses as
+a test asks.
+"""
 
 import http.client
 import socket

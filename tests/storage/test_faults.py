@@ -1,4 +1,6 @@
-"""Object storage that throttles, resets, stalls and refuses: what survives it, and what it costs where nothing helps."""
+"""Object storage that throttles, resets, stalls and refuses: what survives it, and what it costs
+where nothing helps.
+"""
 
 import pickle
 from pathlib import Path
@@ -22,7 +24,9 @@ BIG = np.random.default_rng(1).bytes(21 << 20)
 
 
 def every(n: int, fault: Fault, method: str = ""):
-    """Each n-th request (with this method) suffers the fault; retries are requests too, and come through."""
+    """Each n-th request (with this method) suffers the fault; retries are requests too, and come
+    through.
+    """
     seen = []
 
     def judge(request: Request) -> Fault:
@@ -93,7 +97,9 @@ def test_an_upload_that_fails_leaves_nothing_new(bucket: Bucket, proxy: Proxy) -
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 frames in 5 groups; a megabyte, so that what a failed read costs can be told from the rest."""
+    """60 frames in 5 groups; a megabyte, so that what a failed read costs can be told from the
+    rest.
+    """
     return make_clip(
         tmp_path_factory.mktemp("clip") / "clip.mp4", 60, size=(256, 256), options={"g": "12", "qp": "0"},
         picture=_noisy_barcode,
@@ -123,7 +129,9 @@ def test_decoding_under_throttling_and_resets(
 def test_what_a_read_that_fails_for_good_costs(
     clip: Path, bucket: Bucket, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Frames that were read stay good, the others are error rows with the reason, and nothing is raised."""
+    """Frames that were read stay good, the others are error rows with the reason, and nothing is
+    raised.
+    """
     monkeypatch.setattr(ranges, "READ_MOST", 256 << 10)
     uri = bucket.put("clip.mp4", clip.read_bytes())
     (segment,) = plan_segments(probe(uri), size=None)

@@ -1,4 +1,6 @@
-"""gs:// goes through the same code as s3://: input, output and lease against an emulator on loopback."""
+"""gs:// goes through the same code as s3://: input, output and lease against an emulator on
+loopback.
+"""
 
 import socket
 import subprocess

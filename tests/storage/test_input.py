@@ -1,4 +1,6 @@
-"""Videos and images in object storage are the same sources as on disk, and no more of them is read than has to be."""
+"""Videos and images in object storage are the same sources as on disk, and no more of them is read
+than has to be.
+"""
 
 import os
 from dataclasses import asdict
@@ -47,7 +49,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets clips of some kilobytes be read as those of gigabytes are: FFmpeg's own buffer would hold all of them."""
+    """Lets clips of some kilobytes be read as those of gigabytes are: FFmpeg's own buffer would
+    hold all of them.
+    """
     monkeypatch.setattr(ranges, "READ_FIRST", 1024)
     monkeypatch.setattr(ranges, "READ_MOST", 4096)
     monkeypatch.setattr(ranges, "BRIDGE", 0)

@@ -1,4 +1,6 @@
-"""A whole run from bucket to bucket through Ray: an upload that fails, going on, nothing left to do, and the commands on it."""
+"""A whole run from bucket to bucket through Ray: an upload that fails, going on, nothing left to
+do, and the commands on it.
+"""
 
 import json
 from pathlib import Path
@@ -41,7 +43,9 @@ def test_from_bucket_to_bucket(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    """Under throttling: the same bytes as on disk; then there is nothing to do; and the commands work on the result."""
+    """Under throttling: the same bytes as on disk; then there is nothing to do; and the commands
+    work on the result.
+    """
     out = f"{bucket.uri}/runs/out"
     lines: list[str] = []
     job = small_job([f"{bucket.uri}/in/*.mp4"], out, depth__model=PATTERN, output__images="both")

@@ -1,4 +1,6 @@
-"""Edited clips written to object storage (``output.video``): whole objects, played back as they are on disk."""
+"""Edited clips written to object storage (``output.video``): whole objects, played back as they are
+on disk.
+"""
 
 from pathlib import Path
 
@@ -40,7 +42,9 @@ def edited(folder: OutputFolder, clip: str) -> list[Part]:
 
 
 def test_a_video_from_bucket_to_bucket(bucket: Bucket, clip: Path, tmp_path: Path) -> None:
-    """Source, shards and video in a bucket: byte for byte the video that is written on disk, audio and all."""
+    """Source, shards and video in a bucket: byte for byte the video that is written on disk, audio
+    and all.
+    """
     there = OutputFolder.at(f"{bucket.uri}/runs/out")
     uri = bucket.put("in/clip.mp4", clip.read_bytes())
     (line,) = write_videos(there, edited(there, uri), crf=18)

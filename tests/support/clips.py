@@ -1,4 +1,6 @@
-"""Small real clips for whole-pipeline tests: a bright box that moves before a textured wall, coded by x264."""
+"""Small real clips for whole-pipeline tests: a bright box that moves before a textured wall, coded
+by x264.
+"""
 
 from fractions import Fraction
 from pathlib import Path

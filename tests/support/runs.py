@@ -18,7 +18,9 @@ from raydepth.run.worker import PartEditor, load_steps
 
 
 def small_job(clip: Path | list[str], out: Path, **fields: Any) -> Job:
-    """A job that takes seconds: builtin depth, pasted layers, 64 pixels, parts of 8 frames; ``a__b=value`` sets fields."""
+    """A job that takes seconds: builtin depth, pasted layers, 64 pixels, parts of 8 frames;
+    ``a__b=value`` sets fields.
+    """
     tree: dict[str, Any] = {
         "schema_version": 1,
         "input": {"paths": clip if isinstance(clip, list) else [str(clip)], "size": 64},
@@ -38,7 +40,9 @@ def small_job(clip: Path | list[str], out: Path, **fields: Any) -> Job:
 
 
 def edit_first_part(job: Job) -> list[dict[str, Any]]:
-    """The rows of a job's first part, calibrated, decoded, edited and written as a worker does it, without Ray."""
+    """The rows of a job's first part, calibrated, decoded, edited and written as a worker does it,
+    without Ray.
+    """
     segments = plan_segments(probe(job.input.paths[0]), size=job.input.size)
     full_size = job.output.size == "source"
     parts = cut_parts(
@@ -56,7 +60,9 @@ def edit_first_part(job: Job) -> list[dict[str, Any]]:
 
 
 def results(out: Path) -> pa.Table:
-    """All rows of a run, sorted by video and frame, without what may differ between equal runs: timings."""
+    """All rows of a run, sorted by video and frame, without what may differ between equal runs:
+    timings.
+    """
     folder = OutputFolder.at(str(out))
     tables = [read_shard(folder, name, pictures=True) for name in folder.files(FRAMES)]
     table = pa.concat_tables(tables, promote_options="default")
@@ -70,7 +76,9 @@ def results(out: Path) -> pa.Table:
 
 
 def differing(a: Path, b: Path) -> list[str]:
-    """Names of the columns in which two runs' results differ; empty where they are equal to the bit."""
+    """Names of the columns in which two runs' results differ; empty where they are equal to the
+    bit.
+    """
     left, right = results(a), results(b)
     if left.num_rows != right.num_rows or left.column_names != right.column_names:
         return [

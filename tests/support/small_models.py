@@ -1,4 +1,6 @@
-"""Small models of the real classes with random weights, and pictures, masks and plans to run them on."""
+"""Small models of the real classes with random weights, and pictures, masks and plans to run them
+on.
+"""
 
 import json
 
@@ -90,7 +92,9 @@ def make_compose():
 
 @pytest.fixture
 def make_plan():
-    """A plan of soft discs over a far picture, and the frames: (plan, source uint8 [N,H,W,3], seeds int64 [N])."""
+    """A plan of soft discs over a far picture, and the frames: (plan, source uint8 [N,H,W,3], seeds
+    int64 [N]).
+    """
 
     def make(frames=2, height=32, width=48, planes=1, soft=False, seed=0):
         rng = np.random.default_rng(seed)
@@ -114,7 +118,9 @@ def make_plan():
 
 @pytest.fixture
 def save_pipeline(tmp_path):
-    """Writes a pipeline directory as the hub's are: unet/, vae/, scheduler/ and, if asked, a tiny CLIP with tokenizer."""
+    """Writes a pipeline directory as the hub's are: unet/, vae/, scheduler/ and, if asked, a tiny
+    CLIP with tokenizer.
+    """
 
     def save(vae="AutoencoderKL", text=False, **unet):
         _unet(**unet).save_pretrained(tmp_path / "unet")

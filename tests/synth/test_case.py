@@ -81,7 +81,9 @@ def test_same_seed_same_bytes(cases):
 
 
 def test_noise_of_a_truth_is_small():
-    """Two samplings of one picture differ by about a grey level and a half at the default number of paths."""
+    """Two samplings of one picture differ by about a grey level and a half at the default number of
+    paths.
+    """
     moment = Moment(random_staging(0, 1.0), 0.0, (32, 32), samples=1)
     one, two = (
         moment._whole.colour(moment.camera, (32, 32), seed=seed).astype(float) for seed in (1, 2)

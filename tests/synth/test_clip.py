@@ -1,4 +1,6 @@
-"""The clip writer: what is on disk is what was rendered, truths agree, memory does not grow, errors are clear."""
+"""The clip writer: what is on disk is what was rendered, truths agree, memory does not grow, errors
+are clear.
+"""
 
 import json
 import shutil

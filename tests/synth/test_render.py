@@ -1,4 +1,6 @@
-"""Mitsuba's depth against closed forms, shadows, and bytes that depend on nothing but the arguments."""
+"""Mitsuba's depth against closed forms, shadows, and bytes that depend on nothing but the
+arguments.
+"""
 
 import dataclasses
 import sys

@@ -1,4 +1,6 @@
-"""Worlds: what moves comes back, shapes fill their extents, staging keeps near objects before everything else."""
+"""Worlds: what moves comes back, shapes fill their extents, staging keeps near objects before
+everything else.
+"""
 
 import dataclasses
 

@@ -1,7 +1,8 @@
-"""Legal but odd edits through a worker's real steps: each gives the right picture, or the frame and a note that says why.
+"""Legal but odd edits through a worker's real steps: each gives the right picture, or the frame and
+a note that says why.
 
-Depth comes from files, so masks are exact; the model is the built-in one, which leaves every pixel outside an edit's region
-as it is, like any other.
+Depth comes from files, so masks are exact; the model is the built-in one, which leaves every pixel
+outside an edit's region as it is, like any other.
 """
 
 from collections.abc import Callable
@@ -56,7 +57,9 @@ def write_depth(
 
 @pytest.fixture
 def edit(tmp_path: Path) -> Edit:
-    """Rows of an edited clip of a box before a wall, with exact depth; ``edited``, ``rgb`` and ``near`` as arrays."""
+    """Rows of an edited clip of a box before a wall, with exact depth; ``edited``, ``rgb`` and
+    ``near`` as arrays.
+    """
 
     def make(
         edit: dict[str, Any],
@@ -108,7 +111,9 @@ def shows(picture: np.ndarray, colour: tuple[int, int, int], off: int = 40) -> n
 
 
 def unchanged(rows: list[dict[str, Any]], *notes: str) -> bool:
-    """Whether every frame is the source's, nothing was composed, and its note says all of this and nothing else."""
+    """Whether every frame is the source's, nothing was composed, and its note says all of this and
+    nothing else.
+    """
     return all(
         np.array_equal(row["edited"], row["rgb"]) and row["note"].split("; ") == list(notes)
         for row in rows
@@ -119,7 +124,8 @@ def unchanged(rows: list[dict[str, Any]], *notes: str) -> bool:
 def test_an_object_wholly_hidden_and_one_wholly_outside(
     edit: Edit, thing: str, compose: dict[str, Any]
 ):
-    # The box spans x 4..38, y 21..56: an object of 20 pixels that stands behind it is covered by it.
+    # The box spans x 4..38, y 21..56: an object of 20 pixels that stands behind it is covered by
+    # it.
     hidden = insert(thing, at=0.5, point=[0.22, 0.8], height=0.3)
     assert unchanged(edit(hidden, **compose), HIDDEN)
     assert unchanged(edit(insert(thing, at=0.5, point=[-0.5, 0.8]), **compose), OUTSIDE)
@@ -225,7 +231,9 @@ def test_a_clip_of_one_frame(edit: Edit, thing: str, compose: dict[str, Any], fi
     "at", [-3.0, 1.5, {"metres": 0.02}, {"metres": 500.0}, [7.0, {"metres": 900.0}]]
 )
 def test_planes_outside_the_range_of_depth(edit: Edit, at: Any):
-    """Nothing is nearer than 2 cm, everything is nearer than 500 m: one of the layers is empty, and the note says which."""
+    """Nothing is nearer than 2 cm, everything is nearer than 500 m: one of the layers is empty, and
+    the note says which.
+    """
     full = at in (-3.0, {"metres": 500.0}) or isinstance(at, list)
     assert unchanged(edit({"kind": "remove"}, layers__at=at, **PASTE), FULL if full else EMPTY)
     for row in edit({"kind": "background", "source": "#2040c0"}, layers__at=at, **PASTE):

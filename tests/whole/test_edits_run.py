@@ -1,4 +1,6 @@
-"""Edits on a real Ray with two logical GPUs: fillers of whole clips, the gradient form, odd sources, and a resumed insertion."""
+"""Edits on a real Ray with two logical GPUs: fillers of whole clips, the gradient form, odd
+sources, and a resumed insertion.
+"""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -72,7 +74,9 @@ def inside(row: dict) -> np.ndarray:
 
 
 def test_plates_of_odd_sources(still: Path, folder: Path, tmp_path: Path):
-    """Beside a clip: one of one frame, a folder of one picture, a portrait and a very wide one; each as picture and video."""
+    """Beside a clip: one of one frame, a folder of one picture, a portrait and a very wide one;
+    each as picture and video.
+    """
     one = write_clip(folder / "one.mp4", frames=1, seed=1)
     portrait = write_clip(folder / "portrait.mp4", frames=4, height=128, width=56, seed=2)
     wide = write_clip(folder / "wide.mp4", frames=4, height=64, width=152, seed=3)
@@ -114,7 +118,9 @@ def test_plates_of_odd_sources(still: Path, folder: Path, tmp_path: Path):
 
 
 def test_the_gradient_form_and_filling_by_diffusion_on_sampled_frames(still: Path, tmp_path: Path):
-    """``lite`` on every third frame: those frames, each with a new background, and behind its near layer the filled old one."""
+    """``lite`` on every third frame: those frames, each with a new background, and behind its near
+    layer the filled old one.
+    """
     grad = {"recipe": "lite", "steps": 6, "strength": 0.5, "checkpointing": True}
     fill = {"method": "diffusion", "model": "builtin", "steps": 6, "dilate": 3}
     job = small_job(
@@ -139,7 +145,9 @@ def test_the_gradient_form_and_filling_by_diffusion_on_sampled_frames(still: Pat
 
 @pytest.mark.slow
 def test_an_insertion_in_the_scene_goes_on_to_the_same_bytes(pan: Path, tmp_path: Path):
-    """Tracked once, cut out once by a segmentation model, killed half-way by kill -9, and finished by the next run."""
+    """Tracked once, cut out once by a segmentation model, killed half-way by kill -9, and finished
+    by the next run.
+    """
     Image.fromarray(np.full((40, 40, 3), (230, 30, 200), np.uint8)).save(tmp_path / "thing.png")
     model = write_sam(tmp_path / "sam")
     insert = {

@@ -40,7 +40,8 @@ def test_lifting_the_near_layer_out_of_cups(data: Path, tmp_path: Path):
     rgb, near = decode_rgb(first["rgb_png"]), decode_alpha(first["near_png"]) > 0
     edited, background = decode_rgb(first["edited_png"]), decode_rgb(first["background_png"])
     red = (rgb[..., 0] > 150) & (rgb[..., 1] < 60)
-    # The middle cup stands in the near layer, and is gone from the filled background and from the result.
+    # The middle cup stands in the near layer, and is gone from the filled background and from the
+    # result.
     cup = np.zeros_like(red)
     cup[52:96, 100:130] = True
     assert (near & cup & red).sum() > 0.6 * (cup & red).sum() > 100

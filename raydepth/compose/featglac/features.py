@@ -1,4 +1,6 @@
-"""Decoder features and the loss of method ``featglac-grad``: how far a picture's features are from its layers', where each is seen."""
+"""Decoder features and the loss of method ``featglac-grad``: how far a picture's features are from
+its layers', where each is seen.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,13 +18,16 @@ ITERATION_WEIGHTS = (3.5, 1.25, 2.5, 2.5, 1.5)
 """g by iteration of a guided step; see ``energy``."""
 SCALE = 45.0
 ROUNDED = 0.01
-"""Feature differences below this count by their square. Generation starts from a layer's own latents, where all differences
-are rounding errors: L1 would follow their signs with full force, another way in every batch size."""
+"""Feature differences below this count by their square. Generation starts from a layer's own
+latents, where all differences are rounding errors: L1 would follow their signs with full force,
+another way in every batch size."""
 
 
 @dataclass
 class Taps:
-    """What the tapped decoder blocks gave in the last call, by index in ``up_blocks``: [B,C,h,w] in the U-Net's dtype."""
+    """What the tapped decoder blocks gave in the last call, by index in ``up_blocks``: [B,C,h,w] in
+    the U-Net's dtype.
+    """
 
     outputs: dict[int, torch.Tensor] = field(default_factory=dict)
 
@@ -33,7 +38,9 @@ class Taps:
 
 @contextmanager
 def tapped(unet: UNet2DConditionModel, blocks: Sequence[int]) -> Iterator[Taps]:
-    """Records the outputs of these decoder blocks (whole blocks, upsampler included) in every call, by forward hooks."""
+    """Records the outputs of these decoder blocks (whole blocks, upsampler included) in every call,
+    by forward hooks.
+    """
     taps = Taps()
     hooks = [
         unet.up_blocks[block].register_forward_hook(
@@ -51,8 +58,8 @@ def tapped(unet: UNet2DConditionModel, blocks: Sequence[int]) -> Iterator[Taps]:
 def block_weights(unet: UNet2DConditionModel) -> dict[int, float]:
     """w_l by index in ``up_blocks``, blocks of weight 0 left out.
 
-    Counted from the end, so that a U-Net of three blocks (``builtin``) has all of them: the last has the finest features
-    in both. Of a U-Net with fewer, those that exist count.
+    Counted from the end, so that a U-Net of three blocks (``builtin``) has all of them: the last
+    has the finest features in both. Of a U-Net with fewer, those that exist count.
     """
     last = len(unet.up_blocks) - 1
     weights = {last - back: weight for back, weight in enumerate(reversed(BLOCK_WEIGHTS))}
@@ -62,16 +69,19 @@ def block_weights(unet: UNet2DConditionModel) -> dict[int, float]:
 def cell_weights(seen: torch.Tensor, grid: tuple[int, int], *, far: bool) -> torch.Tensor:
     """The sets S of method.md on the features' grid, as weights of cells.
 
-    Every layer before the last: each pixel where it is seen goes to its cell, without removing duplicates, so a cell
-    weighs what it holds of the layer. The last layer: cells in which no pixel shows another layer, all alike.
+    Every layer before the last: each pixel where it is seen goes to its cell, without removing
+    duplicates, so a cell weighs what it holds of the layer. The last layer: cells in which no pixel
+    shows another layer, all alike.
 
     Args:
-        seen: float32 [K,N,H,W], how much of each layer is seen, summing to 1 over K; H, W multiples of the grid's.
+        seen: float32 [K,N,H,W], how much of each layer is seen, summing to 1 over K; H, W multiples
+            of the grid's.
         grid: (h, w) of the features.
         far: whether the last layer counts.
 
     Returns:
-        float32 [K,N,h,w]; the weights of a layer in a frame sum to 1, or are all 0 where its set is empty.
+        float32 [K,N,h,w]; the weights of a layer in a frame sum to 1, or are all 0 where its set is
+        empty.
     """
     seen = torch.where(seen >= VISIBLE, seen, 0.0)
     cells = F.adaptive_avg_pool2d(seen, grid)
@@ -88,12 +98,13 @@ def energy(
     weights: dict[int, float],
     iteration: int,
 ) -> torch.Tensor:
-    """J of each frame: sum_l 45 g_k w_l sum over layers of L(S; Psi_l, Psi_l^layer), L the L1 distance (method.md, section 3),
-    rounded off within ROUNDED.
+    """J of each frame: sum_l 45 g_k w_l sum over layers of L(S; Psi_l, Psi_l^layer), L the L1
+    distance (method.md, section 3), rounded off within ROUNDED.
 
-    What k in g_k counts is left open there; here it is the iteration within a guided step, since the published composition
-    has five iterations and g five values. Recipes with fewer iterations use the first ones, more repeat the last. Frames
-    don't couple: J_n depends on the features of frame n alone.
+    What k in g_k counts is left open there; here it is the iteration within a guided step, since
+    the published composition has five iterations and g five values. Recipes with fewer iterations
+    use the first ones, more repeat the last. Frames don't couple: J_n depends on the features of
+    frame n alone.
 
     Args:
         features: of the generated pictures, [N,C,h,w] by block.

@@ -1,4 +1,6 @@
-"""FeatGLaC, mode grad: the latent is steered by gradients until its decoder features match each layer's (method.md, section 3)."""
+"""FeatGLaC, mode grad: the latent is steered by gradients until its decoder features match each
+layer's (method.md, section 3).
+"""
 
 import numpy as np
 import torch
@@ -21,15 +23,17 @@ from raydepth.edits.plan import EditPlan
 class FeatGLaCGrad(LatentCompositor):
     """Method ``featglac-grad``: the paper's, for reference quality on sampled frames.
 
-    Our readings where method.md leaves room: generation starts from the last layer's noisy latents in every recipe (the
-    paper's insertion samples new content from the prompt; here the object is a layer and what is behind it is known), with the
-    other layers' in their cells at strengths below 1, where too much of the last picture is left for a near one to appear; its
-    unconditional lane is told the last layer's optimised null embedding, and insertion pastes and holds every layer that
-    stands before the last.
+    Our readings where method.md leaves room: generation starts from the last layer's noisy latents
+    in every recipe (the paper's insertion samples new content from the prompt; here the object is a
+    layer and what is behind it is known), with the other layers' in their cells at strengths below
+    1, where too much of the last picture is left for a near one to appear; its unconditional lane
+    is told the last layer's optimised null embedding, and insertion pastes and holds every layer
+    that stands before the last.
     """
 
     energies: torch.Tensor
-    """float32 [S,N]: J before each step of the last call, with the first iteration's weight; NaN where not known."""
+    """float32 [S,N]: J before each step of the last call, with the first iteration's weight; NaN
+    where not known."""
 
     def __init__(self, models: Models, compose: Compose) -> None:
         """Checks the job against the model.
@@ -148,9 +152,11 @@ class FeatGLaCGrad(LatentCompositor):
         cells: torch.Tensor,
         iteration: int,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """J [N] and its gradient [N,C,h,w] in the latents, from a conditional pass; weights stay frozen.
+        """J [N] and its gradient [N,C,h,w] in the latents, from a conditional pass; weights stay
+        frozen.
 
-        The frames' losses are summed, and no frame's depends on another's latents, so frames don't couple.
+        The frames' losses are summed, and no frame's depends on another's latents, so frames don't
+        couple.
         """
         leaf = latents.detach().requires_grad_(True)
         with torch.enable_grad():
@@ -173,7 +179,8 @@ class FeatGLaCGrad(LatentCompositor):
 def paste_layers(
     latents: torch.Tensor, layers: torch.Tensor, rows: torch.Tensor, seen: torch.Tensor
 ) -> torch.Tensor:
-    """Puts each layer's latents where it fills more of a cell than any other; where that is the last layer, nothing changes.
+    """Puts each layer's latents where it fills more of a cell than any other; where that is the
+    last layer, nothing changes.
 
     Whole cells, since a mean of two noisy latents has too little noise.
 

@@ -1,8 +1,10 @@
-"""IP-Adapter: an inserted object's picture as a prompt of its own, looked at only where the object is seen (Ye et al. 2023).
+"""IP-Adapter: an inserted object's picture as a prompt of its own, looked at only where the object
+is seen (Ye et al. 2023).
 
-Weights and processors are diffusers' own. Loading an adapter re-creates the attention processors of a U-Net, so it happens
-once, before anything else is installed; the adapter's processors are then kept aside, and put into the cross-attention for the
-time of a sampling run. Injection goes into the self-attention inside that time: adapter first, injection last.
+Weights and processors are diffusers' own. Loading an adapter re-creates the attention processors of
+a U-Net, so it happens once, before anything else is installed; the adapter's processors are then
+kept aside, and put into the cross-attention for the time of a sampling run. Injection goes into the
+self-attention inside that time: adapter first, injection last.
 """
 
 from collections.abc import Iterator
@@ -35,7 +37,8 @@ class ImagePrompt:
     tokens: torch.Tensor
     """[1,T,D], the object's picture as tokens."""
     no_tokens: torch.Tensor
-    """[1,T,D], what the unconditional lane sees: the projection of a zero embedding, as in diffusers' pipelines."""
+    """[1,T,D], what the unconditional lane sees: the projection of a zero embedding, as in
+    diffusers' pipelines."""
 
 
 def load_image_prompt(
@@ -79,8 +82,10 @@ def load_image_prompt(
         Exception
     ) as error:  # a checkpoint can be wrong in many ways, each with a class of its own
         raise JobError(
-            f"compose.ip_adapter: {settings.model!r} does not load into this U-Net as an IP-Adapter (a hub id, or a directory "
-            f"with {settings.weight_name} and the CLIP image encoder {settings.image_encoder}/): {error}"
+            f"compose.ip_adapter: {settings.model!r} does not load into this U-Net as an "
+            "IP-Adapter (a hub id, or a directory "
+            f"with {settings.weight_name} and the CLIP image encoder {settings.image_encoder}/): "
+            f"{error}"
         ) from error
     finally:
         unet.set_attn_processor(before)
@@ -90,7 +95,9 @@ def load_image_prompt(
 
 
 def on_white(picture: np.ndarray) -> Image.Image:
-    """An object (float32 [h,w,4], colour 0..255 times alpha) on a white square: CLIP crops what is not square."""
+    """An object (float32 [h,w,4], colour 0..255 times alpha) on a white square: CLIP crops what is
+    not square.
+    """
     height, width = picture.shape[:2]
     side = max(height, width)
     square = np.full((side, side, 3), 255, np.float32)
@@ -117,10 +124,11 @@ def adapted(
     guided: bool,
     grids: list[tuple[int, int]],
 ) -> Iterator[None]:
-    """Installs the adapter in the cross-attention for the calls of a sampling run, and puts everything back at the end.
+    """Installs the adapter in the cross-attention for the calls of a sampling run, and puts
+    everything back at the end.
 
-    The calls' rows are lane-major as in ``lanes``: [N unconditional,] N generated, then reference rows, which the adapter
-    leaves alone, as it does everything where the object is not seen.
+    The calls' rows are lane-major as in ``lanes``: [N unconditional,] N generated, then reference
+    rows, which the adapter leaves alone, as it does everything where the object is not seen.
 
     Args:
         unet: the model.
@@ -133,8 +141,8 @@ def adapted(
     masks = {}
     for grid in grids:
         pooled = F.adaptive_avg_pool2d(region[:, None], grid).flatten(2)
-        # As one line of tokens: diffusers then leaves the mask as it is, instead of guessing its grid from the picture's
-        # aspect and smoothing it over the region's edge.
+        # As one line of tokens: diffusers then leaves the mask as it is, instead of guessing its
+        # grid from the picture's aspect and smoothing it over the region's edge.
         masks[grid[0] * grid[1]] = pooled[:, :, None].repeat(2 if guided else 1, 1, 1, 1)
     lanes = [prompt.no_tokens, prompt.tokens] if guided else [prompt.tokens]
     tokens = torch.cat([lane.expand(frames, -1, -1) for lane in lanes])

@@ -1,4 +1,6 @@
-"""FeatGLaC, mode kv: layers go through the U-Net beside the generated picture and lend it their keys and values."""
+"""FeatGLaC, mode kv: layers go through the U-Net beside the generated picture and lend it their
+keys and values.
+"""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -71,9 +73,11 @@ class FeatGLaC(LatentCompositor):
         return codec.decode(latents)[:, :, :height, :width]
 
     def _encode(self, lanes: Lanes) -> torch.Tensor:
-        """Latents float32 [P,C,h,w] of the pictures; those of pictures that frames share are kept for the next batch.
+        """Latents float32 [P,C,h,w] of the pictures; those of pictures that frames share are kept
+        for the next batch.
 
-        Shared pictures are encoded one by one, so that their last bits depend neither on the batch nor on what was kept.
+        Shared pictures are encoded one by one, so that their last bits depend neither on the batch
+        nor on what was kept.
         """
         codec, pictures = (
             self.models.codec,

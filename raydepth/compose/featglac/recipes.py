@@ -1,4 +1,6 @@
-"""The published recipes of method ``featglac-grad`` as numbers, and what they cost in U-Net lanes; read before any model is."""
+"""The published recipes of method ``featglac-grad`` as numbers, and what they cost in U-Net lanes;
+read before any model is.
+"""
 
 import math
 from dataclasses import dataclass
@@ -40,11 +42,13 @@ _PUBLISHED = {
     "insertion": Recipe("nulltext", 50, 1.0, 5.0, range(31, 48), 3, 0.2, far=False, paste=30),
     "lite": Recipe("renoise", 20, 1.0, 1.0, range(0, 15), 2, 0.1, far=True, paste=None),
 }
-"""method.md, section 3; of ``lite`` it names neither window nor step size: the first 15 steps, composition's step."""
+"""method.md, section 3; of ``lite`` it names neither window nor step size: the first 15 steps,
+composition's step."""
 
 
 def resolve(grad: Grad) -> Recipe:
-    """The recipe that a job asks for: the published numbers, the job's where it gives some, the window scaled to the steps.
+    """The recipe that a job asks for: the published numbers, the job's where it gives some, the
+    window scaled to the steps.
 
     Raises:
         JobError: the window lies behind the last step.
@@ -67,7 +71,8 @@ def resolve(grad: Grad) -> Recipe:
     if grad.window:
         if grad.window[0] >= recipe.run:
             raise JobError(
-                f"compose.grad.window: got {grad.window}, but the steps that run are 0 to {recipe.run - 1}"
+                f"compose.grad.window: got {grad.window}, but the steps that run are 0 to "
+                f"{recipe.run - 1}"
             )
         window = range(grad.window[0], min(grad.window[1] + 1, recipe.run))
     paste = None if base.paste is None else round(base.paste * scale)
@@ -75,12 +80,14 @@ def resolve(grad: Grad) -> Recipe:
 
 
 def lanes(recipe: Recipe, references: int) -> tuple[int, int]:
-    """U-Net lanes (one sample, one forward) and backward passes of one frame; the cost table of method.md, section 5.
+    """U-Net lanes (one sample, one forward) and backward passes of one frame; the cost table of
+    method.md, section 5.
 
-    The table comes out when the references have features in every step that runs, guided or not, recorded on the way of a
-    DDIM inversion without a lane of its own; and when null-text inversion is taken as published: in each step one
-    conditional pass, five unconditional ones with gradient and a guided step of two lanes, and in the replay two lanes and
-    an extra conditional pass for the features. It is an upper bound where null-text optimisation stops early.
+    The table comes out when the references have features in every step that runs, guided or not,
+    recorded on the way of a DDIM inversion without a lane of its own; and when null-text inversion
+    is taken as published: in each step one conditional pass, five unconditional ones with gradient
+    and a guided step of two lanes, and in the replay two lanes and an extra conditional pass for
+    the features. It is an upper bound where null-text optimisation stops early.
 
     Args:
         recipe: resolved.
@@ -95,5 +102,7 @@ def lanes(recipe: Recipe, references: int) -> tuple[int, int]:
 
 
 def fitting_every(every: int, hours: float, max_hours: float) -> int:
-    """The smallest ``compose.every`` with which a job of this many hours at ``every`` keeps within ``max_hours``."""
+    """The smallest ``compose.every`` with which a job of this many hours at ``every`` keeps within
+    ``max_hours``.
+    """
     return max(every + 1, math.ceil(every * hours / max_hours))

@@ -1,4 +1,6 @@
-"""The layers' pictures on their way through the noise levels beside the generated one, and what the decoder makes of them."""
+"""The layers' pictures on their way through the noise levels beside the generated one, and what the
+decoder makes of them.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,9 +29,11 @@ class Trajectories:
     latents: list[torch.Tensor]
     """float32 [R,C,h,w] by level, S + 1 of them, noisiest first."""
     nulls: list[torch.Tensor] | None
-    """[R,L,D] by step: null embeddings under which guided sampling gives the pictures back; None: not optimised."""
+    """[R,L,D] by step: null embeddings under which guided sampling gives the pictures back; None:
+    not optimised."""
     features: Callable[[int], Features | None]
-    """The features of a step's latents, to be asked for once in each step, in order; None where they were not kept."""
+    """The features of a step's latents, to be asked for once in each step, in order; None where
+    they were not kept."""
 
 
 @torch.no_grad()
@@ -44,10 +48,11 @@ def trace(
 ) -> Trajectories:
     """Finds the references' latents as the recipe says: ``renoise``, ``invert`` or ``nulltext``.
 
-    ``invert`` records features on the way, so they are those of latents one level cleaner than the step's, and keeps the
-    guided steps' until they are used: about 8 MB a step and picture for SD 1.5 at 512 x 512 in float16. The other two run
-    the references beside the generation, in every step. All of ``nulltext`` is as published, nothing shared between its
-    passes: see ``recipes.lanes``.
+    ``invert`` records features on the way, so they are those of latents one level cleaner than the
+    step's, and keeps the guided steps' until they are used: about 8 MB a step and picture for SD
+    1.5 at 512 x 512 in float16. The other two run the references beside the generation, in every
+    step. All of ``nulltext`` is as published, nothing shared between its passes: see
+    ``recipes.lanes``.
 
     Args:
         predict: the U-Net.

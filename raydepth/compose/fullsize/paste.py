@@ -1,4 +1,6 @@
-"""Pastes an edit made on a coarser grid back into the frame's own pixels, feathered, and exact where nothing may change."""
+"""Pastes an edit made on a coarser grid back into the frame's own pixels, feathered, and exact
+where nothing may change.
+"""
 
 from dataclasses import dataclass
 
@@ -9,7 +11,8 @@ from raydepth.compose.fullsize.upsample import Enlarged, Guided, bands
 from raydepth.layers.stack import Layer, LayerStack
 
 FEATHER = 4
-"""Width in pixels of the paste-back's soft edge; below the default dilation of the hole, so it stays off the near layer."""
+"""Width in pixels of the paste-back's soft edge; below the default dilation of the hole, so it
+stays off the near layer."""
 
 
 @dataclass
@@ -46,7 +49,8 @@ def fade(region: np.ndarray, feather: int = FEATHER) -> np.ndarray:
         feather: pixels over which the edit fades in; the picture's border is no edge.
     """
     inside = (region > 0).astype(np.uint8)
-    # To the nearest pixel outside; where there is none, OpenCV gives distances beyond any picture's size.
+    # To the nearest pixel outside; where there is none, OpenCV gives distances beyond any picture's
+    # size.
     distance = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return region * np.clip(distance / (feather + 1), 0, 1)
 
@@ -56,17 +60,18 @@ def paste(
 ) -> np.ndarray:
     """The edit in the frame's own pixels.
 
-    The asked layers are flattened at full size, each with the frame's detail where it shows the frame, between alphas whose
-    edges follow the frame's; to this comes what the compositor changed of the naive composite, enlarged. Where the edit left
-    the region's pixels alone, they stay the frame's too.
+    The asked layers are flattened at full size, each with the frame's detail where it shows the
+    frame, between alphas whose edges follow the frame's; to this comes what the compositor changed
+    of the naive composite, enlarged. Where the edit left the region's pixels alone, they stay the
+    frame's too.
 
     Args:
         full: uint8 [H,W,3], the frame.
         patch: the edit on its own grid.
-        keep_source: pixels outside the region are the frame's, bit for bit (``compose.paste_back``); False: the whole
-            window is the edit's.
-        region: float32 [h,w], the edit's region over the whole frame, where the patch covers a part of it: what decides what
-            is outside, to the pixel.
+        keep_source: pixels outside the region are the frame's, bit for bit
+            (``compose.paste_back``); False: the whole window is the edit's.
+        region: float32 [h,w], the edit's region over the whole frame, where the patch covers a part
+            of it: what decides what is outside, to the pixel.
 
     Returns:
         uint8 [H,W,3].
@@ -146,7 +151,9 @@ def _shrunk(patch: Patch, size: tuple[int, int]) -> Patch:
 def _differ(
     one: np.ndarray, other: np.ndarray, size: tuple[int, int], within: np.ndarray | None = None
 ) -> np.ndarray:
-    """Where two pictures uint8 [h,w,3] differ, a pixel around it included, within a mask: bool of a larger size (H, W)."""
+    """Where two pictures uint8 [h,w,3] differ, a pixel around it included, within a mask: bool of a
+    larger size (H, W).
+    """
     differ = cv2.dilate((one != other).any(-1).astype(np.uint8), np.ones((3, 3), np.uint8))
     if within is not None:
         differ *= within

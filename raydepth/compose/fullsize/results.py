@@ -1,4 +1,6 @@
-"""What is kept of a frame, at working size or carried to the source's (step 7): pictures by kind, and its layers."""
+"""What is kept of a frame, at working size or carried to the source's (step 7): pictures by kind,
+and its layers.
+"""
 
 from collections.abc import Callable, Collection
 
@@ -32,7 +34,8 @@ def frame_pictures(
         keep_source: ``compose.paste_back``.
 
     Returns:
-        By kind: ``rgb``, ``background``, ``edited`` uint8 [H,W,3], ``depth`` and ``near`` float32 [H,W].
+        By kind: ``rgb``, ``background``, ``edited`` uint8 [H,W,3], ``depth`` and ``near`` float32
+        [H,W].
     """
     low = {kind: batch[_COLUMNS[kind]][row] for kind in keep}
     if full is None:
@@ -65,7 +68,9 @@ def frame_pictures(
 
 
 def frame_layers(batch: Batch, row: int, full: np.ndarray | None) -> LayerStack:
-    """The asked layers of one good frame, first axis 1, at working size or, with ``full``, at the source's."""
+    """The asked layers of one good frame, first axis 1, at working size or, with ``full``, at the
+    source's.
+    """
     stack = kept_stack(batch, row)
     return stack if full is None else enlarge_stack(full, batch["rgb"][row], stack)
 

@@ -1,4 +1,6 @@
-"""Brings layers that were taken under another light closer to the light of the scene that they now stand in (step 6, before composing)."""
+"""Brings layers that were taken under another light closer to the light of the scene that they now
+stand in (step 6, before composing).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +19,15 @@ from raydepth.layers.stack import LayerStack
 from raydepth.layers.stage import cut
 
 NEUTRAL = 0.3
-"""Light, as ``estimate_light`` gives it, of the place where an object cut out elsewhere is taken to have been."""
+"""Light, as ``estimate_light`` gives it, of the place where an object cut out elsewhere is taken to
+have been."""
 _ASSUMED = 0.65
-"""What a difference to assumed surroundings counts, against one between two places that are seen: least absolute errors of the
-true gains' colour on 128 scenes, seeds 5000 to 5127, of ``raydepth.synth.case``."""
+"""What a difference to assumed surroundings counts, against one between two places that are seen:
+least absolute errors of the true gains' colour on 128 scenes, seeds 5000 to 5127, of
+``raydepth.synth.case``."""
 _TRUSTED = (0.8, 0.4)
-"""Parts of the difference in shading, from right to left and from above to below, that are believed; on the same scenes."""
+"""Parts of the difference in shading, from right to left and from above to below, that are
+believed; on the same scenes."""
 _NORM = 3.0
 """Minkowski norm; of 1, 3 and 6 the one that came closest to the true gains there."""
 _LIMIT = 2.0
@@ -35,8 +40,8 @@ _SAMPLED = 4
 
 @dataclass(frozen=True)
 class ClipLight:
-    """What tells the light that a clip's moved layers come to stand in from that where they were taken: one for all frames, since
-    an estimate for each would waver.
+    """What tells the light that a clip's moved layers come to stand in from that where they were
+    taken: one for all frames, since an estimate for each would waver.
     """
 
     ratio: tuple[float, ...]
@@ -46,7 +51,9 @@ class ClipLight:
 
     @staticmethod
     def from_tree(tree: dict[str, Any]) -> "ClipLight":
-        """What ``dataclasses.asdict`` and JSON made of it; raises ValueError, TypeError or KeyError where it is damaged."""
+        """What ``dataclasses.asdict`` and JSON made of it; raises ValueError, TypeError or KeyError
+        where it is damaged.
+        """
         ratio, shading = (
             tuple(float(value) for value in tree[name]) for name in ("ratio", "shading")
         )
@@ -56,9 +63,11 @@ class ClipLight:
 
 
 def estimate_light(pixels: np.ndarray) -> np.ndarray:
-    """Colour and strength of the light on pixels uint8 [P,3], float64 [3] linear: their Minkowski mean, "shades of grey".
+    """Colour and strength of the light on pixels uint8 [P,3], float64 [3] linear: their Minkowski
+    mean, "shades of grey".
 
-    Between grey world and white patch, more robust than either (Finlayson and Trezzi, Shades of Gray and Colour Constancy, 2004).
+    Between grey world and white patch, more robust than either (Finlayson and Trezzi, Shades of
+    Gray and Colour Constancy, 2004).
     """
     return np.mean(to_linear(pixels).astype(np.float64) ** _NORM, axis=0) ** (1 / _NORM)
 
@@ -71,11 +80,13 @@ def measure_light(
     planes: Sequence[float],
     fixed: ClipEdit | None,
 ) -> ClipLight | None:
-    """Measures a clip's light once; None for edits that move nothing to another light, or where too little is seen.
+    """Measures a clip's light once; None for edits that move nothing to another light, or where too
+    little is seen.
 
-    An object's own surroundings are not known: they are taken for grey, and a part of what that says is believed. Its own
-    shading is read off its picture. The scene's light is that of what does not lie nearer than the object: what passes
-    close to the camera is mostly one thing in one colour.
+    An object's own surroundings are not known: they are taken for grey, and a part of what that
+    says is believed. Its own shading is read off its picture. The scene's light is that of what
+    does not lie nearer than the object: what passes close to the camera is mostly one thing in one
+    colour.
 
     Args:
         edit: the job's section.
@@ -124,9 +135,10 @@ def _mean_light(places: Sequence[np.ndarray]) -> np.ndarray | None:
 def match_light(plan: EditPlan, lights: Sequence[ClipLight | None], light: Light) -> EditPlan:
     """Multiplies every moved layer, in linear light, by a part of what tells its two places apart.
 
-    What two estimates differ by is partly the light and partly what stands there, so only a part of it is taken: with r the
-    logarithm of their ratio, m its mean over the channels, s the difference in shading and n the layer's normals, the gain is
-    exp(brightness * m + colour * (r - m) + shading * (s . n)), between 1/2 and 2 (von Kries, but for the last term).
+    What two estimates differ by is partly the light and partly what stands there, so only a part of
+    it is taken: with r the logarithm of their ratio, m its mean over the channels, s the difference
+    in shading and n the layer's normals, the gain is exp(brightness * m + colour * (r - m) +
+    shading * (s . n)), between 1/2 and 2 (von Kries, but for the last term).
 
     Args:
         plan: its ``moved`` layers are changed.

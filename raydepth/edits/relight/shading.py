@@ -8,17 +8,20 @@ import numpy as np
 from raydepth.files.pictures import to_linear
 
 _SIZE = 160
-"""Pixels of the longer side that a scene is looked at with: shading is smooth, and depth is smooth at best."""
+"""Pixels of the longer side that a scene is looked at with: shading is smooth, and depth is smooth
+at best."""
 _OBJECT = 96
 """The same of an object's height."""
 _FOV = 60.0
-"""Angle that the camera is taken to see across the longer side, degrees; between 40 and 80 the result hardly changes."""
+"""Angle that the camera is taken to see across the longer side, degrees; between 40 and 80 the
+result hardly changes."""
 _FAR = 0.1
 """Inverse depth on the clip's scale that is added, as its far end 0 is not infinitely far."""
 _STEP = 0.1
 """Neighbours whose inverse depths differ by a larger part belong to two things."""
 _LEVEL = 0.85
-"""Surfaces that face up or down more than this are left out: textured floors are large and tell nothing of left and right."""
+"""Surfaces that face up or down more than this are left out: textured floors are large and tell
+nothing of left and right."""
 _PIXELS = 25
 """Things of fewer pixels say nothing."""
 _RIDGE = 0.01
@@ -28,13 +31,16 @@ _DARK = 3e-3
 
 
 def scene_shading(rgb: np.ndarray, inv_depth: np.ndarray) -> np.ndarray:
-    """How much brighter surfaces are that face right, and up: float64 [2], relative to the mean of the thing they belong to.
+    """How much brighter surfaces are that face right, and up: float64 [2], relative to the mean of
+    the thing they belong to.
 
-    A matt surface under a distant lamp and an even sky has the radiance albedo * (a + l . n) where the lamp reaches it. Within
-    one thing the albedo mostly varies without regard to the normal n, so the radiance over the thing's mean, regressed on the
-    normals within all things at once, is l up to a factor (robust least squares; compare Lopez-Moreno et al., Compositing
-    Images Through Light Source Detection, 2010, who take one thing's outline). Things are what steps of depth enclose. With
-    inverse depth q(x, y), x and y in pixels from the middle and focal length f, n ~ (f q_x, f q_y, q - x q_x - y q_y).
+    A matt surface under a distant lamp and an even sky has the radiance albedo * (a + l . n) where
+    the lamp reaches it. Within one thing the albedo mostly varies without regard to the normal n,
+    so the radiance over the thing's mean, regressed on the normals within all things at once, is l
+    up to a factor (robust least squares; compare Lopez-Moreno et al., Compositing Images Through
+    Light Source Detection, 2010, who take one thing's outline). Things are what steps of depth
+    enclose. With inverse depth q(x, y), x and y in pixels from the middle and focal length f, n ~
+    (f q_x, f q_y, q - x q_x - y q_y).
 
     Args:
         rgb: uint8 [H,W,3].
@@ -87,10 +93,12 @@ def scene_shading(rgb: np.ndarray, inv_depth: np.ndarray) -> np.ndarray:
 
 
 def guessed_normals(alpha: np.ndarray) -> np.ndarray:
-    """Right and up components of the normals that an outline suggests, float32 [h,w,2]: a cushion, round at its edges.
+    """Right and up components of the normals that an outline suggests, float32 [h,w,2]: a cushion,
+    round at its edges.
 
-    An object's shape is not known, but at its outline its surface turns away (Johnston, Lumo, 2002). The height over the
-    picture is that of a quarter circle in the distance to the outline, smoothed.
+    An object's shape is not known, but at its outline its surface turns away (Johnston, Lumo,
+    2002). The height over the picture is that of a quarter circle in the distance to the outline,
+    smoothed.
 
     Args:
         alpha: float32 [h,w], 0..1, of an object whose picture ends at its outline.

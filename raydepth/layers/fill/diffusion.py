@@ -1,4 +1,6 @@
-"""Method ``diffusion`` of ``layers.fill``: what lies behind the near layers as a diffusion model paints it (step 5)."""
+"""Method ``diffusion`` of ``layers.fill``: what lies behind the near layers as a diffusion model
+paints it (step 5).
+"""
 
 import cv2
 import numpy as np
@@ -14,8 +16,9 @@ from raydepth.layers.fill.opencv import Filler, OpenCVFiller
 from raydepth.layers.settings import Fill
 
 BUILTIN_STEPS, BUILTIN_STRENGTH = 10, 0.1
-"""One step. On 48 true holes at 128 px and 12 at 256 that benchmarks.fills does not use, two from 0.2 are as good (RMSE 24.3 against
-24.7, and 23.2 against 23.0), but take twice as long and leave a bright rim on pale walls."""
+"""One step. On 48 true holes at 128 px and 12 at 256 that benchmarks.fills does not use, two from
+0.2 are as good (RMSE 24.3 against 24.7, and 23.2 against 23.0), but take twice as long and leave a
+bright rim on pale walls."""
 
 
 def load_diffusion_filler(
@@ -25,11 +28,13 @@ def load_diffusion_filler(
 
     Args:
         fill: the job's section.
-        compose: the job's section, whose model (with its LoRA) and sampler fill where ``fill`` names no model.
+        compose: the job's section, whose model (with its LoRA) and sampler fill where ``fill``
+            names no model.
         seed: the job's.
         device: ``cpu`` or ``cuda``.
         dtype: ``float32``, ``float16`` or ``bfloat16``.
-        loaded: the compositor's models, shared where they are the same; None where it has none, or changed them.
+        loaded: the compositor's models, shared where they are the same; None where it has none, or
+            changed them.
 
     Raises:
         JobError: as load_models, or the sampler cannot make the steps.
@@ -60,7 +65,9 @@ def load_diffusion_filler(
 
 
 def takes_mask(models: Models) -> bool:
-    """Whether the U-Net was made for inpainting: 2 C + 1 channels for latents, mask and the masked picture's latents."""
+    """Whether the U-Net was made for inpainting: 2 C + 1 channels for latents, mask and the masked
+    picture's latents.
+    """
     return models.unet.config.in_channels > models.codec.channels
 
 
@@ -71,15 +78,18 @@ class NonFiniteFill(ArithmeticError):
 class DiffusionFiller(Filler):
     """Paints a hole, starting from its ``telea`` fill noised to ``strength``.
 
-    A U-Net with 2 C + 1 input channels for C latent ones (9 for Stable Diffusion inpainting) sees latents, mask and the
-    latents of the picture without the hole, as diffusers' ``StableDiffusionInpaintPipeline`` hands them over. One with C
-    channels (any text-to-image checkpoint, ``builtin``) is held to the known region: before every step latents outside the
-    hole are replaced by the noised original (Blended Latent Diffusion, Avrahami et al. 2023; RePaint, Lugmayr et al. 2022,
-    without its resampling). Noise is fixed per clip.
+    A U-Net with 2 C + 1 input channels for C latent ones (9 for Stable Diffusion inpainting) sees
+    latents, mask and the latents of the picture without the hole, as diffusers'
+    ``StableDiffusionInpaintPipeline`` hands them over. One with C channels (any text-to-image
+    checkpoint, ``builtin``) is held to the known region: before every step latents outside the hole
+    are replaced by the noised original (Blended Latent Diffusion, Avrahami et al. 2023; RePaint,
+    Lugmayr et al. 2022, without its resampling). Noise is fixed per clip.
     """
 
     def __init__(self, models: Models, settings: Diffusion, seed: int, video: str = "") -> None:
-        """Args: models; settings: sampler, steps, strength and guidance; seed: the job's; video: the clip's id."""
+        """Args: models; settings: sampler, steps, strength and guidance; seed: the job's; video:
+        the clip's id.
+        """
         self.models, self.settings, self.seed, self.video = models, settings, seed, video
         self.rough = OpenCVFiller(cv2.INPAINT_TELEA, 5.0)
         self._schedule()
@@ -89,7 +99,8 @@ class DiffusionFiller(Filler):
         return DiffusionFiller(self.models, self.settings, self.seed, video)
 
     def __call__(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray:
-        """See Filler. In float16, a picture that overflows is painted again in float32, and ``note`` says so.
+        """See Filler. In float16, a picture that overflows is painted again in float32, and
+        ``note`` says so.
 
         Raises:
             NonFiniteFill: it overflows in float32 too.
@@ -109,7 +120,9 @@ class DiffusionFiller(Filler):
 
     @torch.inference_mode()
     def generate(self, started: np.ndarray, hole: np.ndarray) -> torch.Tensor:
-        """Paints the hole bool [H,W] of a roughly filled picture uint8 [H,W,3]: float32 [1,3,H',W'], padded, about -1..1."""
+        """Paints the hole bool [H,W] of a roughly filled picture uint8 [H,W,3]: float32
+        [1,3,H',W'], padded, about -1..1.
+        """
         codec, settings, multiple = self.models.codec, self.settings, self.models.multiple
         picture = torch.from_numpy(pad_to_multiple(started, multiple, 0)[None]).to(codec.vae.device)
         pixels = picture.permute(0, 3, 1, 2).float() / 127.5 - 1

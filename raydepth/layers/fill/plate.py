@@ -1,7 +1,9 @@
-"""Method ``plate`` of ``layers.fill``: what lies behind the near layers as other frames of the clip show it (step 5).
+"""Method ``plate`` of ``layers.fill``: what lies behind the near layers as other frames of the clip
+show it (step 5).
 
-A clean plate is made once per clip in the calibration pass and the same for all of its frames, so a far layer cannot
-flicker. The camera may stand still, or move so that a homography takes one frame to another (it turns, or shakes slightly).
+A clean plate is made once per clip in the calibration pass and the same for all of its frames, so a
+far layer cannot flicker. The camera may stand still, or move so that a homography takes one frame
+to another (it turns, or shakes slightly).
 """
 
 import math
@@ -15,9 +17,11 @@ from raydepth.camera.motion import camera_motion, is_still
 from raydepth.layers.fill.opencv import Filler
 
 _FEW = 0.1
-"""What fewer of the sampled frames than this part show is not believed: a passing hand, a mask's slip."""
+"""What fewer of the sampled frames than this part show is not believed: a passing hand, a mask's
+slip."""
 _ALIKE = 0.02
-"""Part of a frame's far pixels that may differ from the plate by more than ``_LEVELS`` for the two to count as one picture."""
+"""Part of a frame's far pixels that may differ from the plate by more than ``_LEVELS`` for the two
+to count as one picture."""
 _LEVELS = 24
 
 
@@ -26,7 +30,8 @@ class Plate:
     """A clip without its near layers."""
 
     rgb: np.ndarray
-    """uint8 [H,W,3]; where no sampled frame shows anything, another filler's work, the same for all frames."""
+    """uint8 [H,W,3]; where no sampled frame shows anything, another filler's work, the same for all
+    frames."""
     seen: np.ndarray
     """bool [H,W]: shown by one sampled frame in ten at least."""
     still: bool
@@ -44,7 +49,8 @@ def make_plate(
         rest: fills what no frame shows.
 
     Returns:
-        The plate in the geometry of the frame that shows most of the far side, or why there is none.
+        The plate in the geometry of the frame that shows most of the far side, or why there is
+        none.
     """
     best = min(range(len(frames)), key=lambda i: np.count_nonzero(holes[i]))
     reference, known = frames[best], ~holes[best]
@@ -80,7 +86,8 @@ def make_plate(
 def masked_median(
     placed: Sequence[tuple[np.ndarray, np.ndarray]], few: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Median of pictures uint8 [H,W,3] where their masks bool [H,W] are set: uint8 [H,W,3], and where ``few`` are at least.
+    """Median of pictures uint8 [H,W,3] where their masks bool [H,W] are set: uint8 [H,W,3], and
+    where ``few`` are at least.
 
     Per channel; of an even number of values the mean of the middle two.
     """
@@ -108,7 +115,9 @@ class PlateFiller(Filler):
     def __init__(
         self, plates: Callable[[str], Plate | str], rest: Filler, plate: Plate | str = "no clip"
     ) -> None:
-        """Args: plates: by video id, a clip's plate, or why it has none; rest: where there is none; plate: the clip's."""
+        """Args: plates: by video id, a clip's plate, or why it has none; rest: where there is none;
+        plate: the clip's.
+        """
         self.plates, self.rest, self.plate = plates, rest, plate
 
     def for_clip(self, video: str) -> "PlateFiller":
@@ -142,10 +151,12 @@ class PlateFiller(Filler):
         return picture
 
     def still_picture(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray | None:
-        """The plate, where it may stand for the far layer of this frame in all its parts; None where it may not.
+        """The plate, where it may stand for the far layer of this frame in all its parts; None
+        where it may not.
 
-        The camera must be still, and what the frame itself shows of the far side must be the plate but for noise: nothing
-        far moves, the light is the same. Such frames share one reference lane.
+        The camera must be still, and what the frame itself shows of the far side must be the plate
+        but for noise: nothing far moves, the light is the same. Such frames share one reference
+        lane.
         """
         plate = self.plate
         if isinstance(plate, str) or not plate.still:

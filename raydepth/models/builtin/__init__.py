@@ -1,4 +1,6 @@
-"""The small models that ship with the package; they load through the classes that load the hub's models."""
+"""The small models that ship with the package; they load through the classes that load the hub's
+models.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ def path(name: Literal["depth", "diffusion", "inpaint"]) -> Path:
     """Returns the folder of a built-in model, to be given to `from_pretrained`.
 
     Args:
-        name: `depth` (transformers, relative disparity), `diffusion` or `inpaint` (diffusers: unet/, vae/, scheduler/).
+        name: `depth` (transformers, relative disparity), `diffusion` or `inpaint` (diffusers:
+            unet/, vae/, scheduler/).
 
     Raises:
         ValueError: There is no such model.

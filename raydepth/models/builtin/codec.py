@@ -1,4 +1,6 @@
-"""A picture codec without learned parts that stands where a latent diffusion model has its VAE: lossless by construction."""
+"""A picture codec without learned parts that stands where a latent diffusion model has its VAE:
+lossless by construction.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,17 @@ from diffusers.models.modeling_utils import ModelMixin
 
 
 class BlockDCT(ModelMixin, ConfigMixin):
-    """Orthonormal cosine transform of 4 x 4 blocks of decorrelated colours, each channel whitened by fixed figures.
+    """Orthonormal cosine transform of 4 x 4 blocks of decorrelated colours, each channel whitened
+    by fixed figures.
 
-    Stands in for `AutoencoderTiny` (same signatures): `encode(x).latents`, `decode(z).sample`. The latents are 48 channels
-    at a quarter of the resolution, about zero mean and unit variance on natural pictures. The transform is orthonormal
-    (Ahmed, Natarajan and Rao 1974), so that the round trip is exact up to float32 rounding, hence exact in uint8.
+    Stands in for `AutoencoderTiny` (same signatures): `encode(x).latents`, `decode(z).sample`. The
+    latents are 48 channels at a quarter of the resolution, about zero mean and unit variance on
+    natural pictures. The transform is orthonormal (Ahmed, Natarajan and Rao 1974), so that the
+    round trip is exact up to float32 rounding, hence exact in uint8.
 
     Attributes:
-        basis: Float32 [48, 3, 4, 4], orthonormal rows: what each latent channel measures in a block.
+        basis: Float32 [48, 3, 4, 4], orthonormal rows: what each latent channel measures in a
+            block.
     """
 
     @register_to_config
@@ -39,22 +44,27 @@ class BlockDCT(ModelMixin, ConfigMixin):
         Args:
             block: Side of a block in pixels.
             mean: Mean of each coefficient for pixels in -1..1; zeros by default.
-            scale: Standard deviation of each coefficient, floored so that noise is not amplified; ones by default.
+            scale: Standard deviation of each coefficient, floored so that noise is not amplified;
+                ones by default.
             scaling_factor: As in diffusers' VAEs; 1, since the channels are whitened already.
             shift_factor: As in diffusers' VAEs.
             latent_channels: 3 * block * block.
-            block_out_channels: Only its length counts: pipelines take 2 ** (length - 1) for the spatial factor.
-            force_upcast: Keep this codec in float32 beside a U-Net in half precision: rounded figures are not lossless.
+            block_out_channels: Only its length counts: pipelines take 2 ** (length - 1) for the
+                spatial factor.
+            force_upcast: Keep this codec in float32 beside a U-Net in half precision: rounded
+                figures are not lossless.
 
         Raises:
-            ValueError: The lists do not have 3 * block * block entries, or `latent_channels` is something else.
+            ValueError: The lists do not have 3 * block * block entries, or `latent_channels` is
+                something else.
         """
         super().__init__()
         channels = 3 * block * block
         mean, scale = mean or [0.0] * channels, scale or [1.0] * channels
         if not len(mean) == len(scale) == latent_channels == channels:
             raise ValueError(
-                f"block {block} has {channels} channels; got {len(mean)} means, {len(scale)} scales, "
+                f"block {block} has {channels} channels; got {len(mean)} means, {len(scale)} "
+                "scales, "
                 f"latent_channels {latent_channels}"
             )
         ticks = torch.arange(block, dtype=torch.float64)
@@ -94,7 +104,8 @@ class BlockDCT(ModelMixin, ConfigMixin):
         block = self.spatial_factor
         if x.shape[-2] % block or x.shape[-1] % block:
             raise ValueError(
-                f"height and width must be multiples of {block}, got {tuple(x.shape[-2:])}: pad or resize the picture"
+                f"height and width must be multiples of {block}, got {tuple(x.shape[-2:])}: pad or "
+                "resize the picture"
             )
         raw = torch.nn.functional.conv2d(x.float(), self.basis.float(), stride=block)
         latents = ((raw - self.offset.float()) / self.spread.float()).to(x.dtype)

@@ -1,1 +1,3 @@
-"""``raydepth submit``: a job packed, run on a Ray cluster whose nodes need only the dependencies, followed from here."""
+"""``raydepth submit``: a job packed, run on a Ray cluster whose nodes need only the dependencies,
+followed from here.
+"""

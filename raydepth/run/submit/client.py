@@ -1,4 +1,6 @@
-"""``raydepth submit``: packs a job, has a Ray cluster run it, follows its log, and comes back with its exit code."""
+"""``raydepth submit``: packs a job, has a Ray cluster run it, follows its log, and comes back with
+its exit code.
+"""
 
 import logging
 import os
@@ -21,7 +23,8 @@ from raydepth.run.submit.packing import JOB, Parcel, pack
 PACK_LIMIT_MB = 50.0
 
 STOP_WAIT_S = 600
-"""What a stopped job gets to finish what is in flight; Ray's own default, 3 s, would cost a part per worker."""
+"""What a stopped job gets to finish what is in flight; Ray's own default, 3 s, would cost a part
+per worker."""
 
 FIRST_ANSWER_S = 8.0
 """A dashboard that takes longer to say its version is none."""
@@ -50,7 +53,8 @@ def submit(
     detach: bool = False,
     on_interrupt: OnInterrupt = "ask",
 ) -> int:
-    """Runs a job on a cluster; submitting it again goes on where it stopped, as with ``raydepth run``.
+    """Runs a job on a cluster; submitting it again goes on where it stopped, as with ``raydepth
+    run``.
 
     Args:
         job: the resolved job, with paths of this machine.
@@ -60,14 +64,15 @@ def submit(
         pack_limit_mb: local files of more than so many megabytes in all are refused.
         paths_on_cluster: the job's paths are those of the nodes, nothing is packed.
         detach: return 0 once the job is accepted.
-        on_interrupt: what Ctrl-C does with the job on the cluster; ``ask`` is ``leave`` where there is no terminal.
+        on_interrupt: what Ctrl-C does with the job on the cluster; ``ask`` is ``leave`` where there
+            is no terminal.
 
     Returns:
         The exit code of ``raydepth run`` there; 1 where it was stopped, left alone or lost.
 
     Raises:
-        JobError: the job cannot be sent, there is no cluster at the address or it wants another token, or a submission
-            that has not ended writes to the same output.
+        JobError: the job cannot be sent, there is no cluster at the address or it wants another
+            token, or a submission that has not ended writes to the same output.
     """
     parcel = pack(job, limit_mb=pack_limit_mb, on_cluster=paths_on_cluster)
     with _named_address_only():
@@ -76,7 +81,8 @@ def submit(
         _warn_of_local_output(job.output.path, address, say)
     submission = Submission(client, address, _new_id(name), say)
     say(
-        f"submitting as {submission.id} with local files: {len(parcel.files)}, {parcel.size_bytes / 1e6:.1f} MB\n"
+        f"submitting as {submission.id} with local files: {len(parcel.files)}, "
+        f"{parcel.size_bytes / 1e6:.1f} MB\n"
     )
     _send(client, submission.id, parcel)
     say(_commands(submission.id, address))
@@ -85,7 +91,9 @@ def submit(
 
 @contextmanager
 def _named_address_only() -> Iterator[None]:
-    """Ray lets these variables override an address that was given by name: the job would go to another cluster."""
+    """Ray lets these variables override an address that was given by name: the job would go to
+    another cluster.
+    """
     kept = {
         key: os.environ.pop(key)
         for key in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
@@ -98,7 +106,9 @@ def _named_address_only() -> Iterator[None]:
 
 
 def _connect(address: str) -> Any:
-    """A ``JobSubmissionClient`` whose requests end; checks the address and the token by asking for the version."""
+    """A ``JobSubmissionClient`` whose requests end; checks the address and the token by asking for
+    the version.
+    """
     if not re.match("https?://.", address):
         raise JobError(
             f"--address {address}: expected the cluster's dashboard, as http://HOST:8265"
@@ -127,8 +137,10 @@ def _connect(address: str) -> Any:
         return Client(address)
     except AuthenticationError as error:
         raise JobError(
-            f"--address {address}: the cluster refuses this machine's token, or was sent none; put the one that it was started "
-            "with (there: ray get-auth-token) into RAY_AUTH_TOKEN or the file ~/.ray/auth_token, and set RAY_AUTH_MODE=token"
+            f"--address {address}: the cluster refuses this machine's token, or was sent none; put "
+            "the one that it was started "
+            "with (there: ray get-auth-token) into RAY_AUTH_TOKEN or the file ~/.ray/auth_token, "
+            "and set RAY_AUTH_MODE=token"
         ) from error
     except (
         requests.RequestException,
@@ -139,7 +151,8 @@ def _connect(address: str) -> Any:
     ) as error:
         cause = " ".join(str(error).split())
         raise JobError(
-            f"--address {address}: no Ray dashboard answers there ({cause}); is it the dashboard's port (8265, not 6379), "
+            f"--address {address}: no Ray dashboard answers there ({cause}); is it the dashboard's "
+            "port (8265, not 6379), "
             "and was ray start --head given a --dashboard-host that this machine can reach?"
         ) from error
 
@@ -171,7 +184,8 @@ def _warn_of_local_output(output: str, address: str, say: Callable[[str], None])
         nodes = "an unknown number of"
     if nodes != "1":
         say(
-            f"warning: output.path {output} is a local path and the cluster has {nodes} nodes; frames are lost "
+            f"warning: output.path {output} is a local path and the cluster has {nodes} nodes; "
+            "frames are lost "
             "unless every node sees the same folder there (NFS, for example)\n"
         )
 
@@ -188,7 +202,8 @@ def _send(client: Any, submission_id: str, parcel: Parcel) -> None:
         client.submit_job(
             entrypoint=f"python -m raydepth.run.submit.entrypoint {JOB}",
             submission_id=submission_id,
-            # Workers inherit this: they run the package that was sent, in the folder of the packed files.
+            # Workers inherit this: they run the package that was sent, in the folder of the packed
+            # files.
             runtime_env={
                 "working_dir": str(archive),
                 "py_modules": [str(Path(raydepth.__file__).parent)],
@@ -218,7 +233,9 @@ class Submission:
     """Characters of the job's log that were printed."""
 
     def follow(self, on_interrupt: OnInterrupt) -> int:
-        """Prints the log until the job ends; returns the exit code to end with (``submit`` says which)."""
+        """Prints the log until the job ends; returns the exit code to end with (``submit`` says
+        which).
+        """
         stopping = False
         while True:
             try:
@@ -227,13 +244,15 @@ class Submission:
                 choice = "leave" if stopping else _choose(on_interrupt)
             except OSError as error:
                 self.say(
-                    f"no answer from {self.address} for {LOST_S / 60:.0f} minutes ({error}); the job may go on\n"
+                    f"no answer from {self.address} for {LOST_S / 60:.0f} minutes ({error}); the "
+                    "job may go on\n"
                 )
                 choice = "lost"
             if choice == "stop":
                 stopping = True
                 self.say(
-                    "\nstopping the job; it may finish what is in flight (Ctrl-C again leaves it alone)\n"
+                    "\nstopping the job; it may finish what is in flight (Ctrl-C again leaves it "
+                    "alone)\n"
                 )
                 try:
                     self.client.stop_job(self.id)
@@ -251,8 +270,8 @@ class Submission:
     def _until_end(self) -> Any:
         """Prints what is new in the log, again and again; returns the job's last state.
 
-        Whole logs are asked for, not a stream: nothing is repeated or lost over a broken connection, and an end cannot be
-        missed. A long log is asked for less often.
+        Whole logs are asked for, not a stream: nothing is repeated or lost over a broken
+        connection, and an end cannot be missed. A long log is asked for less often.
 
         Raises:
             OSError: the cluster has not answered for ``LOST_S``.
@@ -287,14 +306,16 @@ class Submission:
             return int(code)
         if code == 127:
             self.say(
-                "no python on the head node's PATH; activate raydepth's environment before ray start\n"
+                "no python on the head node's PATH; activate raydepth's environment before ray "
+                "start\n"
             )
             return 2
         if code is None:  # it never began: the reason is Ray's
             self.say(f"{ended.status}: {ended.message}\n")
         else:
             self.say(
-                f"raydepth was killed there (exit code {code}); submit the same job again to go on\n"
+                f"raydepth was killed there (exit code {code}); submit the same job again to go "
+                "on\n"
             )
         return 1
 
@@ -307,7 +328,8 @@ def _choose(on_interrupt: OnInterrupt) -> str:
         return "leave"
     try:
         answer = input(
-            "\nstop the job on the cluster too? [s]top / [l]eave it running / [c]ontinue following: "
+            "\nstop the job on the cluster too? [s]top / [l]eave it running / [c]ontinue "
+            "following: "
         )
     except (KeyboardInterrupt, EOFError):
         return "leave"

@@ -1,6 +1,8 @@
-"""Where a submitted job begins on the cluster: are the packages here that raydepth needs? Then ``raydepth run``.
+"""Where a submitted job begins on the cluster: are the packages here that raydepth needs? Then
+``raydepth run``.
 
-Imports the standard library only, so that a machine without those packages gets a sentence instead of a traceback.
+Imports the standard library only, so that a machine without those packages gets a sentence instead
+of a traceback.
 """
 
 import os
@@ -12,7 +14,9 @@ PYTHON = (3, 11)
 
 
 def main() -> None:
-    """``python -m raydepth.run.submit.entrypoint JOB.yaml``: exits 2 where packages are missing, else as ``raydepth run``."""
+    """``python -m raydepth.run.submit.entrypoint JOB.yaml``: exits 2 where packages are missing,
+    else as ``raydepth run``.
+    """
     problems = lacking()
     if sys.version_info < PYTHON:
         problems.insert(0, f"Python>={'.'.join(map(str, PYTHON))}")
@@ -26,7 +30,8 @@ def main() -> None:
 def _refuse(problems: list[str]) -> int:
     have = f"{sys.executable}, Python {sys.version.split()[0]}"
     print(
-        f"raydepth: this node ({have}) lacks {', '.join(problems)}; install raydepth's dependencies on every node, "
+        f"raydepth: this node ({have}) lacks {', '.join(problems)}; install raydepth's "
+        "dependencies on every node, "
         "and start Ray from that environment",
         file=sys.stderr,
     )

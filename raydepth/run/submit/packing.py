@@ -1,7 +1,9 @@
-"""What of a job travels with it to a cluster: the small local files that it names; the first step of ``raydepth submit``.
+"""What of a job travels with it to a cluster: the small local files that it names; the first step
+of ``raydepth submit``.
 
-Below the current directory a file keeps its relative name, so that the job's paths stay as they are and a job that
-``raydepth run`` began is the same job to ``raydepth submit``. Files elsewhere go below ``.outside``.
+Below the current directory a file keeps its relative name, so that the job's paths stay as they are
+and a job that ``raydepth run`` began is the same job to ``raydepth submit``. Files elsewhere go
+below ``.outside``.
 """
 
 import glob
@@ -20,7 +22,8 @@ from raydepth.output.record import job_yaml
 from raydepth.run.check import edit_files, is_same_everywhere, named_models, worker_paths
 
 JOB = ".raydepth/job.yaml"
-"""The job file's name in the parcel; hidden, so that no folder or pattern of the job takes it for an input."""
+"""The job file's name in the parcel; hidden, so that no folder or pattern of the job takes it for
+an input."""
 
 OUTSIDE = ".outside"
 """Where files from outside the current directory go, under their absolute paths."""
@@ -30,7 +33,9 @@ ON_CLUSTER = "if every node of the cluster sees it there, say --paths-on-cluster
 
 @dataclass(frozen=True)
 class Parcel:
-    """A job whose paths are relative to the parcel, and the parcel's files: name in it -> local file."""
+    """A job whose paths are relative to the parcel, and the parcel's files: name in it -> local
+    file.
+    """
 
     job: Job
     files: Mapping[str, str]
@@ -40,7 +45,9 @@ class Parcel:
         return sum(os.path.getsize(file) for file in self.files.values())
 
     def write(self, archive: Path) -> None:
-        """Writes a zip whose bytes depend on the contents only, so that Ray recognises a parcel that it has."""
+        """Writes a zip whose bytes depend on the contents only, so that Ray recognises a parcel
+        that it has.
+        """
         with zipfile.ZipFile(archive, "w") as parcel:
             parcel.writestr(_entry(JOB), job_yaml(self.job.tree()))
             for name, file in sorted(self.files.items()):
@@ -56,9 +63,11 @@ def _entry(name: str) -> zipfile.ZipInfo:
 
 
 def pack(job: Job, *, limit_mb: float, on_cluster: bool = False) -> Parcel:
-    """Finds the local files that a job names and gives it the paths that they will have on the cluster.
+    """Finds the local files that a job names and gives it the paths that they will have on the
+    cluster.
 
-    Object storage (``s3://`` ...), hub ids and ``builtin`` stay as they are. The output is checked only.
+    Object storage (``s3://`` ...), hub ids and ``builtin`` stay as they are. The output is checked
+    only.
 
     Args:
         job: the resolved job, with paths of this machine.
@@ -66,7 +75,8 @@ def pack(job: Job, *, limit_mb: float, on_cluster: bool = False) -> Parcel:
         on_cluster: paths are those of the cluster's nodes; nothing is packed.
 
     Raises:
-        JobError: a file is missing here, the files are too large, or a path means nothing on another machine.
+        JobError: a file is missing here, the files are too large, or a path means nothing on
+            another machine.
     """
     _check_output(job.output.path)
     if on_cluster:
@@ -114,7 +124,8 @@ def _set(tree: Any, field: str, value: str) -> None:
 def _check_output(path: str) -> None:
     if "://" not in path and not os.path.isabs(path):
         raise JobError(
-            f"output.path: {path!r} would be a temporary folder of one node; expected s3:// or gs://, or the absolute path "
+            f"output.path: {path!r} would be a temporary folder of one node; expected s3:// or "
+            "gs://, or the absolute path "
             "of a folder that every node shares (NFS, for example)"
         )
 
@@ -152,7 +163,9 @@ def _pack_input(paths: list[str], files: dict[str, str]) -> list[str]:
 
 
 def _model_files(name: str) -> Iterator[str]:
-    """An ONNX file with the files of weights beside it (``model.onnx.data`` ...), or what a directory holds."""
+    """An ONNX file with the files of weights beside it (``model.onnx.data`` ...), or what a
+    directory holds.
+    """
     path = os.path.abspath(os.path.expanduser(name))
     if os.path.isdir(path):
         for folder, folders, names in os.walk(path, followlinks=True):
@@ -178,7 +191,8 @@ def _pack_pattern(field: str, pattern: str, sources: list[str], files: dict[str,
                 found[os.path.normpath(there)] = file
         if not pattern.startswith("{parent}") or any(name.startswith("..") for name in found):
             raise JobError(
-                f"{field}: {pattern!r} leads out of the current directory and cannot be packed; submit from a directory "
+                f"{field}: {pattern!r} leads out of the current directory and cannot be packed; "
+                "submit from a directory "
                 f"above the clips and these files, or: {ON_CLUSTER}"
             )
     if not found and (sources or "{parent" not in pattern):
@@ -209,7 +223,9 @@ def _place(path: str) -> str:
 
 
 def _renamed(path: str) -> str:
-    """A path or pattern of the job as the parcel has it: unchanged where it is relative and leads downwards."""
+    """A path or pattern of the job as the parcel has it: unchanged where it is relative and leads
+    downwards.
+    """
     unchanged = (
         not os.path.isabs(path) and not path.startswith("~") and ".." not in Path(path).parts
     )
@@ -222,7 +238,9 @@ def _check_size(parcel: Parcel, limit_mb: float) -> None:
     sizes = sorted(((os.path.getsize(file), file) for file in parcel.files.values()), reverse=True)
     largest = "".join(f"\n  {size / 1e6:10.1f} MB  {file}" for size, file in sizes[:5])
     raise JobError(
-        f"the job's {len(sizes)} local files are {parcel.size_bytes / 1e6:.1f} MB, more than the {limit_mb:g} MB that submit packs:"
-        f"{largest}\nput them on s3:// or gs://, or on a file system that every node shares (--paths-on-cluster), or raise "
+        f"the job's {len(sizes)} local files are {parcel.size_bytes / 1e6:.1f} MB, more than the "
+        f"{limit_mb:g} MB that submit packs:"
+        f"{largest}\nput them on s3:// or gs://, or on a file system that every node shares "
+        "(--paths-on-cluster), or raise "
         "--pack-limit"
     )

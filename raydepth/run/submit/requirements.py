@@ -23,7 +23,8 @@ NEEDED = {
     "transformers": ("transformers", "5.0"),
     "typer": ("typer", "0.15"),
 }
-"""Distribution -> module and lowest version, as in pyproject.toml; the package itself travels with the job."""
+"""Distribution -> module and lowest version, as in pyproject.toml; the package itself travels with
+the job."""
 
 
 def lacking() -> list[str]:

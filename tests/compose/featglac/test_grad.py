@@ -1,4 +1,6 @@
-"""Gradient guidance: the sets and the loss, the gradient itself, independence of frames, lanes as the cost table has them."""
+"""Gradient guidance: the sets and the loss, the gradient itself, independence of frames, lanes as
+the cost table has them.
+"""
 
 import numpy as np
 import pytest
@@ -21,14 +23,17 @@ THREE_LEVELS = {
     "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
 }
 QUICK = {"steps": 4, "step_size": 2e-4, "guidance": 1.5}
-"""Gentle, since rounding errors grow with guidance and step size; the published step is for 4096 cells, these have 96."""
+"""Gentle, since rounding errors grow with guidance and step size; the published step is for 4096
+cells, these have 96."""
 
 
 SMALLEST = {"block_out_channels": (8, 8), "norm_num_groups": 4}
 
 
 def calm(models):
-    """Undoes the sharpened attention of make_models: gradients of it amplify rounding errors to different pictures."""
+    """Undoes the sharpened attention of make_models: gradients of it amplify rounding errors to
+    different pictures.
+    """
     for name, module in models.unet.named_modules():
         if name.endswith("attn1"):
             for layer in (module.to_q, module.to_k, module.to_v, module.to_out[0]):

@@ -1,4 +1,6 @@
-"""IP-Adapter from real files: nothing at scale 0, nothing outside the object, and it lives beside the injection."""
+"""IP-Adapter from real files: nothing at scale 0, nothing outside the object, and it lives beside
+the injection.
+"""
 
 import numpy as np
 import pytest
@@ -22,7 +24,9 @@ from raydepth.run.check import check_models
 
 @pytest.fixture
 def adapter(tmp_path):
-    """A directory as the hub's are: weights with the numbering of the official files, and a CLIP image encoder."""
+    """A directory as the hub's are: weights with the numbering of the official files, and a CLIP
+    image encoder.
+    """
     torch.manual_seed(4)
     config = CLIPVisionConfig(
         hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=16,

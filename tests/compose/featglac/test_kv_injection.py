@@ -1,4 +1,6 @@
-"""The exact properties of injection (method.md, section 2), on the U-Net call and on whole compositions."""
+"""The exact properties of injection (method.md, section 2), on the U-Net call and on whole
+compositions.
+"""
 
 import math
 from contextlib import contextmanager
@@ -200,7 +202,8 @@ def test_a_different_layer_gives_a_different_picture(make_models, make_compose, 
     compositor = FeatGLaC(make_models(), make_compose(inject={"mode": mode}))
     plan, source, seeds = make_plan()
     before = compositor.generate(plan, source, seeds)
-    # A far picture that changes only where the near layer hides it: the composite, hence the start, stays as it is.
+    # A far picture that changes only where the near layer hides it: the composite, hence the start,
+    # stays as it is.
     hidden = plan.stack.layers[0].alpha == 1
     plan.stack.layers[-1].rgb[hidden] = 255 - plan.stack.layers[-1].rgb[hidden]
     after = compositor.generate(plan, source, seeds)

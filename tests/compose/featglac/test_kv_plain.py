@@ -1,4 +1,6 @@
-"""Without injection, FeatGLaC is diffusers' own image-to-image pipeline, bit for bit, and runs no reference lane."""
+"""Without injection, FeatGLaC is diffusers' own image-to-image pipeline, bit for bit, and runs no
+reference lane.
+"""
 
 import numpy as np
 import pytest

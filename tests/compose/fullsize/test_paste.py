@@ -1,4 +1,6 @@
-"""Pasting an edit back at full size: exact where nothing changes, detailed where the frame shows, clean where it does not."""
+"""Pasting an edit back at full size: exact where nothing changes, detailed where the frame shows,
+clean where it does not.
+"""
 
 import cv2
 import numpy as np

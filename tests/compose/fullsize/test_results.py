@@ -1,4 +1,6 @@
-"""A worker's full-size results without Ray: the source's own pixels outside the edit, the same figures, layers that read back."""
+"""A worker's full-size results without Ray: the source's own pixels outside the edit, the same
+figures, layers that read back.
+"""
 
 import threading
 from pathlib import Path
@@ -103,7 +105,9 @@ def decoded_part(
     "name", ["landscape", "portrait", "wide", "odd", "turned", "images", "small"]
 )
 def test_outside_the_edit_the_pixels_are_the_sources(tmp_path: Path, name: str):
-    """Whatever the source's shape: bit-identical where nothing may change, changed where something is taken away."""
+    """Whatever the source's shape: bit-identical where nothing may change, changed where something
+    is taken away.
+    """
     clip = clip_called(name, tmp_path)
     _, rows = edit(clip, tmp_path / "out", output__size="source")
     _, low = edit(clip, tmp_path / "low", output__size="work")
@@ -143,7 +147,9 @@ def test_kept_pictures_are_full_size_and_recompose_is_the_source(tmp_path: Path)
 
 @pytest.mark.parametrize("size", ["work", "source"])
 def test_an_object_is_composed_on_a_crop_and_comes_out_sharp(tmp_path: Path, size: str):
-    """A textured plate set into the picture: exact outside, and with the crop closer to the plate's own pixels."""
+    """A textured plate set into the picture: exact outside, and with the crop closer to the plate's
+    own pixels.
+    """
     clip = make_clip(
         tmp_path / "clip.mp4", 4, size=(320, 480), picture=lambda i: scene(i, 320, 480)
     )
@@ -236,7 +242,9 @@ def test_a_stack_of_soft_layers_survives_export(tmp_path: Path):
 
 
 def test_source_frames_come_in_any_order_of_parts(tmp_path: Path):
-    """Going on, jumping ahead over a keyframe and within one, and going back: always the planned frames."""
+    """Going on, jumping ahead over a keyframe and within one, and going back: always the planned
+    frames.
+    """
     clip = clip_of(tmp_path, "closed.mp4")
     segment = plan_segments(probe(str(clip)), size=32)[0]
     whole = [frame.rgb for frame in decode(plan_segments(probe(str(clip)), size=None)[0])]
@@ -256,7 +264,9 @@ def test_a_source_that_is_gone_when_results_are_written_costs_its_frames(tmp_pat
 
 
 def test_frames_that_cannot_be_decoded_again_are_told_and_not_counted_as_done(tmp_path: Path):
-    """The source disappears between its two decodes: error rows that name the second one, and honest counts."""
+    """The source disappears between its two decodes: error rows that name the second one, and
+    honest counts.
+    """
     clip = clip_called("landscape", tmp_path)
     job, part, clips, decoded = decoded_part(clip, tmp_path / "out")
     clip.unlink()
@@ -281,7 +291,9 @@ class _Died(BaseException):
 def test_a_second_decode_that_hangs_is_ended_and_at_last_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crop: str
 ):
-    """While results are written, and already when a crop is cut: as often as ``run.attempts``, then error rows."""
+    """While results are written, and already when a crop is cut: as often as ``run.attempts``, then
+    error rows.
+    """
     clip = clip_called("landscape", tmp_path)
     insert = {
         "kind": "insert",

@@ -1,4 +1,6 @@
-"""Matching a moved layer's light: exact where the light is all that differs, one for a clip, nothing where nothing moved."""
+"""Matching a moved layer's light: exact where the light is all that differs, one for a clip,
+nothing where nothing moved.
+"""
 
 from dataclasses import asdict, replace
 from pathlib import Path

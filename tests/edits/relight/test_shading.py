@@ -1,4 +1,6 @@
-"""The side that light comes from: found on made-up things of known shape, nothing where there is none."""
+"""The side that light comes from: found on made-up things of known shape, nothing where there is
+none.
+"""
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ HEIGHT, WIDTH = 96, 128
 
 @pytest.fixture
 def columns():
-    """Five upright cylinders before a wall, lit from (right, towards the camera): rgb and inverse depth."""
+    """Five upright cylinders before a wall, lit from (right, towards the camera): rgb and inverse
+    depth.
+    """
 
     def make(right: float, scale: int = 1) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng(1)

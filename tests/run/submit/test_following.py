@@ -26,14 +26,17 @@ pytestmark = pytest.mark.timeout(280)
 
 
 class Dashboard(ThreadingHTTPServer):
-    """Speaks as much of Ray's job interface as ``submit`` uses; every answer about the job comes from a script."""
+    """Speaks as much of Ray's job interface as ``submit`` uses; every answer about the job comes
+    from a script.
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Answers)
         self.daemon_threads = True
         self.address = f"http://127.0.0.1:{self.server_port}"
         self.script: list[tuple[str, str | None, int | None] | None] = []
-        """(status, log, exit code) of a look at the job, in order; None drops the connection. The last one stays."""
+        """(status, log, exit code) of a look at the job, in order; None drops the connection. The
+        last one stays."""
         self.now: tuple[str, str | None, int | None] = ("PENDING", "", None)
         self.jobs: dict[str, dict[str, Any]] = {}
         self.packages: dict[str, int] = {}
@@ -206,7 +209,8 @@ def test_what_is_sent(dashboard: Dashboard, folder: Path, quick: None):
     assert request["entrypoint"] == "python -m raydepth.run.submit.entrypoint .raydepth/job.yaml"
     assert len(dashboard.packages) == 2
     assert max(dashboard.packages.values()) < 40e6  # the builtin models are most of it
-    # The cluster has both packages now; another submission to the same place is refused while the first is not over ...
+    # The cluster has both packages now; another submission to the same place is refused while the
+    # first is not over ...
     with pytest.raises(JobError, match=f"written by {name}, which has not ended"):
         submit(folder, dashboard, detach=True)
     # ... and sends nothing again afterwards.

@@ -1,4 +1,6 @@
-"""What travels with a submitted job: which files, under which names, how much of them; and what the cluster must have."""
+"""What travels with a submitted job: which files, under which names, how much of them; and what the
+cluster must have.
+"""
 
 import os
 import sys
@@ -88,7 +90,8 @@ def test_files_from_elsewhere_keep_apart_and_are_found_there(
     assert all(source.startswith(str(there)) for source in found)
     assert [Path(source).read_bytes() for source in found[:2]] == here_found[:2]
     assert sorted(os.listdir(found[2])) == ["10.png", "2.png"]
-    # A folder that is the current directory itself does not take them, or the job file, for its own.
+    # A folder that is the current directory itself does not take them, or the job file, for its
+    # own.
     touch(here / "mine.mp4")
     monkeypatch.chdir(here)
     parcel = pack(job(".", str(other / "x/clip.mp4")), limit_mb=1)

@@ -73,7 +73,9 @@ class Cluster:
     )
 
     def logs_of(self, words: str) -> str:
-        """The lines of Ray's own logs that hold these words, to see from a failed test why a job ended."""
+        """The lines of Ray's own logs that hold these words, to see from a failed test why a job
+        ended.
+        """
         lines = []
         for path in sorted(self.folder.glob("session_latest/logs/**/*")):
             if path.is_file():
@@ -142,9 +144,12 @@ def cluster() -> Iterator[Cluster]:
 
 
 def test_a_submitted_job_equals_one_that_was_run(cluster: Cluster, tmp_path: Path):
-    """jobs/cluster.yaml as its first lines say; beside it ``run --address`` from outside the cluster's jobs."""
+    """jobs/cluster.yaml as its first lines say; beside it ``run --address`` from outside the
+    cluster's jobs.
+    """
     job, ran, submitted = ROOT / "jobs/cluster.yaml", tmp_path / "ran", tmp_path / "submitted"
-    # Workers of a driver that is not a submission have a current directory of their own: an absolute path.
+    # Workers of a driver that is not a submission have a current directory of their own: an
+    # absolute path.
     truth = f"depth.truth={ROOT}/jobs/clips/demo_depth/{{frame_index:06d}}.png"
     attached = raydepth(
         "run",
@@ -182,7 +187,9 @@ def test_a_missing_or_wrong_token_exits_2(token: dict[str, str], cluster: Cluste
 
 
 def test_a_job_that_is_wrong_there_exits_2(cluster: Cluster, folder: Path):
-    """Wrong in a way that only the cluster knows; the token comes from the file, and RAY_ADDRESS is not believed."""
+    """Wrong in a way that only the cluster knows; the token comes from the file, and RAY_ADDRESS is
+    not believed.
+    """
     job = write_job(folder, "wrong", run__gpus_per_worker=1)
     (folder / ".ray").mkdir()
     (folder / ".ray/auth_token").write_text(TOKEN)
