@@ -120,7 +120,7 @@ class Scenes:
 
     def compose(self, edit: str, compositor: Compositor, compose: Compose) -> np.ndarray:
         """Edited pictures uint8 [N,H,W,3]; a scene that fails is an error of the benchmark."""
-        plan = self.plan(edit, compose.split_rim)
+        plan = self.plan(edit, compose.matte_edges)
         done = ComposeStage(
             lambda _: plan,
             compositor,

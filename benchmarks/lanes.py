@@ -27,7 +27,7 @@ from raydepth.compose.featglac.kv import FeatGLaC
 from raydepth.compose.featglac.lanes import count_lanes
 from raydepth.compose.settings import Compose
 from raydepth.diffusion.attention import injected, make_injection, select
-from raydepth.diffusion.early_exit import ending_references
+from raydepth.diffusion.early_exit import early_exit
 from raydepth.diffusion.lane_count import counted_lanes
 from raydepth.edits.plan import EditPlan
 from raydepth.layers.fill.diffusion import DiffusionFiller
@@ -140,9 +140,7 @@ def call(
         levels=4, dtype=unet.dtype,
     )  # fmt: skip
     context = (
-        ending_references(unet, modules, injection, references)
-        if ending
-        else injected(modules, injection)
+        early_exit(unet, modules, injection, references) if ending else injected(modules, injection)
     )
     with torch.inference_mode(), context:
         return unet(latents, 400, encoder_hidden_states=text, return_dict=False)[0][:1]

@@ -61,7 +61,7 @@ def measure(nodes: int, clip: Path, out: Path) -> tuple[float, float]:
             }
         )
         began = time.monotonic()
-        outcome = pipeline.run(job, address=cluster.address, say=lambda line: None)
+        outcome = pipeline.run(job, address=cluster.address, echo=lambda line: None)
         seconds = time.monotonic() - began
     finally:
         ray.shutdown()

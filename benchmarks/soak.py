@@ -185,8 +185,8 @@ def plot(watcher: Watcher, file: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    roles = ("driver", "worker", "decoder", "raylet", "gcs", "tracker")
-    colours = {role: f"C{i}" for i, role in enumerate(roles)}
+    query_groups = ("driver", "worker", "decoder", "raylet", "gcs", "tracker")
+    colours = {role: f"C{i}" for i, role in enumerate(query_groups)}
     figure, (upper, lower) = plt.subplots(2, 1, figsize=(9, 6), sharex=True, height_ratios=(2, 1))
     for life in watcher.lives.values():
         if life.role in colours:

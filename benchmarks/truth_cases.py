@@ -218,7 +218,7 @@ class EachItsOwn:
             for k, layer in enumerate(plans[0].stack.layers)
         ]
         notes = {row: plan.notes[0] for row, plan in enumerate(plans) if plan.notes}
-        guesses = [plan.invented for plan in plans if plan.invented is not None]
+        guesses = [plan.inpainted for plan in plans if plan.inpainted is not None]
         return EditPlan(
             LayerStack(layers),
             np.concatenate([plan.region for plan in plans]),
@@ -228,7 +228,7 @@ class EachItsOwn:
                 name: np.concatenate([plan.normals[name] for plan in plans])
                 for name in plans[0].normals
             },
-            invented=np.concatenate(guesses) if guesses else None,
+            inpainted=np.concatenate(guesses) if guesses else None,
         )
 
 

@@ -7,10 +7,10 @@ import sys
 import numpy as np
 from PIL import Image, ImageDraw
 
-from raydepth.synth.case import Moment
-from raydepth.synth.draw import random_scene
+from raydepth.synth.case import Snapshot
+from raydepth.synth.random_scene import random_scene
 from raydepth.synth.render import World
-from raydepth.synth.staging import random_staging
+from raydepth.synth.setup import random_setup
 
 SIDE = 160
 COLUMNS = 7
@@ -27,21 +27,21 @@ def worlds() -> list[tuple[str, np.ndarray]]:
 
 
 def case(seed: int) -> list[tuple[str, np.ndarray]]:
-    moment = Moment(random_staging(seed, 1.0), 0.0, (SIDE, SIDE), samples=100)
-    rgb = moment.rgb()
-    near, rest = moment.layers(rgb)
-    depth = (255 * moment.depth.min() / moment.depth).astype(np.uint8)
-    picture, box = moment.cut_out()
+    snapshot = Snapshot(random_setup(seed, 1.0), 0.0, (SIDE, SIDE), samples=100)
+    rgb = snapshot.rgb()
+    near, rest = snapshot.layers(rgb)
+    depth = (255 * snapshot.depth.min() / snapshot.depth).astype(np.uint8)
+    picture, box = snapshot.cut_out()
     return [
         ("frame", rgb),
         ("depth", np.dstack([depth] * 3)),
         ("near layer", _on_board(near)),
         ("rest, shadowed", rest),
-        ("true removal", moment.fill()[0]),
+        ("true removal", snapshot.fill()[0]),
         ("object", _on_board(_framed(picture, box))),
-        ("true insertion", moment.insert()[0]),
-        ("another place", moment.other()[0]),
-        ("true background", moment.composite()[0]),
+        ("true insertion", snapshot.insert()[0]),
+        ("another place", snapshot.other()[0]),
+        ("true background", snapshot.composite()[0]),
     ]
 
 

@@ -111,7 +111,7 @@ def run(
     )
     from raydepth.run.pipeline import run as run_job
 
-    outcome = run_job(resolved, address=address, say=lambda line: print(line, flush=True))
+    outcome = run_job(resolved, address=address, echo=lambda line: print(line, flush=True))
     frames = outcome.frames
     print(
         f"{frames['done']} done, {frames['failed']} failed, {frames['missing']} missing of "
@@ -204,7 +204,7 @@ def submit(
         _load(job, set_),
         address,
         name=job.stem,
-        say=lambda text: print(text, end="", flush=True),
+        echo=lambda text: print(text, end="", flush=True),
         pack_limit_mb=pack_limit,
         paths_on_cluster=paths_on_cluster,
         detach=detach,

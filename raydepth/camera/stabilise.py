@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from raydepth.camera.motion import camera_motion
-from raydepth.depth.calibrate import fit_drift
+from raydepth.depth.calibrate import fit_scale_and_shift
 
 SIDE = 256
 """Short side in pixels of the samples; networks see about as much."""
@@ -134,7 +134,7 @@ def _rescaled(inv_depth: np.ndarray, expected: np.ndarray, sure: np.ndarray) -> 
     they cannot say.
     """
     there, here = expected[sure][::_EVERY], inv_depth[sure][::_EVERY]
-    fitted = fit_drift(there, here) if len(there) >= 12 else None
+    fitted = fit_scale_and_shift(there, here) if len(there) >= 12 else None
     if fitted is None:
         return inv_depth
     scale, offset = fitted

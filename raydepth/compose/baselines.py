@@ -64,11 +64,11 @@ def poisson(composite: np.ndarray, source: np.ndarray, inside: np.ndarray) -> np
     src = cv2.copyMakeBorder(composite, **sides)
     dst = cv2.copyMakeBorder(np.where(inside[..., None], composite, source), **sides)
     dst[picture] = source
-    grown = cv2.dilate(
+    dilated = cv2.dilate(
         cv2.copyMakeBorder(inside.astype(np.uint8) * 255, **sides), np.ones((3, 3), np.uint8)
     )
-    mask = np.zeros_like(grown)
-    mask[1:-1, 1:-1] = grown[1:-1, 1:-1]
+    mask = np.zeros_like(dilated)
+    mask[1:-1, 1:-1] = dilated[1:-1, 1:-1]
     x, y, width, height = cv2.boundingRect(mask)
     blended = cv2.seamlessClone(src, dst, mask, (x + width // 2, y + height // 2), cv2.NORMAL_CLONE)
     return np.where(inside[..., None], blended[picture], source)

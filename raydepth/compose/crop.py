@@ -92,11 +92,11 @@ class Crops:
                 np.concatenate([getattr(one, part) for one in made])
                 for part in ("rgb", "alpha", "inv_depth")
             )
-            layers.append(Layer(layer.name, rgb, alpha, inv_depth, layer.still))
+            layers.append(Layer(layer.name, rgb, alpha, inv_depth, layer.shared))
         crops = EditPlan(
             LayerStack(layers),
             np.stack([patch.region for patch in patches]),
-            invented=None if plan.invented is None else _enlarged(plan.invented, window),
+            inpainted=None if plan.inpainted is None else _enlarged(plan.inpainted, window),
         )
         edited = self.compositor(crops, np.stack([patch.rgb for patch in patches]), seeds)
         for patch, picture in zip(patches, edited, strict=True):

@@ -7,7 +7,7 @@ from abc import abstractmethod
 import numpy as np
 import torch
 
-from raydepth.compose.preserve import only_edges, paste_back
+from raydepth.compose.preserve import paste_back, restrict_to_edge_band
 from raydepth.compose.protocol import Compositor
 from raydepth.compose.settings import Compose
 from raydepth.diffusion.codec import pad_to_multiple, to_uint8
@@ -27,7 +27,7 @@ class LatentCompositor(Compositor):
         """
         if self.compose.redraw < 1:
             band = max(round(self.compose.redraw * min(source.shape[1:3])), 1)
-            plan, source = only_edges(plan, source, band)
+            plan, source = restrict_to_edge_band(plan, source, band)
         picture = self.generate(plan, source, seeds)
         self.notes, self.failed = self.remarks(len(source)), _non_finite(picture)
         again = np.flatnonzero(self.failed)

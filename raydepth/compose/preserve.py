@@ -20,7 +20,9 @@ def latent_region(region: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return F.adaptive_max_pool2d(region[:, None], size)
 
 
-def only_edges(plan: EditPlan, source: np.ndarray, band: int) -> tuple[EditPlan, np.ndarray]:
+def restrict_to_edge_band(
+    plan: EditPlan, source: np.ndarray, band: int
+) -> tuple[EditPlan, np.ndarray]:
     """Leaves to the model what the naive composite cannot know: the layers' edges, and what was
     invented.
 
@@ -37,7 +39,7 @@ def only_edges(plan: EditPlan, source: np.ndarray, band: int) -> tuple[EditPlan,
         the composites in the frames.
     """
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * band + 1, 2 * band + 1))
-    redraw = np.zeros(plan.region.shape, bool) if plan.invented is None else plan.invented > 0
+    redraw = np.zeros(plan.region.shape, bool) if plan.inpainted is None else plan.inpainted > 0
     for layer in plan.stack.weights()[:-1] > 0:
         for row, seen in enumerate(layer.astype(np.uint8)):
             redraw[row] |= cv2.dilate(seen, kernel) > cv2.erode(seen, kernel)

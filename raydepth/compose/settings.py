@@ -116,7 +116,7 @@ class Compose(Diffusion):
     rim: bool | None = None
     """With ``background`` and ``insert``: pixels at the edges of what is near show their share of
     it and of what comes behind it, where hard masks show the one or the other; see
-    ``raydepth.layers.matting.split_rim``. null: with ``featglac-kv``."""
+    ``raydepth.layers.matting.matte_edges``. null: with ``featglac-kv``."""
     redraw: Annotated[float, Field(gt=0, le=1)] = 1.0
     """The latent methods redraw only what lies so near to the layers' edges, as a fraction of the
     picture's short side, and what was invented (a removed thing's hole); elsewhere the layers
@@ -138,7 +138,7 @@ class Compose(Diffusion):
         return self.light or Light(colour=matched, shading=matched)
 
     @property
-    def split_rim(self) -> bool:
+    def matte_edges(self) -> bool:
         """``rim``, or what null stands for."""
         return self.method == "featglac-kv" if self.rim is None else self.rim
 

@@ -18,7 +18,7 @@ from raydepth.layers.stack import stack_columns
 
 
 class ComposeStage:
-    """Adds ``edited``, ``region``, ``asked_inv_depth`` and ``seconds_compose``.
+    """Adds ``edited``, ``region``, ``target_inv_depth`` and ``seconds_compose``.
 
     Frames that may not change anywhere (an empty region: no near layer) are the source, whatever
     the method, and cost nothing; failed frames keep zeros. A frame whose picture is not finite
@@ -90,7 +90,7 @@ class ComposeStage:
         batch["region"] = plan.region
         if self.keep_stack:
             batch |= stack_columns(plan.stack)
-        batch["asked_inv_depth"] = plan.stack.flatten_depth()
+        batch["target_inv_depth"] = plan.stack.flatten_depth()
         seconds = (time.perf_counter() - began) / len(edited)
         batch["seconds_compose"] = np.full(len(edited), seconds, np.float32)
         return batch

@@ -115,7 +115,7 @@ def calibrate(raw: Sequence[np.ndarray], *, estimator: str, kind: DepthKind) -> 
     return Calibration(estimator=estimator, kind=kind, lo=lo, hi=hi)
 
 
-def fit_drift(reference: np.ndarray, inv_depth: np.ndarray) -> tuple[float, float] | None:
+def fit_scale_and_shift(reference: np.ndarray, inv_depth: np.ndarray) -> tuple[float, float] | None:
     """Scale and offset that take inverse depths of one frame to another's: least squares, the worst
     left out.
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 
-from raydepth.diffusion.token_masks import Role, over, pool, roles, token_grids
+from raydepth.diffusion.token_masks import QueryGroup, opacities, pool, query_groups, token_grids
 from raydepth.errors import JobError
 
 _BLOCKS = {"down": "down_blocks", "mid": "mid_block", "up": "up_blocks"}
@@ -72,10 +72,10 @@ class Injection:
     frames: int
     layer_rows: torch.Tensor
     """int64 [K,N] into the reference rows, on the U-Net's device."""
-    over: dict[int, torch.Tensor] = field(default_factory=dict)
+    opacities: dict[int, torch.Tensor] = field(default_factory=dict)
     """mosaic: by token count, opacity [K,N,T,1] of each layer over those behind it, in the U-Net's
     dtype."""
-    roles: dict[int, list[list[Role]]] = field(default_factory=dict)
+    query_groups: dict[int, list[list[QueryGroup]]] = field(default_factory=dict)
     """concat, replace: by token count, the roles of each frame."""
 
 
@@ -108,9 +108,9 @@ def make_injection(
     for height, width in token_grids(*latent_size, levels):
         tokens = pool(weights, (height, width))
         if mode == "mosaic":
-            injection.over[height * width] = over(tokens)[..., None].to(dtype)
+            injection.opacities[height * width] = opacities(tokens)[..., None].to(dtype)
         else:
-            injection.roles[height * width] = roles(tokens, layer_rows)
+            injection.query_groups[height * width] = query_groups(tokens, layer_rows)
     return injection
 
 
@@ -155,7 +155,7 @@ def mosaic(x: torch.Tensor, injection: Injection) -> None:
     [B,T,C].
     """
     references = x[injection.generated :]
-    opacity = injection.over[x.shape[1]]
+    opacity = injection.opacities[x.shape[1]]
     mix = references[injection.layer_rows[-1]]
     for rows, share in zip(injection.layer_rows[:-1].flip(0), opacity[:-1].flip(0), strict=True):
         mix = torch.lerp(mix, references[rows], share)
@@ -178,13 +178,13 @@ def gathered_attention(
         out[generated:] = F.scaled_dot_product_attention(
             query[generated:], key[generated:], value[generated:]
         )
-    for n, frame_roles in enumerate(injection.roles[query.shape[2]]):
+    for n, frame_roles in enumerate(injection.query_groups[query.shape[2]]):
         own = slice(n, generated, injection.frames)  # all generation lanes of this frame
         lanes = key[own].shape[0]
-        for role in frame_roles:
+        for group in frame_roles:
             keys = [key[own]] if injection.mode == "concat" else []
             values = [value[own]] if injection.mode == "concat" else []
-            for row, tokens in role.keys:
+            for row, tokens in group.keys:
                 keys.append(key[generated + row][:, tokens].expand(lanes, -1, -1, -1))
                 values.append(value[generated + row][:, tokens].expand(lanes, -1, -1, -1))
             seen = torch.cat(keys, 2)
@@ -192,9 +192,9 @@ def gathered_attention(
             if injection.mode == "concat" and injection.weight != 1:
                 bias = query.new_zeros(seen.shape[2])
                 bias[query.shape[2] :] = math.log(injection.weight)
-                bias = bias.expand(lanes, 1, len(role.queries), -1)
-            out[own, :, role.queries] = F.scaled_dot_product_attention(
-                query[own, :, role.queries], seen, torch.cat(values, 2), attn_mask=bias
+                bias = bias.expand(lanes, 1, len(group.queries), -1)
+            out[own, :, group.queries] = F.scaled_dot_product_attention(
+                query[own, :, group.queries], seen, torch.cat(values, 2), attn_mask=bias
             )
     return out
 

@@ -15,7 +15,7 @@ from raydepth.diffusion.attention import Injection, injected
 
 
 @contextmanager
-def ending_references(
+def early_exit(
     unet: UNet2DConditionModel,
     modules: Mapping[str, Attention],
     injection: Injection,

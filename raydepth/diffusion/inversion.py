@@ -26,7 +26,7 @@ class Predict(Protocol):
 
 
 @dataclass(frozen=True)
-class Ladder:
+class DDIMSchedule:
     """The S steps that run, noisiest first, and the noise levels before, between and after them
     (level S: clean).
     """
@@ -58,7 +58,7 @@ class Ladder:
         return (latents - q * prediction) / p
 
 
-def make_ladder(schedule: Schedule) -> Ladder:
+def make_ddim_schedule(schedule: Schedule) -> DDIMSchedule:
     """The levels of a DDIM schedule.
 
     Raises:
@@ -75,7 +75,7 @@ def make_ladder(schedule: Schedule) -> Ladder:
         scheduler.alphas_cumprod[schedule.timesteps.cpu()],
         scheduler.final_alpha_cumprod.reshape(1),
     ]
-    return Ladder(schedule.timesteps, torch.cat(levels).to(schedule.timesteps.device), kind)
+    return DDIMSchedule(schedule.timesteps, torch.cat(levels).to(schedule.timesteps.device), kind)
 
 
 def guided(
@@ -108,7 +108,7 @@ def guided(
 @torch.no_grad()
 def invert(
     predict: Predict,
-    ladder: Ladder,
+    ddim: DDIMSchedule,
     clean: torch.Tensor,
     text: torch.Tensor,
     on_step: Callable[[int], None] = lambda step: None,
@@ -132,16 +132,16 @@ def invert(
         The S + 1 latents [R,C,h,w] by level, noisiest first.
     """
     latents = [clean]
-    for step in reversed(range(len(ladder.timesteps))):
-        prediction = predict(latents[-1], ladder.timesteps[step], text)
+    for step in reversed(range(len(ddim.timesteps))):
+        prediction = predict(latents[-1], ddim.timesteps[step], text)
         on_step(step)
-        latents.append(ladder.up(latents[-1], prediction, step))
+        latents.append(ddim.up(latents[-1], prediction, step))
     return latents[::-1]
 
 
 def optimise_null_text(
     predict: Predict,
-    ladder: Ladder,
+    ddim: DDIMSchedule,
     latents: list[torch.Tensor],
     null: torch.Tensor,
     text: torch.Tensor,
@@ -172,7 +172,7 @@ def optimise_null_text(
         float32 [R,L,D] for each of the S steps.
     """
     found, here, null = [], latents[0], null.float()
-    for step, t in enumerate(ladder.timesteps):
+    for step, t in enumerate(ddim.timesteps):
         with torch.no_grad():
             conditional = predict(here, t, text)
         leaf = null.clone().requires_grad_(True)
@@ -181,9 +181,7 @@ def optimise_null_text(
         for _ in range(iterations):
             with torch.enable_grad():
                 unconditional = predict(here, t, leaf)
-                there = ladder.down(
-                    here, unconditional + scale * (conditional - unconditional), step
-                )
+                there = ddim.down(here, unconditional + scale * (conditional - unconditional), step)
                 losses = (there - latents[step + 1]).square().flatten(1).mean(1)
                 (leaf.grad,) = torch.autograd.grad(losses.sum(), leaf)
             before = leaf.detach().clone()
@@ -196,6 +194,6 @@ def optimise_null_text(
                 break
         null = leaf.detach()
         with torch.no_grad():
-            here = ladder.down(here, guided(predict, here, t, null, text, scale), step)
+            here = ddim.down(here, guided(predict, here, t, null, text, scale), step)
         found.append(null)
     return found

@@ -12,7 +12,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 
 from raydepth.diffusion.attention import Injection
-from raydepth.diffusion.early_exit import ending_references
+from raydepth.diffusion.early_exit import early_exit
 from raydepth.diffusion.schedule import Schedule
 
 
@@ -41,7 +41,7 @@ class References:
 
 
 @dataclass(frozen=True)
-class Keep:
+class KnownRegion:
     """Blended sampling: what stays the source's at every noise level (Avrahami et al., Blended
     Latent Diffusion, 2023).
     """
@@ -78,7 +78,7 @@ def sample(
     *,
     guidance: float = 1.0,
     references: References | None = None,
-    keep: Keep | None = None,
+    known: KnownRegion | None = None,
     beside: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Generates N frames together. Without references and keep it is image-to-image as diffusers
@@ -113,14 +113,14 @@ def sample(
 
     latents = noised(start, noise, schedule.timesteps[0])
     for step, t in enumerate(schedule.timesteps):
-        if keep is not None:
-            latents = torch.lerp(noised(keep.original, noise, t), latents, keep.region)
+        if known is not None:
+            latents = torch.lerp(noised(known.original, noise, t), latents, known.region)
         lanes, text = [latents] * len(generated), generated
         injection: AbstractContextManager[None] = nullcontext()
         if references is not None and step in references.steps:
             lanes = [*lanes, noised(references.latents, references.noise, t)]
             text = [*text, condition.prompt.expand(len(references.latents), -1, -1)]
-            injection = ending_references(
+            injection = early_exit(
                 unet, references.modules, references.injection, len(references.latents)
             )
         with injection:
@@ -137,4 +137,4 @@ def sample(
             unconditional, conditional = prediction.chunk(2)
             prediction = unconditional + guidance * (conditional - unconditional)
         latents = scheduler.step(prediction, t, latents, generator=generators, return_dict=False)[0]
-    return latents if keep is None else torch.lerp(keep.original, latents, keep.region)
+    return latents if known is None else torch.lerp(known.original, latents, known.region)

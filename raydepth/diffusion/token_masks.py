@@ -27,7 +27,7 @@ def pool(weights: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     return F.adaptive_avg_pool2d(weights, grid).flatten(2)
 
 
-def over(tokens: torch.Tensor) -> torch.Tensor:
+def opacities(tokens: torch.Tensor) -> torch.Tensor:
     """Turns shares float32 [K,N,T] that sum to 1 over K into the share of each layer against
     everything behind it.
 
@@ -41,7 +41,7 @@ def over(tokens: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Role:
+class QueryGroup:
     """Queries of one frame that see the same layers, and the keys of those layers that they see."""
 
     queries: torch.Tensor
@@ -50,7 +50,7 @@ class Role:
     """(reference row, int64 tokens): where that layer is visible."""
 
 
-def roles(tokens: torch.Tensor, layer_rows: np.ndarray) -> list[list[Role]]:
+def query_groups(tokens: torch.Tensor, layer_rows: np.ndarray) -> list[list[QueryGroup]]:
     """Groups the queries of each frame by the layers that they see: inside one layer that layer, in
     a feather ring all there.
 
@@ -76,7 +76,7 @@ def roles(tokens: torch.Tensor, layer_rows: np.ndarray) -> list[list[Role]]:
         patterns, pattern_of = frame.T.unique(dim=0, return_inverse=True)
         frames.append(
             [
-                Role(
+                QueryGroup(
                     queries=(pattern_of == i).nonzero().flatten().to(tokens.device),
                     keys=[keys[k] for k in pattern.nonzero().flatten().tolist()],
                 )

@@ -5,7 +5,7 @@ objects should not.
 import cv2
 import numpy as np
 
-from raydepth.depth.calibrate import fit_drift
+from raydepth.depth.calibrate import fit_scale_and_shift
 
 _GRID = 36
 """Short side of the grid on which the two are compared."""
@@ -24,10 +24,10 @@ def thumbnail(inv_depth: np.ndarray) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(round(float(value), 4) for value in row) for row in small)
 
 
-def drift(
+def align_scale_and_shift(
     reference: tuple[tuple[float, ...], ...], inv_depth: np.ndarray, motion: np.ndarray
 ) -> tuple[float, float]:
-    """Scale and offset that take the first frame's inverse depth to this frame's, by ``fit_drift``;
+    """Scale and offset that take the first frame's inverse depth to this frame's, by ``fit_scale_and_shift``;
     (1, 0) where the scales agree, or where the frames have too little in common.
 
     Args:
@@ -50,4 +50,4 @@ def drift(
     there, here = first[inside].astype(np.float64), smooth[at[:, 1], at[:, 0]].astype(np.float64)
     if np.median(np.abs(here - there)) < _SAME:
         return 1.0, 0.0
-    return fit_drift(there, here) or (1.0, 0.0)
+    return fit_scale_and_shift(there, here) or (1.0, 0.0)

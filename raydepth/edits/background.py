@@ -7,10 +7,10 @@ import numpy as np
 from raydepth.batch import Batch, ok_rows
 from raydepth.depth.calibrate import Calibration, calibrate
 from raydepth.depth.estimator import DepthEstimator
-from raydepth.edits.plan import EditPlan, grown
+from raydepth.edits.plan import EditPlan, dilated
 from raydepth.edits.scenery import Scenery
 from raydepth.edits.settings import Background
-from raydepth.layers.matting import decontaminate, faded, split_rim
+from raydepth.layers.matting import decontaminate, faded, matte_edges
 from raydepth.layers.stack import Layer, LayerStack, visible
 
 _SAMPLED = 4
@@ -68,7 +68,7 @@ class BackgroundBuilder:
         notes = {}
         for row in ok:
             if self.edit.decontaminate:
-                clean = split_rim if self.split else decontaminate
+                clean = matte_edges if self.split else decontaminate
                 colour[row], alpha[row] = clean(rgb[row], near[row])[:2]
             if self.edit.soften:
                 alpha[row] = faded(alpha[row], self.edit.soften)
@@ -76,7 +76,7 @@ class BackgroundBuilder:
                 alpha[row] = visible(alpha[row], batch["inv_depth"][row], far_depth[row])
             changed = (alpha[row] < 1) | (colour[row] != rgb[row]).any(axis=-1)
             if changed.any():
-                region[row] = grown(changed)
+                region[row] = dilated(changed)
             else:
                 notes[row] = NOTHING_SEEN
         layers = [
@@ -91,7 +91,7 @@ class BackgroundBuilder:
             region,
             notes,
             moved=frozenset({"near"} if lit else ()),
-            invented=region if self.scenery is None else None,
+            inpainted=region if self.scenery is None else None,
         )
 
     def _aligned(self, batch: Batch, far: np.ndarray, rows: np.ndarray) -> np.ndarray:

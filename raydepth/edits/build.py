@@ -36,7 +36,7 @@ def load_edit(
         layers: the job's section.
         clips: by video id, the depth scale and what ``fix_edit`` fixed.
         estimator: the worker's, for edits that bring in a scene.
-        split: pixels at the edges of what is near are split, see ``split_rim``.
+        split: pixels at the edges of what is near are split, see ``matte_edges``.
 
     Raises:
         JobError: a file cannot be read, or is not what the edit needs.

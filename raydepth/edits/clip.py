@@ -10,11 +10,11 @@ import numpy as np
 
 from raydepth.camera.track import Track, View, measure_track
 from raydepth.depth.calibrate import Calibration
-from raydepth.edits.alignment import drift, thumbnail
-from raydepth.edits.ground import standing_ground
-from raydepth.edits.place import STILL, foot_of, height_px, place
+from raydepth.edits.alignment import align_scale_and_shift, thumbnail
+from raydepth.edits.place import STILL, ground_contact, height_px, place
 from raydepth.edits.settings import AtBehind, AtFront, Edit, Insert
 from raydepth.edits.shadow import Floor, floor_at
+from raydepth.edits.support import support_plane
 from raydepth.errors import JobError
 from raydepth.files.pictures import read_object
 from raydepth.layers.planes import plane_before_point, plane_behind_point, resolve_planes
@@ -33,7 +33,7 @@ class ClipEdit:
     """The camera's motion; None where the object is anchored in the picture."""
     front: float | None = None
     """The inverse depth of the ground under the object's foot, where that reaches nearer than the
-    object; see ``standing_ground``."""
+    object; see ``support_plane``."""
     floor: Floor | None = None
     """What the object stands on in the first frame; None: its colours are taken from each frame."""
 
@@ -56,14 +56,14 @@ class ClipEdit:
         return ClipEdit(inv_depth, first, track, front, floor)
 
     def in_frame(self, inv_depth: np.ndarray, motion: np.ndarray) -> tuple[float, float]:
-        """The object's inverse depth on a frame's own scale (see ``drift``), and that of its foot's
+        """The object's inverse depth on a frame's own scale (see ``align_scale_and_shift``), and that of its foot's
         front.
 
         Args:
             inv_depth: float32 [H,W], the frame's.
             motion: float64 [2,3], the camera's since the first frame; see ``Track``.
         """
-        scale, offset = drift(self.first, inv_depth, motion)
+        scale, offset = align_scale_and_shift(self.first, inv_depth, motion)
         depth = scale * self.inv_depth + offset
         return depth, depth if self.front is None else max(scale * self.front + offset, depth)
 
@@ -99,7 +99,7 @@ def fix_edit(
         )
     track = None
     if edit.anchor == "scene":
-        x, y = foot_of(edit)
+        x, y = ground_contact(edit)
         height, width = sampled[0].shape
         track = measure_track(views(), (x * width / height, y))
     inv_depth, size = _object_depth(edit, sampled, scale), sampled[0].shape
@@ -110,8 +110,8 @@ def fix_edit(
         inv_depth,
         thumbnail(sampled[0]),
         track,
-        standing_ground(sampled[0], at, inv_depth),
-        floor_at(picture, foot_of(edit)) if edit.shadow else None,
+        support_plane(sampled[0], at, inv_depth),
+        floor_at(picture, ground_contact(edit)) if edit.shadow else None,
     )
 
 
@@ -120,7 +120,7 @@ def _object_depth(edit: Insert, sampled: list[np.ndarray], scale: Calibration) -
     match edit.at:
         case None:
             height, width = first.shape
-            x, y = foot_of(edit)
+            x, y = ground_contact(edit)
             row, column = (
                 min(max(int(part * size), 0), size - 1) for part, size in ((y, height), (x, width))
             )

@@ -9,13 +9,13 @@ import numpy as np
 from raydepth.batch import Batch, ok_rows
 from raydepth.depth.calibrate import Calibration
 from raydepth.edits.clip import ClipEdit
-from raydepth.edits.place import STILL, draw, height_px, place, shrunk
-from raydepth.edits.plan import EditPlan, grown
+from raydepth.edits.place import STILL, height_px, place, render_object, shrunk
+from raydepth.edits.plan import EditPlan, dilated
 from raydepth.edits.relight.shading import guessed_normals
 from raydepth.edits.settings import Insert
 from raydepth.edits.shadow import contact_shadow
 from raydepth.files.pictures import read_object
-from raydepth.layers.matting import split_rim
+from raydepth.layers.matting import matte_edges
 from raydepth.layers.settings import Layers
 from raydepth.layers.stack import Layer, LayerStack, alpha_masks, filter_edges, visible
 
@@ -45,7 +45,7 @@ class InsertBuilder:
             edit: the job's section.
             layers: says how depth is cleaned (``edge_filter``, ``min_area``).
             clips: by video id, the depth scale and what ``fix_edit`` fixed.
-            split: pixels at the edges of what covers the object are split, see ``split_rim``.
+            split: pixels at the edges of what covers the object are split, see ``matte_edges``.
 
         Raises:
             JobError: as ``read_object``.
@@ -80,7 +80,7 @@ class InsertBuilder:
             height = height_px(self.edit, scale, clip.inv_depth, frame)
             aspect = self.picture.shape[1] / self.picture.shape[0]
             first, at = (place(self.edit, aspect, height, m, frame) for m in (STILL, motion))
-            drawn = draw(
+            drawn = render_object(
                 shrunk(self.picture, first.height), at, frame
             )  # one grain for the whole clip
             alpha[row] = drawn[..., 3]
@@ -106,7 +106,7 @@ class InsertBuilder:
             else:
                 shaded = np.zeros_like(seen)
             there = alpha[row] > 0
-            cushion = draw(self.cushion, at, frame)[there]
+            cushion = render_object(self.cushion, at, frame)[there]
             normals[row][there] = cushion[:, :2] / np.maximum(cushion[:, 3:], 1e-3)
             colour = drawn[there][:, :3] / drawn[there][:, 3:]
             object_rgb[row][there] = np.rint(colour).clip(0, 255)
@@ -114,14 +114,14 @@ class InsertBuilder:
             if not seen.any():
                 notes[row] = HIDDEN
             if (seen | shaded).any():
-                region[row] = grown(seen | shaded)
+                region[row] = dilated(seen | shaded)
         front, back = scene, scene
         if self.split:
             front, back = scene.copy(), scene.copy()
             for row in np.flatnonzero(alpha.any(axis=(1, 2))):
                 window = _window(alpha[row] > 0)
                 there = alpha[row][window] > 0
-                parts = split_rim(scene[row][window], near[row][window])
+                parts = matte_edges(scene[row][window], near[row][window])
                 for whole, part in zip((front, near, back), parts, strict=True):
                     whole[row][window][there] = part[there]
         layers = [

@@ -32,7 +32,7 @@ class Placement:
     """Radians, clockwise."""
 
 
-def foot_of(insert: Insert) -> tuple[float, float]:
+def ground_contact(insert: Insert) -> tuple[float, float]:
     """Where the middle of the object's foot stands in the first frame: x, y as fractions of width
     and height.
     """
@@ -68,7 +68,7 @@ def place(
         motion: float64 [2,3], pixels of the first frame -> pixels of this one.
         frame: (height, width) in pixels.
     """
-    x, y = foot_of(insert)
+    x, y = ground_contact(insert)
     if insert.box is not None:
         x0, y0, x1, y1 = insert.box
         height = min((y1 - y0) * frame[0], (x1 - x0) * frame[1] / aspect)
@@ -78,7 +78,7 @@ def place(
     return Placement((float(foot[0]), float(foot[1])), size, size * aspect, turn)
 
 
-def draw(picture: np.ndarray, at: Placement, frame: tuple[int, int]) -> np.ndarray:
+def render_object(picture: np.ndarray, at: Placement, frame: tuple[int, int]) -> np.ndarray:
     """An object's pixels in a frame (height, width).
 
     Args:

@@ -32,7 +32,7 @@ class EditPlan:
     normals: Mapping[str, np.ndarray] = field(default_factory=dict)
     """By layer's name, float32 [N,H,W,2]: right and up components of the surface's normals, for
     layers that are relit."""
-    invented: np.ndarray | None = None
+    inpainted: np.ndarray | None = None
     """float32 [N,H,W], 0..1: where the naive composite is only a guess that a model should replace;
     None: nowhere."""
 
@@ -44,7 +44,7 @@ class EditPlan:
                 rgb=layer.rgb[rows],
                 alpha=layer.alpha[rows],
                 inv_depth=layer.inv_depth[rows],
-                still=None if layer.still is None else layer.still[rows],
+                shared=None if layer.shared is None else layer.shared[rows],
             )
             for layer in self.stack.layers
         ]
@@ -53,7 +53,7 @@ class EditPlan:
             region=self.region[rows],
             moved=self.moved,
             normals={name: value[rows] for name, value in self.normals.items()},
-            invented=None if self.invented is None else self.invented[rows],
+            inpainted=None if self.inpainted is None else self.inpainted[rows],
         )
 
 
@@ -63,13 +63,13 @@ EditBuilder = Callable[[Batch], EditPlan]
 fixed for its clip alone."""
 
 
-def grown(mask: np.ndarray, pixels: int = RIM) -> np.ndarray:
+def dilated(mask: np.ndarray, pixels: int = RIM) -> np.ndarray:
     """A mask bool [H,W] grown by so many pixels all round."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1, 2 * pixels + 1))
     return cv2.dilate(mask.astype(np.uint8), kernel).astype(bool)
 
 
-def made_up(batch: Batch) -> np.ndarray:
+def inpainted_mask(batch: Batch) -> np.ndarray:
     """Where something behind the near layers was made up, bool [N,H,W]: the hole.
 
     Nowhere in frames that are hole all over: there was nothing to fill it from, so what lies behind

@@ -3,7 +3,7 @@
 import numpy as np
 
 from raydepth.batch import Batch, ok_rows
-from raydepth.edits.plan import EditPlan, grown, made_up
+from raydepth.edits.plan import EditPlan, dilated, inpainted_mask
 from raydepth.edits.settings import Grade, GradeLayer, Planes, ReplaceLayer
 from raydepth.errors import JobError
 from raydepth.files.pictures import parse_colour, read_cover, to_linear, to_srgb
@@ -64,7 +64,7 @@ class PlanesBuilder:
             batch["rgb"],
             stack.weights(),
             self.edit.layers,
-            made_up(batch),
+            inpainted_mask(batch),
         )
         changed = np.zeros(rgb.shape[:3], bool)
         removed = np.zeros_like(changed)
@@ -79,7 +79,7 @@ class PlanesBuilder:
             else:
                 changed |= share > 0
         changed |= removed
-        region, invented = np.zeros(changed.shape, np.float32), np.zeros(changed.shape, np.float32)
+        region, inpainted = np.zeros(changed.shape, np.float32), np.zeros(changed.shape, np.float32)
         notes = {}
         far = stack.layers[-1]
         for row in ok_rows(batch):
@@ -87,15 +87,15 @@ class PlanesBuilder:
                 if not asked[row]:
                     notes[row] = KEPT if all(entry == "keep" for entry in entries) else NOT_THERE
                 continue  # asked for, but nothing is behind it: the layer stage has said so
-            region[row] = grown(changed[row])
+            region[row] = dilated(changed[row])
             if removed[row].any():
                 # The far layer's rim around what is removed is mixed with it, and was filled for
                 # that reason.
-                rim = (grown(removed[row], self.dilate) if self.dilate else removed[row]) & batch[
+                rim = (dilated(removed[row], self.dilate) if self.dilate else removed[row]) & batch[
                     "hole"
                 ][row]
                 region[row] = np.maximum(region[row], rim)
-                invented[row] = rim
+                inpainted[row] = rim
                 far.rgb[row] = np.where(rim[..., None], batch["background"][row], far.rgb[row])
                 far.inv_depth[row] = np.where(rim, batch["far_inv_depth"][row], far.inv_depth[row])
         for layer, entry in zip(stack.layers, entries, strict=True):
@@ -105,7 +105,7 @@ class PlanesBuilder:
                 )
             elif isinstance(entry, GradeLayer):
                 layer.rgb = graded(layer.rgb, entry.grade)
-        return EditPlan(stack, region, notes, invented=invented)
+        return EditPlan(stack, region, notes, inpainted=inpainted)
 
 
 def graded(rgb: np.ndarray, grade: Grade) -> np.ndarray:

@@ -5,7 +5,7 @@ for is the frame.
 import numpy as np
 
 from raydepth.batch import Batch
-from raydepth.edits.plan import EditPlan, made_up
+from raydepth.edits.plan import EditPlan, inpainted_mask
 from raydepth.layers.stack import decompose
 
 
@@ -13,4 +13,4 @@ def build(batch: Batch) -> EditPlan:
     """Layers of the frame as they are; the region is the hole, that is the near layer dilated,
     where it could be filled.
     """
-    return EditPlan(stack=decompose(batch), region=made_up(batch).astype(np.float32))
+    return EditPlan(stack=decompose(batch), region=inpainted_mask(batch).astype(np.float32))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from raydepth.batch import Batch
-from raydepth.edits.plan import EditPlan, made_up
+from raydepth.edits.plan import EditPlan, inpainted_mask
 from raydepth.layers.stack import Layer, LayerStack
 
 
@@ -13,6 +13,6 @@ def build(batch: Batch) -> EditPlan:
     """
     background = batch["background"]
     opaque = np.ones(background.shape[:3], np.float32)
-    far = Layer("far", background, opaque, batch["far_inv_depth"], batch.get("still"))
-    hole = made_up(batch).astype(np.float32)
-    return EditPlan(stack=LayerStack([far]), region=hole, invented=hole)
+    far = Layer("far", background, opaque, batch["far_inv_depth"], batch.get("shared_background"))
+    hole = inpainted_mask(batch).astype(np.float32)
+    return EditPlan(stack=LayerStack([far]), region=hole, inpainted=hole)

@@ -59,7 +59,7 @@ MEASURES: dict[str, Measure] = {
         Measure("ssim_true_edit", "SSIM against the true edit", "", "higher", "Structural similarity of edited frame and evaluate.truth."),
         Measure("ssim_true_edit_inside", "SSIM against the true edit, inside", "", "higher",
                 "The same, averaged over the pixels that the edit may change."),
-        Measure("rmse_asked", "RMSE of depth asked for", "normalised inverse depth", "lower",
+        Measure("rmse_target_depth", "RMSE of depth asked for", "normalised inverse depth", "lower",
                 "Depth estimated again on the edited frame against the depth that the edit asked "
                 "for."),
         Measure("rmse_round_trip", "RMSE of the codec's round trip", GREY, "lower",
@@ -72,6 +72,6 @@ MEASURES: dict[str, Measure] = {
     )
 }  # fmt: skip
 
-THREE_RMSES = ("rmse_truth", "rmse_outside", "rmse_asked")
+THREE_RMSES = ("rmse_truth", "rmse_outside", "rmse_target_depth")
 """The three errors that a report always names: depth, preservation, obedience (design, section
 6)."""

@@ -108,10 +108,10 @@ class MetricStage:
             raw = self.estimator({**part, "rgb": part["edited"]})
             for row, found in zip(rows, raw, strict=True):
                 inv_depth = self.calibrations[batch["video"][row]].normalise(found)
-                error = inv_depth.astype(np.float64) - batch["asked_inv_depth"][row]
+                error = inv_depth.astype(np.float64) - batch["target_inv_depth"][row]
                 # A frame with a non-finite estimate stays unmeasured: the edit itself is not at
                 # fault.
-                columns["rmse_asked"][row] = (
+                columns["rmse_target_depth"][row] = (
                     np.sqrt(np.mean(error**2)) if np.isfinite(found).all() else np.nan
                 )
         decoded = self.compositor.round_trip(part["rgb"])

@@ -18,7 +18,9 @@ _TOLD_BY_INDEX = frozenset({"mjpeg", "prores", "mpeg4"})
 """Codecs whose packets it hands on as the index describes them."""
 
 
-def thin(container: av.container.InputContainer, stream: VideoStream, file: RemoteFile) -> None:
+def read_index_only(
+    container: av.container.InputContainer, stream: VideoStream, file: RemoteFile
+) -> None:
     """From here on gives the demuxer zeros for all packets but the heads of keyframes, where its
     packets stay the same.
 

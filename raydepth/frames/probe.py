@@ -28,7 +28,7 @@ from raydepth.files import storage
 from raydepth.files.ranges import RemoteFile, StorageError
 from raydepth.frames.container import open_container, video_stream
 from raydepth.frames.images import IMAGE_RATE, image_sizes
-from raydepth.frames.index_only import thin
+from raydepth.frames.index_only import read_index_only
 from raydepth.frames.packets import (
     indexed_keyframes,
     plan_by_pts,
@@ -157,7 +157,7 @@ def _size_and_ends(path: str, length: int) -> bytes:
 def _probe_video(
     path: str, container: av.container.InputContainer, stream: VideoStream, file: RemoteFile | None
 ) -> Source:
-    tried = partial(thin, container, stream, file) if file else None
+    tried = partial(read_index_only, container, stream, file) if file else None
     table, trial, note = read_packets(container, stream, tried=tried)
     if file and file.thinned and table["key"].sum() < len(set(indexed_keyframes(stream))):
         # The index calls packets keyframes that did not look so by their heads: only reading all of

@@ -152,14 +152,14 @@ def plane_behind_box(inv_depth: np.ndarray, x0: float, y0: float, x1: float, y1:
     """
     height, width = inv_depth.shape
 
-    def cut(grow: float) -> np.ndarray:
+    def crop(grow: float) -> np.ndarray:
         wide, high = grow * (x1 - x0), grow * (y1 - y0)
         left, top = max(int((x0 - wide) * width), 0), max(int((y0 - high) * height), 0)
         right, bottom = int(np.ceil((x1 + wide) * width)), int(np.ceil((y1 + high) * height))
         return inv_depth[min(top, height - 1) : bottom, min(left, width - 1) : right]
 
-    thing = float(np.median(cut(-0.25)))
-    around = cut(0.25)
+    thing = float(np.median(crop(-0.25)))
+    around = crop(0.25)
     histogram, edges = np.histogram(around, _BINS)
     if np.count_nonzero(histogram) > 1:
         plane, _, _ = _otsu(histogram, (edges[1:] + edges[:-1]) / 2)

@@ -32,7 +32,7 @@ def cut_out(path: str, segment: Segmentation) -> bytes:
         JobError: the picture or the model cannot be read, or no object is found at the prompt.
     """
     rgb = read_opaque(path)
-    colour, alpha = cut(rgb, scores(rgb, segment))
+    colour, alpha = extract_object(rgb, scores(rgb, segment))
     if not 0 < alpha.mean() < 1:
         what = "nothing" if not alpha.any() else "the whole picture"
         raise JobError(
@@ -46,7 +46,7 @@ def cut_out(path: str, segment: Segmentation) -> bytes:
     return stream.getvalue()
 
 
-def cut(rgb: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def extract_object(rgb: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The largest connected part of what scores above 0, with a soft edge that has lost the colour
     of what was behind it.
 

@@ -28,7 +28,7 @@ class Layer:
     rgb: np.ndarray
     alpha: np.ndarray
     inv_depth: np.ndarray
-    still: np.ndarray | None = None
+    shared: np.ndarray | None = None
     """uint8 [N,H,W,3]: what its reference lane shows instead, the same for all frames of a still
     camera, which share the lane."""
 
@@ -202,7 +202,7 @@ def decompose(batch: Batch) -> LayerStack:
             np.where(hidden[..., None], batch["background"], rgb),
             np.ones_like(left),
             np.where(hidden, batch["far_inv_depth"], inv_depth),
-            batch.get("still"),
+            batch.get("shared_background"),
         )
     )
     return LayerStack(layers)

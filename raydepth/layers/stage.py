@@ -14,7 +14,7 @@ EMPTY = "empty near layer"
 FULL = "full near layer: nothing behind it is visible"
 
 
-def cut(
+def split_at_planes(
     layers: Layers, inv_depth: np.ndarray, planes: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
     """One frame's filtered depth float32 [H,W] and its alphas float32 [K+1,H,W], near first, from
@@ -74,7 +74,7 @@ class LayerStage:
         seconds_layers, seconds_fill = np.zeros(count, np.float32), np.zeros(count, np.float32)
         for row in ok_rows(batch):
             started = time.perf_counter()
-            depth, alphas[row] = cut(self.layers, inv_depth[row], planes)
+            depth, alphas[row] = split_at_planes(self.layers, inv_depth[row], planes)
             near[row] = 1 - alphas[row, -1]
             layered = time.perf_counter()
             background[row], hole[row] = fill_hole(
@@ -88,7 +88,7 @@ class LayerStage:
             if not hole[row].any() or hole[row].all():
                 remark = FULL if hole[row].any() else EMPTY
             else:
-                remark, still = filler.note, filler.still_picture(rgb[row], hole[row])
+                remark, still = filler.note, filler.shared_background(rgb[row], hole[row])
             note[row] = "; ".join(filter(None, (note[row], remark)))
             if still is not None:
                 shared[row] = still
@@ -98,7 +98,7 @@ class LayerStage:
             )
         if shared:
             pictures = [shared.get(row, picture) for row, picture in enumerate(background)]
-            batch = batch | {"still": np.stack(pictures)}
+            batch = batch | {"shared_background": np.stack(pictures)}
         return batch | {
             "threshold": np.tile(np.array(planes, np.float32), (count, 1)),
             "alphas": alphas,

@@ -21,7 +21,7 @@ from raydepth.evaluate.fold import Statistics
 from raydepth.evaluate.measures import MEASURES
 
 INK, QUIET, RED = "#1f2430", "#5b6472", "#d55e00"
-COLOURS = {"rmse_truth": "#0072b2", "rmse_outside": "#009e73", "rmse_asked": "#8f4f9f"}
+COLOURS = {"rmse_truth": "#0072b2", "rmse_outside": "#009e73", "rmse_target_depth": "#8f4f9f"}
 STAGE_COLOURS = ("#0072b2", "#56b4e9", "#009e73", "#e69f00", "#8f4f9f", "#cc79a7", "#8c8c8c")
 TOP_VIDEOS = 20
 """Videos in a figure of spreads, the worst first."""

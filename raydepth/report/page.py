@@ -39,7 +39,7 @@ _CARDS = {
         "The edited frame against the input, only where nothing should change. 0 is perfect; 255 "
         "grey levels is black for white.",
     ),
-    "rmse_asked": (
+    "rmse_target_depth": (
         "Did the edit do what was asked?",
         "Depth estimated again on the edited frame, against the depth that the edit asked for. 1 "
         "is a whole clip's range of inverse depth.",
@@ -178,7 +178,7 @@ def _card(name: str, tree: dict[str, Any]) -> dict[str, Any]:
             ("PSNR of whole frame, dB", "psnr_all"),
             ("SSIM of whole frame", "ssim_all"),
         ),
-        "rmse_asked": (),
+        "rmse_target_depth": (),
         "rmse_true_edit": (
             ("inside the edit", "rmse_true_edit_inside"),
             ("SSIM", "ssim_true_edit"),

@@ -55,8 +55,8 @@ def panels(
         white = np.full((*alpha.shape, 3), 255, np.uint8)
         made["near"] = on_checkerboard(pictures.get("rgb", white), alpha)
         if "background" in made:
-            grown = round(dilate * min(alpha.shape) / (work_side or near_side))
-            made["background"] = outline_hole(made["background"], alpha, grown)
+            dilated = round(dilate * min(alpha.shape) / (work_side or near_side))
+            made["background"] = outline_hole(made["background"], alpha, dilated)
     return {kind: _jpeg(made[kind]) for kind in PANELS if kind in made}
 
 

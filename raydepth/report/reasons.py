@@ -23,12 +23,17 @@ def why_not_measured(name: str, job: dict[str, Any], overall: Group) -> str:
         if not job.get("evaluate", {}).get("truth"):
             return "the job names no true edits (evaluate.truth)"
         return "no frame's true edit could be read (evaluate.truth)"
-    if name in ("rmse_asked", "rmse_round_trip", "psnr_round_trip", "rmse_round_trip_outside"):
+    if name in (
+        "rmse_target_depth",
+        "rmse_round_trip",
+        "psnr_round_trip",
+        "rmse_round_trip_outside",
+    ):
         if again_every == 0:
             return "switched off (evaluate.again_every: 0)"
-        if name == "rmse_asked" and str(depth.get("model", "")).startswith("files:"):
+        if name == "rmse_target_depth" and str(depth.get("model", "")).startswith("files:"):
             return "depth comes from files and cannot be estimated again on a new picture"
-        if name != "rmse_asked" and compose.get("method") in ("paste", "poisson"):
+        if name != "rmse_target_depth" and compose.get("method") in ("paste", "poisson"):
             return f"compose.method {compose['method']} has no codec"
         return f"no frame that was done is a multiple of evaluate.again_every ({again_every})"
     if name.endswith("_outside"):
@@ -53,7 +58,7 @@ def what_it_means(name: str, job: dict[str, Any], overall: Group) -> str:
         if (scale.low, scale.high, shift.low, shift.high) == (1.0, 1.0, 0.0, 0.0):
             return "The estimator gives metres, so nothing is fitted."
         return "The estimator gives relative depth: scale and shift are fitted to the truth on every frame."
-    if name == "rmse_asked" and statistics.count and statistics.count < overall.done:
+    if name == "rmse_target_depth" and statistics.count and statistics.count < overall.done:
         every = job.get("evaluate", {}).get("again_every", 10)
         return f"Measured where the frame's index is a multiple of {every} (evaluate.again_every)."
     return ""

@@ -29,7 +29,7 @@ from raydepth.job import Job
 from raydepth.layers.fill.opencv import find_hole, load_filler
 from raydepth.layers.fill.plate import make_plate
 from raydepth.layers.planes import resolve_planes
-from raydepth.layers.stage import cut
+from raydepth.layers.stage import split_at_planes
 from raydepth.output.folder import OutputFolder
 from raydepth.output.plan import Part
 from raydepth.output.plates import write_plate
@@ -154,7 +154,7 @@ class ClipCalibrator:
         if self._filler is None:
             return None
         holes = [
-            find_hole(1 - cut(layers, depth, planes)[1][-1], layers.fill.dilate)
+            find_hole(1 - split_at_planes(layers, depth, planes)[1][-1], layers.fill.dilate)
             for depth in inv_depths
         ]
         folder = OutputFolder.at(self._job.output.path)

@@ -51,7 +51,7 @@ def watch(
     *,
     total: int,
     limits: Limits,
-    say: Callable[[str], None],
+    echo: Callable[[str], None],
 ) -> Stop | None:
     """Runs ``work`` in a thread and watches it; returns what asked it to stop before the end, if
     anything did.
@@ -76,7 +76,7 @@ def watch(
             problem.append(error)
 
     thread = threading.Thread(target=consume, name="raydepth-consumer", daemon=True)
-    line = ProgressLine(total, say)
+    line = ProgressLine(total, echo)
     stopped: Stop | None = None
     with _sigterm_interrupts():
         thread.start()
@@ -91,7 +91,7 @@ def watch(
                     and time.monotonic() >= limits.deadline
                 ):
                     stopped = "deadline"
-                    say(
+                    echo(
                         "deadline: finishing what is in flight; run the same command again to go on"
                     )
                     tracker.stop()
@@ -111,7 +111,7 @@ def watch(
                 if stopped:
                     raise
                 stopped = "interrupt"
-                say("interrupted: finishing what is in flight (Ctrl-C again to give up at once)")
+                echo("interrupted: finishing what is in flight (Ctrl-C again to give up at once)")
                 tracker.stop()
     line.show(tracker.snapshot(), last=True)
     if problem:
@@ -139,9 +139,9 @@ class ProgressLine:
     a line every 15 s.
     """
 
-    def __init__(self, total: int, say: Callable[[str], None]) -> None:
+    def __init__(self, total: int, echo: Callable[[str], None]) -> None:
         self._total = total
-        self._say = say
+        self._say = echo
         self._started = time.monotonic()
         self._first: float | None = None
         self._shown = -15.0

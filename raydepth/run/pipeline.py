@@ -54,7 +54,7 @@ class WorkerFailed(RuntimeError):
     """
 
 
-def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = print) -> Outcome:
+def run(job: Job, *, address: str | None = None, echo: Callable[[str], None] = print) -> Outcome:
     """Runs a job to its end, its deadline, or the first Ctrl-C; running it again goes on where it
     stopped.
 
@@ -79,7 +79,7 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
     check_edit(job.edit, job.layers)
     segments, unreadable = find_segments(job.input, job.compose.every)
     for source in unreadable:
-        say(printable(f"{source.error_type}: {source.error_message}"))
+        echo(printable(f"{source.error_type}: {source.error_message}"))
     parts = cut_parts(
         segments,
         batch=job.run.batch,
@@ -97,13 +97,13 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
             record.check_same_job(folder, job.tree())
         ledger = Ledger({}) if anew else Ledger.read(folder)
         for name in ledger.damaged:
-            say(printable(f"damaged shard, its frames are done again: {name}"))
+            echo(printable(f"damaged shard, its frames are done again: {name}"))
         todo = ledger.todo(parts, job.run.attempts)
         cut: bytes | None = None
         if todo:
             first = todo[0].segment
             check_deadline(job, sum(part.frames for part in todo), first.height * first.width)
-            cut = None if folder.exists(record.OBJECT) and not anew else cut_object(job, say)
+            cut = None if folder.exists(record.OBJECT) and not anew else cut_object(job, echo)
             stack.callback(cluster.disconnect)
             cluster.preflight(job.run, cluster.connect(job.run, address))
             if address is not None:
@@ -120,7 +120,7 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
         write_plan(folder, parts, unreadable)
         frames = sum(part.frames for part in todo)
         covered = sum(part.frames for part in parts)
-        say(
+        echo(
             f"{covered} frames of {len({part.segment.video for part in parts})} videos; {frames} "
             "to do"
         )
@@ -141,7 +141,7 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
             deadline = started + job.run.max_hours * 3600 if job.run.max_hours else None
             limits = Limits(deadline, job.run.stall_minutes * 60, lock.lost)
             try:
-                stopped = watch(work, tracker, total=frames, limits=limits, say=say)
+                stopped = watch(work, tracker, total=frames, limits=limits, echo=echo)
             except ray.exceptions.RayError as error:
                 if (failure := tracker.failure()) is None:
                     raise
@@ -152,7 +152,7 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
         # 8. Aggregate: the shards become videos, where asked, and fold into the report.
         if job.output.video and stopped is None:
             for line in write_videos(folder, parts, crf=job.output.crf):
-                say(printable(line))
+                echo(printable(line))
         report = summarise(
             folder, seconds=time.monotonic() - started, edited=edited, restarts=restarts
         )
@@ -160,7 +160,7 @@ def run(job: Job, *, address: str | None = None, say: Callable[[str], None] = pr
         return Outcome(state["frames"], state["errors"], stopped, report)
 
 
-def cut_object(job: Job, say: Callable[[str], None]) -> bytes | None:
+def cut_object(job: Job, echo: Callable[[str], None]) -> bytes | None:
     """The inserted object cut out, as an RGBA PNG, where the job asks for that (``edit.segment``);
     else None.
 
@@ -175,7 +175,7 @@ def cut_object(job: Job, say: Callable[[str], None]) -> bytes | None:
     # Here, because few jobs need torch on the driver.
     from raydepth.layers.segment import cut_out
 
-    say(printable(f"cutting {job.edit.object} out with {job.edit.segment.model}"))
+    echo(printable(f"cutting {job.edit.object} out with {job.edit.segment.model}"))
     return cut_out(job.edit.object, job.edit.segment)
 
 

@@ -73,7 +73,7 @@ def load_steps(
     calibrations = {video: clip.depth for video, clip in clips.items()}
     planes = {video: clip.planes for video, clip in clips.items()}
     fixed = {video: (clip.depth, clip.edit) for video, clip in clips.items()}
-    edit = load_edit(job.edit, job.layers, fixed, estimator, split=job.compose.split_rim)
+    edit = load_edit(job.edit, job.layers, fixed, estimator, split=job.compose.matte_edges)
     truth = (
         DepthFiles(job.depth.truth, kind="depth_m", scale=job.depth.scale)
         if job.depth.truth

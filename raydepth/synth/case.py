@@ -9,10 +9,10 @@ import functools
 
 import numpy as np
 
-from raydepth.synth.peel import peel
+from raydepth.synth.matte import extract_matte
 from raydepth.synth.render import SAMPLES, World
 from raydepth.synth.scene import Camera, CameraPath, Lamp, Scene, Sky, Solid
-from raydepth.synth.staging import Staging, depth_range, random_staging
+from raydepth.synth.setup import SceneSetup, depth_range, random_setup
 
 _STUDIO_SKY = Sky((0.55,) * 3, (0.45,) * 3, (0.3,) * 3)
 
@@ -79,26 +79,26 @@ def make_case(seed: int, size: tuple[int, int], *, samples: int = SAMPLES) -> Ca
     Raises:
         JobError: Mitsuba is not installed.
     """
-    staging = random_staging(seed, size[1] / size[0])
-    moment = Moment(staging, 0.0, size, samples)
-    picture, box = moment.cut_out()
-    fill, fill_depth = moment.fill()
-    inserted, object_mask = moment.insert()
-    other, other_depth = moment.other()
-    composite, composite_near = moment.composite()
+    setup = random_setup(seed, size[1] / size[0])
+    snapshot = Snapshot(setup, 0.0, size, samples)
+    picture, box = snapshot.cut_out()
+    fill, fill_depth = snapshot.fill()
+    inserted, object_mask = snapshot.insert()
+    other, other_depth = snapshot.other()
+    composite, composite_near = snapshot.composite()
     return Case(
         seed=seed,
-        rgb=moment.rgb(),
-        depth=moment.depth,
-        near=moment.near,
-        threshold_m=moment.threshold_m,
-        focal=moment.camera.focal * size[0],
+        rgb=snapshot.rgb(),
+        depth=snapshot.depth,
+        near=snapshot.near,
+        threshold_m=snapshot.threshold_m,
+        focal=snapshot.camera.focal * size[0],
         fill=fill,
         fill_depth=fill_depth,
-        fill_shadowed=moment.fill_shadowed(),
+        fill_shadowed=snapshot.fill_shadowed(),
         object_rgba=picture,
         object_box=box,
-        object_depth_m=moment.thing_depth_m,
+        object_depth_m=snapshot.object_depth_m,
         inserted=inserted,
         object_mask=object_mask,
         other=other,
@@ -112,22 +112,22 @@ def make_case(seed: int, size: tuple[int, int], *, samples: int = SAMPLES) -> Ca
 _world = functools.lru_cache(maxsize=8)(World)
 
 
-class Moment:
+class Snapshot:
     """A staging at one time as one camera sees it: every picture and truth, each rendered when it
     is asked for.
     """
 
     def __init__(
-        self, staging: Staging, seconds: float, size: tuple[int, int], samples: int
+        self, setup: SceneSetup, seconds: float, size: tuple[int, int], samples: int
     ) -> None:
         """Renders the scene's depth; see `Case` for what the methods return."""
-        self.camera: Camera = staging.scene.path.at(seconds)
-        self.threshold_m = staging.threshold(seconds, size[1] / size[0])
+        self.camera: Camera = setup.scene.path.at(seconds)
+        self.threshold_m = setup.threshold(seconds, size[1] / size[0])
         self._size, self._samples = size, samples
-        self._scene, self._other = staging.scene.at(seconds), staging.other.at(seconds)
-        self._near = tuple(solid.at(seconds) for solid in staging.near)
-        self._thing = staging.thing.at(seconds)
-        self.thing_depth_m = sum(depth_range(self._thing, self.camera)) / 2
+        self._scene, self._other = setup.scene.at(seconds), setup.other.at(seconds)
+        self._near = tuple(solid.at(seconds) for solid in setup.near)
+        self._inserted = setup.inserted_object.at(seconds)
+        self.object_depth_m = sum(depth_range(self._inserted, self.camera)) / 2
         self._whole = self._with(self._scene, self._near)
         self.depth = self._whole.depth(self.camera, size)
         self.near = self.depth < self.threshold_m
@@ -160,11 +160,11 @@ class Moment:
         `peel`).
         """
         coverage = self._whole.coverage(self.camera, self._size, self.threshold_m)
-        return peel(rgb, self.fill_shadowed(), coverage)
+        return extract_matte(rgb, self.fill_shadowed(), coverage)
 
     def insert(self) -> tuple[np.ndarray, np.ndarray]:
         """The scene with the object in it, and where the object is seen."""
-        world = self._with(self._scene, (*self._near, self._thing))
+        world = self._with(self._scene, (*self._near, self._inserted))
         return self._colour(world), world.depth(self.camera, self._size) < self.depth
 
     def other(self) -> tuple[np.ndarray, np.ndarray]:
@@ -183,11 +183,13 @@ class Moment:
         """
         camera = self.camera
         x, y, z = camera.position
-        lamp = Lamp((x - 2.0, y + 3.0, z - 1.0), self._thing.centre, (0.55,) * 3, 1.0)
+        lamp = Lamp((x - 2.0, y + 3.0, z - 1.0), self._inserted.centre, (0.55,) * 3, 1.0)
         empty = Scene((), (), (lamp,), _STUDIO_SKY, CameraPath(camera, "swing", 0.0))
-        world = self._with(empty, (self._thing,))
-        coverage = world.coverage(camera, self._size, depth_range(self._thing, camera)[1] * 1.001)
-        rgba, _ = peel(self._colour(world), self._colour(_world(empty)), coverage)
+        world = self._with(empty, (self._inserted,))
+        coverage = world.coverage(
+            camera, self._size, depth_range(self._inserted, camera)[1] * 1.001
+        )
+        rgba, _ = extract_matte(self._colour(world), self._colour(_world(empty)), coverage)
         rows, columns = (np.flatnonzero(rgba[..., 3].any(axis)) for axis in (1, 0))
         y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
         return rgba[y0:y1, x0:x1], (float(x0), float(y0), float(x1), float(y1))

@@ -20,9 +20,9 @@ from PIL import Image
 
 from raydepth.errors import JobError
 from raydepth.output.video import SAME_BYTES
-from raydepth.synth.case import Moment
+from raydepth.synth.case import Snapshot
 from raydepth.synth.render import SAMPLES
-from raydepth.synth.staging import Staging, random_staging
+from raydepth.synth.setup import SceneSetup, random_setup
 
 SMALLEST, LARGEST = 32, 4320
 """Limits of a side in pixels; the largest is 8K's shorter."""
@@ -44,7 +44,7 @@ class ClipPaths:
             and all behind them.
         layers: Folder of `near/%06d.png` (RGBA, the near objects with soft edges) and
             `rest/%06d.png` (RGB); near over rest is the rendered frame exactly (see
-            `raydepth.synth.peel`). None if it was not asked for.
+            `raydepth.synth.matte`). None if it was not asked for.
         frames: Folder of `%06d.png`, the rendered frames before H.264; written with the layers or
             the truths.
         truth: Folder of the truths (see `write_clip`). None if they were not asked for.
@@ -121,9 +121,9 @@ def write_clip(
         out / "layers" if layers else None,
         out / "truth" if truths else None,
     )
-    staging = random_staging(seed, width / height)
+    setup = random_setup(seed, width / height)
     try:
-        _write(paths, staging, size, frames, fps, samples, seed)
+        _write(paths, setup, size, frames, fps, samples, seed)
     except (OSError, av.FFmpegError) as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -160,14 +160,14 @@ class _Video:
 
 def _write(
     paths: ClipPaths,
-    staging: Staging,
+    setup: SceneSetup,
     size: tuple[int, int],
     frames: int,
     fps: float,
     samples: int,
     seed: int,
 ) -> None:
-    focal = staging.scene.path.start.focal * size[0]
+    focal = setup.scene.path.start.focal * size[0]
     lens = {
         "fx": focal,
         "fy": focal,
@@ -184,33 +184,33 @@ def _write(
         text = stack.enter_context(paths.camera.open("w"))
         text.write(json.dumps(lens)[:-1] + ', "frames": [\n')
         for index in range(frames):
-            moment = Moment(staging, index / fps, size, samples)
-            rgb = moment.rgb()
+            snapshot = Snapshot(setup, index / fps, size, samples)
+            rgb = snapshot.rgb()
             video.add(rgb)
-            right, up, forward = moment.camera.axes()
+            right, up, forward = snapshot.camera.axes()
             pose = {
                 "time_s": index / fps,
-                "position": moment.camera.position,
+                "position": snapshot.camera.position,
                 "right": right,
                 "up": up,
             }
-            pose |= {"forward": forward, "threshold_m": moment.threshold_m}
+            pose |= {"forward": forward, "threshold_m": snapshot.threshold_m}
             text.write(json.dumps(pose) + (",\n" if index + 1 < frames else "\n]}\n"))
-            _save((moment.depth * 1000).round().astype(np.uint16), paths.depth, index)
+            _save((snapshot.depth * 1000).round().astype(np.uint16), paths.depth, index)
             if paths.frames:
                 _save(rgb, paths.frames, index)
             if paths.layers:
-                near, rest = moment.layers(rgb)
+                near, rest = snapshot.layers(rgb)
                 _save(near, paths.layers / "near", index)
                 _save(rest, paths.layers / "rest", index)
             if paths.truth:
                 if index == 0:
-                    _write_object(paths.truth, moment)
-                elsewhere.add(moment.other()[0])
-                _save(moment.near.astype(np.uint8) * 255, paths.truth / "near", index)
-                _save(moment.fill()[0], paths.truth / "fill", index)
-                _save(moment.insert()[0], paths.truth / "insert", index)
-                _save(moment.composite()[0], paths.truth / "background", index)
+                    _write_object(paths.truth, snapshot)
+                elsewhere.add(snapshot.other()[0])
+                _save(snapshot.near.astype(np.uint8) * 255, paths.truth / "near", index)
+                _save(snapshot.fill()[0], paths.truth / "fill", index)
+                _save(snapshot.insert()[0], paths.truth / "insert", index)
+                _save(snapshot.composite()[0], paths.truth / "background", index)
 
 
 def _save(picture: np.ndarray, folder: Path, index: int) -> None:
@@ -218,15 +218,15 @@ def _save(picture: np.ndarray, folder: Path, index: int) -> None:
     Image.fromarray(picture).save(folder / f"{index:06d}.png")
 
 
-def _write_object(truth: Path, moment: Moment) -> None:
+def _write_object(truth: Path, snapshot: Snapshot) -> None:
     """Writes the object's picture and the section `edit` of a job that puts it where the truth has
     it.
     """
-    picture, (x0, _, x1, y1) = moment.cut_out()
+    picture, (x0, _, x1, y1) = snapshot.cut_out()
     Image.fromarray(picture).save(truth / "object.png")
-    height, width = moment.near.shape
-    focal = moment.camera.focal * height
-    depth = moment.thing_depth_m
+    height, width = snapshot.near.shape
+    focal = snapshot.camera.focal * height
+    depth = snapshot.object_depth_m
     edit = {
         "kind": "insert",
         "object": str(truth / "object.png"),

@@ -138,10 +138,10 @@ class World:
         """
         height, width = size
         whole = self.depth(camera, size) < nearer_than
-        grown, shrunk = (
+        dilated, shrunk = (
             change(whole.astype(np.uint8), np.ones((3, 3))) for change in (cv2.dilate, cv2.erode)
         )
-        mixed = grown != shrunk
+        mixed = dilated != shrunk
         share = whole.astype(np.float64)
         for top in range(0, height, _BLOCK):
             bottom = min(top + _BLOCK, height)

@@ -23,10 +23,10 @@ from raydepth.layers.fill.diffusion import load_diffusion_filler
 from raydepth.layers.fill.opencv import Filler, fill_hole, load_filler
 from raydepth.layers.settings import Fill
 from raydepth.models import builtin
-from raydepth.synth.case import Moment
-from raydepth.synth.staging import random_staging
+from raydepth.synth.case import Snapshot
+from raydepth.synth.setup import random_setup
 from raydepth.training.data import FIRST_SEED, scene_picture
-from raydepth.training.redraw import Redraw
+from raydepth.training.harmonise import Harmoniser
 
 SHORT_SIDE = 192
 """Short side in pixels at which the depth model is measured; it is also what its preprocessor file
@@ -131,7 +131,7 @@ def depth_rows(model: HubDepth, sets: dict[str, list[Truth]]) -> list[str]:
     return rows
 
 
-def redraw_rows(redraw: Redraw, sets: dict[str, list[np.ndarray]]) -> list[str]:
+def redraw_rows(redraw: Harmoniser, sets: dict[str, list[np.ndarray]]) -> list[str]:
     """Markdown rows: mean PSNR in dB of image-to-image against its input at every strength."""
     rows = []
     for name, pictures in sets.items():
@@ -147,7 +147,7 @@ def redraw_rows(redraw: Redraw, sets: dict[str, list[np.ndarray]]) -> list[str]:
     return rows
 
 
-def round_trip_error(redraw: Redraw, pictures: list[np.ndarray]) -> int:
+def round_trip_error(redraw: Harmoniser, pictures: list[np.ndarray]) -> int:
     """Largest difference in grey levels after encoding and decoding."""
     return max(int(np.abs(redraw(rgb, strength=0.0).astype(int) - rgb).max()) for rgb in pictures)
 
@@ -174,9 +174,10 @@ uint8 [S, S, 3]."""
 
 def holes(count: int, side: int) -> list[Hole]:
     """True fills of held-out stagings: seeds below FIRST_SEED."""
-    moments = [Moment(random_staging(seed, 1.0), 0.0, (side, side), 24) for seed in range(count)]
+    moments = [Snapshot(random_setup(seed, 1.0), 0.0, (side, side), 24) for seed in range(count)]
     return [
-        (moment.rgb(), moment.near.astype(np.float32), moment.fill_shadowed()) for moment in moments
+        (snapshot.rgb(), snapshot.near.astype(np.float32), snapshot.fill_shadowed())
+        for snapshot in moments
     ]
 
 
@@ -273,7 +274,7 @@ def main() -> None:
         pictures / "depth.png",
     )
 
-    redraw = Redraw(builtin.path("diffusion"))
+    redraw = Harmoniser(builtin.path("diffusion"))
     drawn = {
         "Held-out calm scenes": [rgb for rgb, _ in calm[:6]],
         "Held-out wide scenes": [rgb for rgb, _ in wide[:6]],

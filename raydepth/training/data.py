@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from raydepth.synth.case import Moment
-from raydepth.synth.draw import random_scene
+from raydepth.synth.case import Snapshot
+from raydepth.synth.random_scene import random_scene
 from raydepth.synth.render import World, render_threads
 from raydepth.synth.scene import PERIOD
-from raydepth.synth.staging import random_staging
+from raydepth.synth.setup import random_setup
 
 SIDE = 192
 """Height and width of the cached pictures in pixels: training crops are of 128 and 192, and
@@ -68,7 +68,7 @@ def fill_picture(number: int, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]
         bool [side, side].
     """
     seed, time = divmod(number, MOMENTS)
-    seen = Moment(random_staging(seed, 1.0), time / MOMENTS * PERIOD, (side, side), _FILL_SAMPLES)
+    seen = Snapshot(random_setup(seed, 1.0), time / MOMENTS * PERIOD, (side, side), _FILL_SAMPLES)
     return seen.fill_shadowed(), seen.near
 
 

@@ -35,7 +35,7 @@ class Budget:
     average: float = 0.999
 
 
-def thin(log: Path, lines: int = 200) -> str:
+def subsample_log(log: Path, lines: int = 200) -> str:
     """The text of a log of JSON lines in at most so many lines, evenly spaced and with its last;
     empty without a log.
     """
@@ -94,7 +94,7 @@ def train(
         torch.save(state, folder / "state.tmp")
         (folder / "state.tmp").rename(folder / "state.pt")
         export(averaged, {"steps": step, "minutes": round(minutes, 1)})
-        (exported / "training_log.jsonl").write_text(thin(folder / "log.jsonl"))
+        (exported / "training_log.jsonl").write_text(subsample_log(folder / "log.jsonl"))
 
     model.train()
     while True:

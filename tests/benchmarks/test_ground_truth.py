@@ -15,7 +15,7 @@ from raydepth.synth.case import Case
 SIZE = 48
 
 
-def made_up(seed: int) -> Case:
+def inpainted_mask(seed: int) -> Case:
     """A near block before a wall and a floor of one colour each; the object stands behind the
     block, seen by half.
     """
@@ -41,7 +41,7 @@ def made_up(seed: int) -> Case:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(Bench, "case", lambda self, seed: made_up(seed))
+    monkeypatch.setattr(Bench, "case", lambda self, seed: inpainted_mask(seed))
     return Bench(tmp_path, SIZE)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from raydepth.compose.featglac.kv import FeatGLaC
-from raydepth.compose.preserve import FEATHER, latent_region, only_edges, paste_back
+from raydepth.compose.preserve import FEATHER, latent_region, paste_back, restrict_to_edge_band
 
 
 def pictures(frames=2, height=40, width=50):
@@ -57,7 +57,7 @@ def test_a_latent_cell_may_change_if_one_of_its_pixels_may():
 
 def test_only_the_edges_are_left_to_the_model(make_plan):
     plan, source, _ = make_plan(height=48, width=64)
-    narrow, ground = only_edges(plan, source, 2)
+    narrow, ground = restrict_to_edge_band(plan, source, 2)
     near = plan.stack.layers[0].alpha > 0
     deep = np.stack([cv2.erode(mask.astype(np.uint8), np.ones((9, 9))) > 0 for mask in near])
     assert deep.any() and not narrow.region[deep].any()
@@ -67,14 +67,14 @@ def test_only_the_edges_are_left_to_the_model(make_plan):
 
 def test_what_was_invented_is_left_to_the_model_too(make_plan):
     plan, source, _ = make_plan()
-    whole = replace(plan, invented=plan.region)
-    assert np.array_equal(only_edges(whole, source, 2)[0].region, plan.region)
+    whole = replace(plan, inpainted=plan.region)
+    assert np.array_equal(restrict_to_edge_band(whole, source, 2)[0].region, plan.region)
 
 
 def test_redrawn_edges_leave_the_layers_bit_for_bit(make_plan, make_models, make_compose):
     plan, source, seeds = make_plan(height=32, width=48)
     compose = make_compose(paste_back=True, blend=True, redraw=0.05)
     edited = FeatGLaC(make_models(), compose)(plan, source, seeds)
-    narrow, ground = only_edges(plan, source, 2)
+    narrow, ground = restrict_to_edge_band(plan, source, 2)
     assert np.array_equal(edited[narrow.region == 0], ground[narrow.region == 0])
     assert not np.array_equal(edited, ground)

@@ -50,10 +50,10 @@ def test_columns_and_their_types(make_batch):
     done = ComposeStage(remove.build, Recorder(), 0)(batch)
     assert (done["edited"] == 200).all() and done["edited"].dtype == np.uint8
     assert done["region"].dtype == np.float32 and np.array_equal(done["region"] > 0, batch["hole"])
-    assert np.array_equal(done["asked_inv_depth"], batch["far_inv_depth"])
+    assert np.array_equal(done["target_inv_depth"], batch["far_inv_depth"])
     assert done["seconds_compose"].dtype == np.float32 and (done["seconds_compose"] > 0).all()
     again = ComposeStage(recompose.build, Recorder(), 0)(batch)
-    assert np.array_equal(again["asked_inv_depth"], batch["inv_depth"])
+    assert np.array_equal(again["target_inv_depth"], batch["inv_depth"])
 
 
 def test_error_rows_keep_zeros_and_frames_without_near_layer_are_the_source(make_batch):

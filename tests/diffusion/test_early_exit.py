@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from raydepth.diffusion.attention import injected, make_injection, select
-from raydepth.diffusion.early_exit import ending_references
+from raydepth.diffusion.early_exit import early_exit
 
 EVERYWHERE = {
     "layers_per_block": 2, "transformer_layers_per_block": 2,
@@ -49,7 +49,7 @@ def test_generation_rows_are_the_same(make_unet, mode, blocks, references):
     modules, injection = select(unet, blocks), injection_for(mode, references)
     with injected(modules, injection):
         whole = call(unet, 4 + references)
-    with ending_references(unet, modules, injection, references):
+    with early_exit(unet, modules, injection, references):
         ended = call(unet, 4 + references)
     assert ended.shape[0] == 4
     assert torch.equal(
@@ -74,7 +74,7 @@ def test_nothing_after_the_last_injected_attention_runs_on_reference_rows(make_u
                 lambda m, args, out, name=name: ran.append((name, len(out)))
             )
     injection = injection_for("mosaic", 3)
-    with ending_references(unet, modules, injection, 3):
+    with early_exit(unet, modules, injection, 3):
         call(unet, 7)
     last = max(
         i
@@ -91,7 +91,7 @@ def test_the_model_is_as_it_was_even_after_a_failure(make_unet):
     processors = dict(unet.attn_processors)
     with (
         pytest.raises(ZeroDivisionError),
-        ending_references(unet, select(unet, ["mid"]), injection_for("mosaic", 1), 1),
+        early_exit(unet, select(unet, ["mid"]), injection_for("mosaic", 1), 1),
     ):
         call(unet, 5)
         raise ZeroDivisionError

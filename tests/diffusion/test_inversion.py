@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import DDIMInverseScheduler, DDIMScheduler
 
-from raydepth.diffusion.inversion import guided, invert, make_ladder, optimise_null_text
+from raydepth.diffusion.inversion import guided, invert, make_ddim_schedule, optimise_null_text
 from raydepth.diffusion.schedule import make_schedule
 from raydepth.errors import JobError
 
@@ -22,7 +22,7 @@ def world(make_models):
         def predict(latents, t, text):
             return models.unet(latents, t, text, return_dict=False)[0]
 
-        return predict, make_ladder(schedule), schedule.scheduler, models.condition
+        return predict, make_ddim_schedule(schedule), schedule.scheduler, models.condition
 
     return make
 
@@ -33,30 +33,30 @@ def normal(*shape, seed=0):
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 def test_steps_are_the_schedulers_and_up_undoes_down(world, prediction_type):
-    _, ladder, scheduler, _ = world(prediction_type, steps=20)
+    _, ddim, scheduler, _ = world(prediction_type, steps=20)
     latents, prediction = normal(2, 2, 4, 8, 8).unbind(0)
-    for step, t in enumerate(ladder.timesteps):
-        down = ladder.down(latents, prediction, step)
+    for step, t in enumerate(ddim.timesteps):
+        down = ddim.down(latents, prediction, step)
         theirs = scheduler.step(prediction, t, latents, eta=0.0, return_dict=False)[0]
         assert torch.allclose(down, theirs, atol=1e-5)
-        assert torch.allclose(ladder.up(down, prediction, step), latents, atol=1e-4)
+        assert torch.allclose(ddim.up(down, prediction, step), latents, atol=1e-4)
 
 
 def test_inversion_is_diffusers_inverse_scheduler(world):
-    _, ladder, scheduler, _ = world(steps=20)
+    _, ddim, scheduler, _ = world(steps=20)
     inverse = DDIMInverseScheduler.from_config(scheduler.config)
     inverse.set_timesteps(20)
-    assert inverse.timesteps.tolist() == ladder.timesteps.tolist()[::-1]
+    assert inverse.timesteps.tolist() == ddim.timesteps.tolist()[::-1]
     latents, prediction = normal(2, 1, 4, 8, 8).unbind(0)
     for step, t in zip(reversed(range(20)), inverse.timesteps, strict=True):
         theirs = inverse.step(prediction, t, latents, return_dict=False)[0]
-        assert torch.allclose(ladder.up(latents, prediction, step), theirs, atol=1e-4)
+        assert torch.allclose(ddim.up(latents, prediction, step), theirs, atol=1e-4)
 
 
-def sampled(predict, ladder, start, nulls, text, scale):
+def sampled(predict, ddim, start, nulls, text, scale):
     with torch.no_grad():
-        for step, t in enumerate(ladder.timesteps):
-            start = ladder.down(start, guided(predict, start, t, nulls[step], text, scale), step)
+        for step, t in enumerate(ddim.timesteps):
+            start = ddim.down(start, guided(predict, start, t, nulls[step], text, scale), step)
     return start
 
 
@@ -72,27 +72,27 @@ def test_sampling_from_the_inverted_noise_gives_the_picture_back(
     """
     clean, errors = normal(2, 4, 8, 12), {}
     for steps in (50, 10):
-        predict, ladder, _, condition = world(prediction_type, steps, strength)
+        predict, ddim, _, condition = world(prediction_type, steps, strength)
         text, run, visited = condition.prompt.expand(2, -1, -1), int(steps * strength), []
-        levels = invert(predict, ladder, clean, text, visited.append)
+        levels = invert(predict, ddim, clean, text, visited.append)
         assert len(levels) == run + 1 and torch.equal(levels[-1], clean)
         assert visited == list(reversed(range(run)))
-        back = sampled(predict, ladder, levels[0], [None] * run, text, 1.0)
+        back = sampled(predict, ddim, levels[0], [None] * run, text, 1.0)
         errors[steps] = (back - clean).square().mean().sqrt()
     assert errors[50] < tolerance
     assert errors[50] < 0.5 * errors[10]  # the error is one of step length
 
 
 def test_null_text_keeps_guided_sampling_on_the_path_and_rows_apart(world):
-    predict, ladder, _, condition = world("v_prediction", steps=20)
+    predict, ddim, _, condition = world("v_prediction", steps=20)
     text, clean = condition.prompt.expand(2, -1, -1), normal(2, 4, 8, 8)
     null = condition.negative.expand(2, -1, -1)
-    levels = invert(predict, ladder, clean, text)
-    found = optimise_null_text(predict, ladder, levels, null, text, scale=7.5)
+    levels = invert(predict, ddim, clean, text)
+    found = optimise_null_text(predict, ddim, levels, null, text, scale=7.5)
 
     def errors(nulls):
         return (
-            (sampled(predict, ladder, levels[0], nulls, text, 7.5) - clean)
+            (sampled(predict, ddim, levels[0], nulls, text, 7.5) - clean)
             .square()
             .flatten(1)
             .mean(1)
@@ -100,7 +100,7 @@ def test_null_text_keeps_guided_sampling_on_the_path_and_rows_apart(world):
 
     assert len(found) == 20 and (errors(found) < 0.5 * errors([null] * 20)).all()
     alone = optimise_null_text(
-        predict, ladder, [level[1:] for level in levels], null[1:], text[1:], scale=7.5
+        predict, ddim, [level[1:] for level in levels], null[1:], text[1:], scale=7.5
     )
     assert all(
         torch.allclose(both[1:], one, atol=1e-4) for both, one in zip(found, alone, strict=True)
@@ -108,19 +108,19 @@ def test_null_text_keeps_guided_sampling_on_the_path_and_rows_apart(world):
 
 
 def test_null_text_stops_early(world):
-    predict, ladder, _, condition = world(steps=4)
+    predict, ddim, _, condition = world(steps=4)
     calls = []
 
     def counted(latents, t, text):
         calls.append(torch.is_grad_enabled())
         return predict(latents, t, text)
 
-    levels = invert(predict, ladder, normal(1, 4, 8, 8), condition.prompt)
+    levels = invert(predict, ddim, normal(1, 4, 8, 8), condition.prompt)
     for early_stop, iterations in (((1e9, 0.0), 1), ((0.0, 0.0), 5)):
         calls.clear()
         optimise_null_text(
             counted,
-            ladder,
+            ddim,
             levels,
             condition.negative,
             condition.prompt,
@@ -133,4 +133,4 @@ def test_null_text_stops_early(world):
 def test_other_predictions_are_refused():
     scheduler = DDIMScheduler(prediction_type="sample")
     with pytest.raises(JobError, match="predicts 'sample'"):
-        make_ladder(make_schedule(scheduler.config, "ddim", steps=4, strength=1.0))
+        make_ddim_schedule(make_schedule(scheduler.config, "ddim", steps=4, strength=1.0))

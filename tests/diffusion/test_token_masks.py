@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raydepth.diffusion.token_masks import VISIBLE, over, pool, roles, token_grids
+from raydepth.diffusion.token_masks import VISIBLE, opacities, pool, query_groups, token_grids
 
 small = settings(max_examples=25, deadline=None)
 
@@ -34,7 +34,7 @@ def test_shares_sum_to_one_and_painting_gives_them_back(weights, height, width):
     tokens = pool(weights, (height, width))
     assert tokens.shape == (*weights.shape[:2], height * width)
     assert torch.allclose(tokens.sum(0), torch.ones(()), atol=1e-5)
-    opacity = over(tokens)
+    opacity = opacities(tokens)
     assert opacity.min() >= 0 and opacity.max() <= 1
     painted = torch.zeros_like(tokens)
     painted[-1] = 1
@@ -49,16 +49,16 @@ def test_shares_sum_to_one_and_painting_gives_them_back(weights, height, width):
 def test_every_query_has_one_role_that_sees_its_own_position(weights):
     tokens = pool(weights, (4, 5))
     rows = np.arange(tokens.shape[0] * 2).reshape(-1, 2)
-    for n, frame in enumerate(roles(tokens, rows)):
-        assert sorted(torch.cat([role.queries for role in frame]).tolist()) == list(range(20))
-        for role in frame:
-            seen = {row for row, _ in role.keys}
-            for query in role.queries.tolist():
+    for n, frame in enumerate(query_groups(tokens, rows)):
+        assert sorted(torch.cat([group.queries for group in frame]).tolist()) == list(range(20))
+        for group in frame:
+            seen = {row for row, _ in group.keys}
+            for query in group.queries.tolist():
                 assert seen == {
                     int(rows[k, n]) for k in range(len(tokens)) if tokens[k, n, query] >= VISIBLE
                 }
-                assert all(query in keys for _, keys in role.keys)
-            assert role.keys
+                assert all(query in keys for _, keys in group.keys)
+            assert group.keys
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from raydepth.edits.scenery import Scenery
 from raydepth.edits.settings import Background
 from raydepth.errors import JobError
 from raydepth.job import parse_job
-from raydepth.layers.matting import decontaminate, faded, split_rim
+from raydepth.layers.matting import decontaminate, faded, matte_edges
 from raydepth.layers.settings import Layers
 from raydepth.layers.stack import visible
 from tests.edits.conftest import SCALE
@@ -149,20 +149,20 @@ def test_a_rim_is_split_on_both_sides_of_its_edge_and_gives_the_frame_back():
     )
     frame = np.rint(share * disc + (1 - share) * green).astype(np.uint8)
     cut = (share[..., 0] > 0.5).astype(np.float32)
-    rgb, alpha, behind = split_rim(frame, cut)
+    rgb, alpha, behind = matte_edges(frame, cut)
     assert np.abs(alpha - share[..., 0]).max() < 0.06
     alpha = alpha[..., None]
     assert np.abs(alpha * rgb + (1 - alpha) * blue - (share * disc + (1 - share) * blue)).max() < 12
     assert np.abs(alpha * rgb + (1 - alpha) * behind - frame).max() <= 1
     # Where both sides look alike the edge's course says how much of it each pixel is.
     flat = np.full((96, 96, 3), 99, np.uint8)
-    assert np.abs(split_rim(flat, cut)[1] - share[..., 0])[cut > 0].mean() < 0.02
+    assert np.abs(matte_edges(flat, cut)[1] - share[..., 0])[cut > 0].mean() < 0.02
     for uniform in (
         np.zeros((96, 96), np.float32),
         np.ones((96, 96), np.float32),
         cut * np.float32(0.5),
     ):
-        assert all(map(np.array_equal, split_rim(frame, uniform), (frame, uniform, frame)))
+        assert all(map(np.array_equal, matte_edges(frame, uniform), (frame, uniform, frame)))
 
 
 def test_a_rim_that_looks_like_what_is_behind_it_is_left_alone():

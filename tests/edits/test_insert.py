@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from raydepth.camera.track import Track, View, measure_track
 from raydepth.compose.baselines import Paste
 from raydepth.depth.calibrate import Calibration
-from raydepth.edits.alignment import drift, thumbnail
+from raydepth.edits.alignment import align_scale_and_shift, thumbnail
 from raydepth.edits.clip import ClipEdit, fix_edit
 from raydepth.edits.insert import HIDDEN, LOST, OUTSIDE, InsertBuilder
-from raydepth.edits.place import draw, height_px, place
+from raydepth.edits.place import height_px, place, render_object
 from raydepth.edits.settings import Insert
 from raydepth.errors import JobError
 from raydepth.layers.settings import Layers
@@ -217,7 +217,7 @@ def test_a_drawn_object_keeps_its_colour_and_its_area(x, y, height, turn, grow):
     motion = grow * np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0]])
     picture = np.ones((30, 20, 4), np.float32) * (200, 100, 50, 1)
     at = place(edit, 20 / 30, height, motion, (48, 64))
-    drawn = draw(picture.astype(np.float32), at, (48, 64))
+    drawn = render_object(picture.astype(np.float32), at, (48, 64))
     alpha = drawn[..., 3]
     assert alpha.min() >= 0 and alpha.max() <= 1 + 1e-5
     assert np.abs(drawn[..., :3] - alpha[..., None] * np.float32([200, 100, 50])).max() < 0.05
@@ -304,7 +304,7 @@ def test_drift_of_the_estimator_moves_the_object_with_the_scene(scene):
     moved[40:60, 10:40] = 0.95  # something came in
     assert kept.in_frame(moved, STILL)[0] == pytest.approx(0.25, abs=0.02)
     noise = np.random.default_rng(0).random(depth[0].shape).astype(np.float32)
-    assert drift(kept.first, noise, STILL) == (1.0, 0.0)
+    assert align_scale_and_shift(kept.first, noise, STILL) == (1.0, 0.0)
 
 
 def test_what_is_fixed_survives_the_record():

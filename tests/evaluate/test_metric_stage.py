@@ -50,7 +50,7 @@ def batch() -> Batch:
     return {
         "frame_id": np.array([f"v:{i}" for i in range(N)], object), "video": np.array(["v"] * N, object),
         "frame_index": np.array([10, 11, 20, 30]), "rgb": rgb, "edited": edited, "region": region,
-        "inv_depth": rng.random((N, H, W)).astype(np.float32), "asked_inv_depth": edited[..., 0].astype(np.float32) / 200.0 - 0.25,
+        "inv_depth": rng.random((N, H, W)).astype(np.float32), "target_inv_depth": edited[..., 0].astype(np.float32) / 200.0 - 0.25,
         "status": np.array(["ok", "ok", "ok", "error"], object), "error_type": np.array([""] * N, object),
         "error_message": np.array([""] * N, object), "note": np.array([""] * N, object),
     }  # fmt: skip
@@ -75,8 +75,8 @@ def test_estimated_again_and_round_trip_on_every_nth_frame() -> None:
     result = MetricStage(estimator, {"v": CALIBRATION}, Compositor(), again_every=10)(batch())
     assert estimator.asked == 2  # frames 10 and 20; 11 is no multiple and 30 is an error row
     # normalise(1 + red/100) = red/200, asked is that less 0.25
-    assert result["rmse_asked"][[0, 2]] == pytest.approx([0.25, 0.25], abs=1e-6)
-    assert np.isnan(result["rmse_asked"][[1, 3]]).all()
+    assert result["rmse_target_depth"][[0, 2]] == pytest.approx([0.25, 0.25], abs=1e-6)
+    assert np.isnan(result["rmse_target_depth"][[1, 3]]).all()
     assert result["rmse_round_trip"][[0, 2]] == pytest.approx([2.0, 2.0])
     assert result["rmse_round_trip_outside"][0] == pytest.approx(2.0)
     assert result["psnr_round_trip"][0] == pytest.approx(20 * math.log10(255 / 2))
@@ -88,14 +88,14 @@ def test_zero_means_never_and_no_codec_means_no_floor() -> None:
     result = MetricStage(estimator, {"v": CALIBRATION}, Compositor(), again_every=0)(batch())
     assert (
         estimator.asked == 0
-        and np.isnan(result["rmse_asked"]).all()
+        and np.isnan(result["rmse_target_depth"]).all()
         and np.isnan(result["rmse_round_trip"]).all()
     )
     result = MetricStage(estimator, {"v": CALIBRATION}, NoCodec(), again_every=1)(batch())
     assert (
         estimator.asked == 3
         and np.isnan(result["rmse_round_trip"]).all()
-        and np.isfinite(result["rmse_asked"][:3]).all()
+        and np.isfinite(result["rmse_target_depth"][:3]).all()
     )
 
 
@@ -105,7 +105,7 @@ def test_depth_from_files_is_not_asked_again() -> None:
 
     estimator = Files()
     result = MetricStage(estimator, {"v": CALIBRATION}, Compositor(), again_every=1)(batch())
-    assert estimator.asked == 0 and np.isnan(result["rmse_asked"]).all()
+    assert estimator.asked == 0 and np.isnan(result["rmse_target_depth"]).all()
 
 
 def test_a_non_finite_second_estimate_is_not_measured() -> None:
@@ -116,7 +116,10 @@ def test_a_non_finite_second_estimate_is_not_measured() -> None:
             return raw
 
     result = MetricStage(Broken(), {"v": CALIBRATION}, NoCodec(), again_every=1)(batch())
-    assert math.isnan(result["rmse_asked"][0]) and np.isfinite(result["rmse_asked"][1:3]).all()
+    assert (
+        math.isnan(result["rmse_target_depth"][0])
+        and np.isfinite(result["rmse_target_depth"][1:3]).all()
+    )
 
 
 @pytest.mark.parametrize("kind", ["disparity_rel", "depth_rel", "depth_m"])

@@ -47,5 +47,5 @@ def undisturbed(job: Callable[..., Job], tmp_path_factory: pytest.TempPathFactor
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "Editor", StandInEditor)
         patch.setattr(pipeline, "ClipCalibrator", NoCalibrator)
-        assert run(job(out), say=lambda line: None).frames["done"] == FRAMES
+        assert run(job(out), echo=lambda line: None).frames["done"] == FRAMES
     return out

@@ -82,15 +82,15 @@ def outcome(
     bad_folder: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Outcome, Path, list[str]]:
     _, folder = bad_folder
-    out, said = tmp_path_factory.mktemp("out"), []
-    return run(small_job([str(folder)], out, input__size=32), say=said.append), out, said
+    out, printed = tmp_path_factory.mktemp("out"), []
+    return run(small_job([str(folder)], out, input__size=32), echo=printed.append), out, printed
 
 
 @pytest.mark.timeout(200)
 def test_every_file_has_frames_or_a_row(
     outcome: tuple[Outcome, Path, list[str]], bad_folder: tuple[Path, Path]
 ) -> None:
-    ended, out, said = outcome
+    ended, out, printed = outcome
     table = results(out)
     plan = read_plan(OutputFolder.at(str(out))).to_pylist()
     # Nothing is missing, nothing is there twice, and the counts are those of the rows.
@@ -114,9 +114,9 @@ def test_every_file_has_frames_or_a_row(
     assert reasons["8 tenths of faststart.mp4"] == "Truncated"
     for row in refused:
         assert any(
-            os.path.basename(row["path"])[:12] in line or "\n" in row["path"] for line in said
+            os.path.basename(row["path"])[:12] in line or "\n" in row["path"] for line in printed
         )
-    assert all(line.isprintable() for line in said)
+    assert all(line.isprintable() for line in printed)
 
 
 def test_strange_files_are_edited(outcome: tuple[Outcome, Path, list[str]]) -> None:
@@ -200,12 +200,12 @@ def test_a_run_on_bad_depth_files(tmp_path: Path) -> None:
     (depth / "7.npy").write_bytes(lying_header("(1000000, 1000000)"))
     cv2.imwrite(str(truth / "0.png"), np.ones((48, 64), np.uint8))
     (truth / "8.png").write_bytes(b"no picture")
-    said: list[str] = []
+    printed: list[str] = []
     fields = {
         "depth__model": f"files:{depth}/{{frame_index}}.npy",
         "depth__truth": f"{truth}/{{frame_index}}.png",
     }
-    ended = run(small_job(clip, tmp_path / "out", **fields), say=said.append)
+    ended = run(small_job(clip, tmp_path / "out", **fields), echo=printed.append)
     assert ended.frames == {"total": 10, "done": 3, "failed": 7, "missing": 0}
     assert ended.errors == {"UnreadableDepthFile": 5, "EmptyDepthFile": 1, "MissingDepthFile": 1}
     table = results(tmp_path / "out")

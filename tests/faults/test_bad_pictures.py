@@ -264,8 +264,8 @@ def test_bad_depth_files_cost_their_frame_and_run_nothing(here: Path, name: str)
     columns = batch(frames(2, 12, 16))
     maps = files(columns)
     assert np.allclose(maps[0], 2.5) and np.isnan(maps[1]).all()
-    said_type, said = files.explain(columns, 1)
-    assert said_type == error_type and words in said and f"1.{ending}" in said
+    said_type, printed = files.explain(columns, 1)
+    assert said_type == error_type and words in printed and f"1.{ending}" in printed
     assert not (here / "unpickled").exists()
 
 

@@ -52,11 +52,11 @@ def test_a_disk_that_fills_up(job: JobMaker, undisturbed: Path, tmp_path: Path, 
     with tmpfs(tmp_path / "disk", "size=300k") as disk:
         out = disk / "out"
         with pytest.raises(WorkerFailed, match="No space left on device"):
-            run(job(out), say=quiet)
+            run(job(out), echo=quiet)
         left = shards(out)
         assert 0 < left < 10
         subprocess.run(["mount", "-o", "remount,size=50m", disk], check=True)
-        assert run(job(out), say=quiet).frames["done"] == FRAMES
+        assert run(job(out), echo=quiet).frames["done"] == FRAMES
         assert not differing(out, undisturbed)
         assert not list(out.rglob("*.tmp"))
 
@@ -67,7 +67,7 @@ def test_a_read_only_disk(job: JobMaker, tmp_path: Path, stand_ins: object):
         with pytest.raises(
             JobError, match=r"output.path: .* cannot be written: .*Read-only file system"
         ):
-            run(job(disk / "out"), say=quiet)
+            run(job(disk / "out"), echo=quiet)
 
 
 def test_two_runs_on_one_folder(job: JobMaker, undisturbed: Path, tmp_path: Path):
@@ -77,7 +77,7 @@ def test_two_runs_on_one_folder(job: JobMaker, undisturbed: Path, tmp_path: Path
     wait_for(lambda: shards(out) >= 1)
     first.send_signal(signal.SIGSTOP)
     with pytest.raises(JobError, match=f"in use by another run .*process {first.pid}"):
-        run(job(out), say=quiet)
+        run(job(out), echo=quiet)
     first.send_signal(signal.SIGCONT)
     kill_and_outlive(first)
     assert start(job(out), tmp_path).wait(100) == 0
@@ -90,7 +90,7 @@ def test_a_folder_of_another_version(
     version = raydepth.__version__
     stand_ins.setattr(raydepth, "__version__", "9.9.9")
     with pytest.raises(JobError, match=rf"raydepth: {version} there, 9\.9\.9 here"):
-        run(job(undisturbed), say=quiet)
+        run(job(undisturbed), echo=quiet)
 
 
 @pytest.mark.slow
@@ -101,10 +101,10 @@ def test_dates_from_elsewhere_change_nothing(
     a steady one.
     """
     out = tmp_path / "out"
-    run(job(out, input__limit=16), say=quiet)
+    run(job(out, input__limit=16), echo=quiet)
     for path, years in zip(sorted(out.rglob("*")), itertools.cycle((-20, 20)), strict=False):
         os.utime(path, (path.stat().st_mtime + years * 365 * 86400,) * 2)
-    outcome = run(job(out, run__max_hours=0.05), say=quiet)
+    outcome = run(job(out, run__max_hours=0.05), echo=quiet)
     assert (outcome.frames["done"], outcome.stopped) == (FRAMES, None)
     assert not differing(out, undisturbed)
     package = Path(raydepth.__file__).parent
@@ -120,6 +120,6 @@ def test_an_object_store_much_too_small(tmp_path: Path, stand_ins: object):
     clip = write_clip(tmp_path / "clip.mp4", frames=96, height=480, width=640)
     fields = {"input__size": None, "output__shard_frames": 64, "output__keep": ["edited"]}
     small = small_job(clip, tmp_path / "small", **fields, run__object_store_gb=0.08, run__workers=1)
-    assert run(small, say=quiet).frames["done"] == 96
-    assert run(small_job(clip, tmp_path / "large", **fields), say=quiet).frames["done"] == 96
+    assert run(small, echo=quiet).frames["done"] == 96
+    assert run(small_job(clip, tmp_path / "large", **fields), echo=quiet).frames["done"] == 96
     assert not differing(tmp_path / "small", tmp_path / "large")

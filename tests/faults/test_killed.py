@@ -117,7 +117,7 @@ def test_the_driver_of_real_models(clip: Path, tmp_path: Path):
             clip, out, **inject, output__shard_frames=4, output__keep=["edited"], input__limit=24
         )
 
-    assert run(real(tmp_path / "undisturbed"), say=lambda line: None).frames["done"] == 24
+    assert run(real(tmp_path / "undisturbed"), echo=lambda line: None).frames["done"] == 24
     out = tmp_path / "out"
     process = start(real(out), tmp_path, editor=None)
     wait_for(lambda: shards(out) >= 2)

@@ -49,17 +49,17 @@ def test_a_raising_frame_is_tried_again_by_later_runs_up_to_the_limit(
     out = tmp_path / "out"
     stand_ins.setattr(pipeline, "Editor", editors.Poisoned)
     for attempt in (1, 2, 2):  # the third run leaves it in quarantine
-        outcome = run(job(out, run__attempts=2), say=quiet)
+        outcome = run(job(out, run__attempts=2), echo=quiet)
         assert outcome.frames == {"total": FRAMES, "done": FRAMES - 1, "failed": 1, "missing": 0}
         assert outcome.errors == {"ZeroDivisionError": 1}
         assert check_others(out, undisturbed, "ZeroDivisionError")["attempts"] == attempt
     shard = out / shard_name(f"{results(out)['video'][0]}/000000-0001")
     stamp = shard.stat().st_mtime_ns
-    run(job(out, run__attempts=2), say=quiet)
+    run(job(out, run__attempts=2), echo=quiet)
     assert shard.stat().st_mtime_ns == stamp
     # A limit raised, or a cause removed, and it is done.
     stand_ins.setattr(pipeline, "Editor", editors.StandInEditor)
-    assert run(job(out, run__attempts=3), say=quiet).frames["done"] == FRAMES
+    assert run(job(out, run__attempts=3), echo=quiet).frames["done"] == FRAMES
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_frame_that_kills_its_worker_is_found_and_quarantined(
 ):
     out = tmp_path / "out"
     stand_ins.setattr(pipeline, "Editor", getattr(editors, editor))
-    outcome = run(job(out, run__decode=decode), say=quiet)
+    outcome = run(job(out, run__decode=decode), echo=quiet)
     assert outcome.frames == {"total": FRAMES, "done": FRAMES - 1, "failed": 1, "missing": 0}
     row = check_others(out, undisturbed, "WorkerCrashed")
     assert row["attempts"] == 2
@@ -101,7 +101,7 @@ def test_a_frame_that_takes_all_memory(
     stand_ins.setenv("RAY_memory_monitor_refresh_ms", "50")
     out = tmp_path / "out"
     stand_ins.setattr(pipeline, "Editor", editors.Greedy)
-    outcome = run(job(out), say=quiet)
+    outcome = run(job(out), echo=quiet)
     assert outcome.frames == {"total": FRAMES, "done": FRAMES - 1, "failed": 1, "missing": 0}
     check_others(out, undisturbed, "WorkerCrashed")
 
@@ -145,7 +145,7 @@ def test_frames_that_kill_or_hang_the_decoder_are_set_aside(
 ):
     out = tmp_path / "out"
     stand_ins.setattr(pipeline, "Decoder", decoder)
-    outcome = run(job(out, run__decode_timeout_s=2.0), say=quiet)
+    outcome = run(job(out, run__decode_timeout_s=2.0), echo=quiet)
     assert outcome.frames == {"total": FRAMES, "done": FRAMES - 8, "failed": 8, "missing": 0}
     assert outcome.errors == {error_type: 8}
     table, expected = results(out), results(undisturbed)

@@ -163,8 +163,8 @@ def test_light_and_rims_are_matched_for_featglac_kv_alone_unless_it_is_asked_for
         for more in ({}, {"rim": True, "light": {"shading": 0.5}})
     )
     matched = float(method == "featglac-kv")
-    assert (found.matched_light.colour, found.matched_light.shading, found.split_rim) == (
+    assert (found.matched_light.colour, found.matched_light.shading, found.matte_edges) == (
         matched,
     ) * 3
     assert found.matched_light.brightness == asked.matched_light.colour == 0
-    assert asked.split_rim and asked.matched_light.shading == 0.5
+    assert asked.matte_edges and asked.matched_light.shading == 0.5

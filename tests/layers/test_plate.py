@@ -97,7 +97,7 @@ def test_a_shaking_camera_is_followed():
         inner = hole & (cv2.erode(np.ones_like(view[..., 0]), np.ones((9, 9)), borderValue=0) > 0)
         assert np.abs(background[inner].astype(int) - view[inner]).mean() < 9, "telea would be 30"
         assert np.array_equal(background[~hole], frame[~hole])
-        assert filler.still_picture(frame, hole) is None
+        assert filler.shared_background(frame, hole) is None
 
 
 def test_a_camera_that_cannot_be_followed_has_no_plate_and_every_frame_says_so():
@@ -109,7 +109,7 @@ def test_a_camera_that_cannot_be_followed_has_no_plate_and_every_frame_says_so()
     background, _ = fill_hole(filler, frame, hole.astype(np.float32), 2)
     assert (
         filler.note == f"no plate, hole filled by telea: {why}"
-        and filler.still_picture(frame, hole) is None
+        and filler.shared_background(frame, hole) is None
     )
     assert np.array_equal(background, fill_hole(TELEA, frame, hole.astype(np.float32), 2)[0])
     lost = PlateFiller(
@@ -168,13 +168,13 @@ def test_frames_share_the_plate_only_where_they_show_it():
     behind = wall()
     plate, (frame, hole) = Plate(behind, np.ones((HEIGHT, WIDTH), bool), True), walker(behind, 40)
     filler = PlateFiller(lambda video: plate, TELEA).for_clip("v")
-    assert np.array_equal(filler.still_picture(frame, hole), behind)
+    assert np.array_equal(filler.shared_background(frame, hole), behind)
     brighter = np.where(
         hole[..., None], frame, np.minimum(frame.astype(int) + 40, 255).astype(np.uint8)
     )
-    assert filler.still_picture(brighter, hole) is None
+    assert filler.shared_background(brighter, hole) is None
     passing = walker(frame, 0)[0]
-    assert filler.still_picture(passing, hole) is None
+    assert filler.shared_background(passing, hole) is None
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +227,7 @@ def test_a_clips_far_layer_is_the_wall_and_the_same_in_all_frames(clip, tmp_path
             assert np.array_equal(background[hole], plate.rgb[hole])
             assert np.array_equal(background[~hole], batch["rgb"][row][~hole])
             assert np.array_equal(batch["edited"][row][~hole], batch["rgb"][row][~hole])
-            assert np.array_equal(batch["still"][row], plate.rgb)
+            assert np.array_equal(batch["shared_background"][row], plate.rgb)
             unseen = np.count_nonzero(hole & ~plate.seen)
             assert ("shown by too few sampled frames" in batch["note"][row]) == (unseen > 0)
 
@@ -259,4 +259,7 @@ def test_other_methods_make_no_plate(clip, tmp_path):
         clip, tmp_path / "out", layers={"at": {"metres": 2.0}, "fill": {"dilate": 4}}
     )
     assert [calibration.plate for calibration in clips.values()] == [None]
-    assert not OutputFolder.at(str(tmp_path / "out")).files("plates") and "still" not in edited[0]
+    assert (
+        not OutputFolder.at(str(tmp_path / "out")).files("plates")
+        and "shared_background" not in edited[0]
+    )

@@ -18,7 +18,7 @@ from raydepth.edits.settings import Insert
 from raydepth.errors import JobError
 from raydepth.files.pictures import read_object
 from raydepth.job import Job, parse_job
-from raydepth.layers.segment import cut, cut_out, scores
+from raydepth.layers.segment import cut_out, extract_object, scores
 from raydepth.layers.settings import Layers, Segmentation
 from raydepth.run.check import check_models, named_models, worker_paths
 from raydepth.run.submit.packing import pack
@@ -85,7 +85,7 @@ def test_the_largest_part_is_kept_with_a_soft_edge_and_without_the_old_backgroun
     rgb = np.rint(soft * RED + (1 - soft) * GREEN).astype(np.uint8)
     score[5:12, 5:12] = 1  # an island
     score[28:30, 44:46] = -1  # a pin-hole
-    colour, alpha = cut(rgb, score)
+    colour, alpha = extract_object(rgb, score)
     assert (alpha[:14, :14] == 0).all() and (alpha[26:32, 42:48] == 1).all()
     assert ((alpha > 0) & (alpha < 1)).sum() > 50
     assert abs(alpha.sum() - inside.sum()) < 0.1 * inside.sum()

@@ -25,7 +25,7 @@ from raydepth.layers.settings import Fill
 from raydepth.models import builtin
 from raydepth.training.data import MOMENTS, fill_picture, scene_picture
 from raydepth.training.depth import normalise
-from raydepth.training.redraw import Redraw
+from raydepth.training.harmonise import Harmoniser
 from tests.depth.tiny import frames
 from tests.layers.test_fill import disc
 
@@ -84,7 +84,7 @@ def test_depth_order_on_held_out_scenes(depth_model):
 
 @pytest.fixture(scope="module")
 def redraw():
-    return Redraw(builtin.path("diffusion"))
+    return Harmoniser(builtin.path("diffusion"))
 
 
 def test_img2img_is_faithful_and_repeatable(redraw):

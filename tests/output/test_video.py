@@ -54,9 +54,9 @@ def finished(
 
 
 def video_of(out: Path, parts: list[Part], crf: int = 10) -> tuple[Path, str]:
-    said = list(write_videos(OutputFolder.at(str(out)), parts, crf=crf))
-    assert len(said) == 1
-    return out / "videos" / f"{parts[0].segment.video}.mp4", said[0]
+    printed = list(write_videos(OutputFolder.at(str(out)), parts, crf=crf))
+    assert len(printed) == 1
+    return out / "videos" / f"{parts[0].segment.video}.mp4", printed[0]
 
 
 def times(path: Path) -> list[Fraction]:
@@ -93,7 +93,7 @@ def test_times_are_the_sources_to_the_tick_and_every_frame_is_its_own(
 ):
     source = clip_of(clips, name)
     parts = finished(tmp_path, source)
-    made, said = video_of(tmp_path, parts)
+    made, printed = video_of(tmp_path, parts)
     segment = parts[0].segment
     wanted = [
         pts * segment.time_base
@@ -106,7 +106,7 @@ def test_times_are_the_sources_to_the_tick_and_every_frame_is_its_own(
         read_barcode(frame.rgb) for part in again for frame in decode(part) if frame.rgb is not None
     ]
     assert numbers == list(range(60))
-    assert "60 frames" in said
+    assert "60 frames" in printed
 
 
 def test_odd_sizes_get_their_last_row_and_column_twice(clips: Path, tmp_path: Path):
@@ -117,10 +117,10 @@ def test_odd_sizes_get_their_last_row_and_column_twice(clips: Path, tmp_path: Pa
 @pytest.mark.parametrize("name", ["audio.mp4", "open.mov", "late.mp4"])
 def test_audio_is_copied_packet_for_packet(clips: Path, tmp_path: Path, name: str):
     source = clip_of(clips, name)
-    made, said = video_of(tmp_path, finished(tmp_path, source))
+    made, printed = video_of(tmp_path, finished(tmp_path, source))
     end = times(made)[-1] + Fraction(1, 25)
     assert sound(made) == [packet for packet in sound(source) if packet[0] < end]
-    assert "audio copied" in said
+    assert "audio copied" in printed
 
 
 def test_audio_that_mp4_does_not_hold_is_left_out_in_words(tmp_path: Path):
@@ -139,9 +139,9 @@ def test_audio_that_mp4_does_not_hold_is_left_out_in_words(tmp_path: Path):
             frame.sample_rate, frame.pts = 44100, number * 2048
             container.mux(audio.encode(frame))
         container.mux(stream.encode(None))
-    made, said = video_of(tmp_path, finished(tmp_path, source))
+    made, printed = video_of(tmp_path, finished(tmp_path, source))
     assert len(times(made)) == 4
-    assert "no audio, wmav2 left out" in said
+    assert "no audio, wmav2 left out" in printed
 
 
 @pytest.mark.parametrize("images", ["png", "both"])
@@ -151,7 +151,7 @@ def test_frames_without_a_result_hold_the_one_before_and_are_counted(
     source = clip_of(clips, "variable.mp4")
     parts = finished(tmp_path, source, failed=(0, 1, 20), images=images)
     (tmp_path / f"frames/{parts[-1].name}.parquet").unlink()
-    made, said = video_of(tmp_path, parts)
+    made, printed = video_of(tmp_path, parts)
     numbers = [
         read_barcode(frame.rgb)
         for part in plan_segments(probe(str(made)), size=None)
@@ -160,7 +160,7 @@ def test_frames_without_a_result_hold_the_one_before_and_are_counted(
     missing = parts[-1].frames
     assert numbers[:3] == [2, 2, 2] and numbers[19:22] == [19, 19, 21]
     assert numbers[-missing:] == [59 - missing] * missing
-    assert f"{3 + missing} without a result" in said
+    assert f"{3 + missing} without a result" in printed
 
 
 def test_a_job_that_starts_inside_the_clip_starts_at_zero_with_its_audio(
@@ -185,15 +185,15 @@ def test_images_of_several_sizes_become_one_video(tmp_path: Path):
     folder.mkdir()
     for i, size in enumerate([(40, 60), (40, 60), (61, 90)]):
         (folder / f"{i}.png").write_bytes(encode_rgb(np.full((*size, 3), 40 * i, np.uint8)))
-    made, said = video_of(tmp_path, finished(tmp_path, folder))
+    made, printed = video_of(tmp_path, finished(tmp_path, folder))
     assert times(made) == [Fraction(i, 25) for i in range(3)]
-    assert "no audio" in said
+    assert "no audio" in printed
 
 
 def test_nothing_done_is_no_video_and_no_litter(clips: Path, tmp_path: Path):
     parts = finished(tmp_path, clip_of(clips, "closed.mp4"), failed=tuple(range(60)))
-    made, said = video_of(tmp_path, parts)
-    assert "not written" in said
+    made, printed = video_of(tmp_path, parts)
+    assert "not written" in printed
     assert list(made.parent.iterdir()) == []
 
 

@@ -37,7 +37,7 @@ def row(video: str, index: int, **over: Any) -> dict[str, Any]:
         "frame_id": f"{video}:{index}", "video": video, "path": f"clips/{video}.mp4", "frame_index": index,
         "time_s": index / 25, "status": "ok", "error_type": "", "error_message": "", "attempts": 1,
         "depth_offset": 0.0, "depth_scale": 1 / 65535, "rmse_outside": float(rng.uniform(1, 3)), "psnr_outside": float("inf"),
-        "ssim_all": 0.9, "rmse_asked": float(rng.uniform(0.01, 0.1)) if index % 5 == 0 else float("nan"),
+        "ssim_all": 0.9, "rmse_target_depth": float(rng.uniform(0.01, 0.1)) if index % 5 == 0 else float("nan"),
         "rmse_truth": float("nan"), "rmse_round_trip_outside": 1.5 if index % 5 == 0 else float("nan"),
     }  # fmt: skip
     made |= {

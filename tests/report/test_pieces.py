@@ -156,7 +156,7 @@ def test_curves_with_one_frame_with_zeros_and_with_failures() -> None:
     size_of(figures.curves(time_s[:1], {"rmse_outside": np.zeros(1)}, np.zeros(0), nan[:1]))
     columns = {
         "rmse_outside": np.array([1.0, np.nan, 2.0]),
-        "rmse_asked": np.array([np.nan, 0.1, np.nan]),
+        "rmse_target_depth": np.array([np.nan, 0.1, np.nan]),
     }
     size_of(figures.curves(time_s, columns, np.array([0.5, 9.0]), np.array([1.0, np.nan, 1.0])))
 

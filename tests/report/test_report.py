@@ -174,9 +174,9 @@ def test_not_measured_is_said_with_its_reason_and_never_zero(
     ],
 )
 def test_reasons_for_what_was_not_asked_again(tmp_path: Path, change: dict, reason: str) -> None:
-    rows = [row("dog", i, rmse_asked=float("nan")) for i in range(1, 4)]
+    rows = [row("dog", i, rmse_target_depth=float("nan")) for i in range(1, 4)]
     tree = make_report(tmp_path, rows, job_yaml=yaml.safe_dump(yaml.safe_load(JOB) | change))
-    assert tree["metrics"]["rmse_asked"]["not_measured_because"] == reason
+    assert tree["metrics"]["rmse_target_depth"]["not_measured_because"] == reason
 
 
 def test_paste_back_and_a_missing_codec_are_said(tmp_path: Path) -> None:

@@ -37,13 +37,13 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plain(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output of one undisturbed run of the small job, one worker, one thread."""
     out = tmp_path_factory.mktemp("plain") / "out"
-    assert run(small_job(clip, out), say=quiet).frames["done"] == 26
+    assert run(small_job(clip, out), echo=quiet).frames["done"] == 26
     return out
 
 
 def test_every_frame_goes_through_every_step_once(clip: Path, tmp_path: Path):
     out = tmp_path / "out"
-    outcome = run(small_job(clip, out, compose__method="featglac-kv", compose__steps=4), say=quiet)
+    outcome = run(small_job(clip, out, compose__method="featglac-kv", compose__steps=4), echo=quiet)
     assert outcome.frames == {"total": 26, "done": 26, "failed": 0, "missing": 0}
     assert outcome.stopped is None
     table = results(out)
@@ -60,7 +60,7 @@ def test_every_frame_goes_through_every_step_once(clip: Path, tmp_path: Path):
         assert rgb.shape == edited.shape == (64, 86, 3)
         assert near.shape == inv_depth.shape == (64, 86)
         assert row["rmse_outside"] == 0.0  # paste_back: the source's pixels exactly
-        assert (row["rmse_asked"] is not None) == (row["frame_index"] % 4 == 0)
+        assert (row["rmse_target_depth"] is not None) == (row["frame_index"] % 4 == 0)
         assert (row["rmse_round_trip"] is not None) == (row["frame_index"] % 4 == 0)
     # 26 frames in parts of 8: three shards of 8 and one of 2.
     assert sorted(table["part"].to_pylist()) == [0] * 8 + [1] * 8 + [2] * 8 + [3] * 2
@@ -79,7 +79,7 @@ def test_two_workers_on_two_logical_gpus_give_the_same_bytes_as_one(
 ):
     job = {"run__gpus_per_worker": 1, "run__workers": 2, "run__logical_gpus": 2}
     for decode in ("stream", "in_actor"):
-        outcome = run(small_job(clip, tmp_path / decode, **job, run__decode=decode), say=quiet)
+        outcome = run(small_job(clip, tmp_path / decode, **job, run__decode=decode), echo=quiet)
         assert outcome.frames["done"] == 26
         assert not differing(tmp_path / decode, plain)
 
@@ -88,23 +88,23 @@ def test_more_workers_than_the_machine_has_are_refused(clip: Path, tmp_path: Pat
     with pytest.raises(JobError, match=r"required 3 GPUs, available 2"):
         run(
             small_job(clip, tmp_path, run__gpus_per_worker=1, run__workers=3, run__logical_gpus=2),
-            say=quiet,
+            echo=quiet,
         )
     with pytest.raises(JobError, match=r"required 65 CPUs .* available"):
-        run(small_job(clip, tmp_path, run__workers=64), say=quiet)
+        run(small_job(clip, tmp_path, run__workers=64), echo=quiet)
     assert not (tmp_path / "frames").exists()
 
 
 def test_a_deadline_stops_and_the_next_run_goes_on(clip: Path, plain: Path, tmp_path: Path):
-    stopped = run(small_job(clip, tmp_path, run__max_hours=1e-9), say=quiet)
+    stopped = run(small_job(clip, tmp_path, run__max_hours=1e-9), echo=quiet)
     assert stopped.stopped == "deadline"
     assert stopped.frames["missing"] > 0
     assert stopped.frames["failed"] == 0
-    finished = run(small_job(clip, tmp_path), say=quiet)
+    finished = run(small_job(clip, tmp_path), echo=quiet)
     assert finished.frames == {"total": 26, "done": 26, "failed": 0, "missing": 0}
     assert not differing(tmp_path, plain)
     began = time.monotonic()
-    assert run(small_job(clip, tmp_path), say=quiet).frames["done"] == 26
+    assert run(small_job(clip, tmp_path), echo=quiet).frames["done"] == 26
     assert time.monotonic() - began < 30  # nothing to do: Ray is not even started
 
 
@@ -113,12 +113,12 @@ def test_the_rest_of_the_job_goes_on_beside_unreadable_files(clip: Path, tmp_pat
     empty.write_bytes(b"")
     text.write_text("this is not a video")
     cut.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
-    said: list[str] = []
+    printed: list[str] = []
     job = small_job([str(clip), str(empty), str(text), str(cut)], tmp_path / "out")
-    outcome = run(job, say=said.append)
+    outcome = run(job, echo=printed.append)
     assert outcome.frames["done"] == 26
     assert outcome.frames["failed"] == 3
-    assert sum(str(path) in line for line in said for path in (empty, text, cut)) == 3
+    assert sum(str(path) in line for line in printed for path in (empty, text, cut)) == 3
 
 
 def test_a_folder_of_another_job_is_refused_with_the_difference(
@@ -127,14 +127,14 @@ def test_a_folder_of_another_job_is_refused_with_the_difference(
     out = tmp_path / "out"
     shutil.copytree(plain, out)
     with pytest.raises(JobError, match=r"layers\.feather: 0\.0 there, 0\.1 here"):
-        run(small_job(clip, out, layers__feather=0.1), say=quiet)
+        run(small_job(clip, out, layers__feather=0.1), echo=quiet)
     with pytest.raises(JobError, match="required 9 GPUs"):  # refused before anything is deleted
-        run(small_job(clip, out, run__gpus_per_worker=9, output__overwrite=True), say=quiet)
+        run(small_job(clip, out, run__gpus_per_worker=9, output__overwrite=True), echo=quiet)
     assert not differing(out, plain)
     # Where results don't change, the folder goes on; overwrite starts anew.
-    run(small_job(clip, out, run__attempts=3), say=quiet)
+    run(small_job(clip, out, run__attempts=3), echo=quiet)
     assert not differing(out, plain)
-    run(small_job(clip, out, layers__feather=0.1, output__overwrite=True), say=quiet)
+    run(small_job(clip, out, layers__feather=0.1, output__overwrite=True), echo=quiet)
     assert "near_png" in differing(out, plain)
 
 
@@ -143,7 +143,7 @@ def test_a_folder_in_use_is_refused(clip: Path, tmp_path: Path):
     lock = folder.lock()
     assert lock is not None
     with lock, pytest.raises(JobError, match="in use by another run"):
-        run(small_job(clip, tmp_path), say=quiet)
+        run(small_job(clip, tmp_path), echo=quiet)
 
 
 def test_limit_stride_time_range_and_png_files(clip: Path, tmp_path: Path):
@@ -151,7 +151,7 @@ def test_limit_stride_time_range_and_png_files(clip: Path, tmp_path: Path):
     settings = {"input__limit": 5, "input__stride": 3, "input__start_s": 0.25}
     run(
         small_job(clip, out, **settings, output__images="png", output__keep=["edited", "rgb"]),
-        say=quiet,
+        echo=quiet,
     )
     table = results(out)
     assert table["frame_index"].to_pylist() == [6, 9, 12, 15, 18]
@@ -163,7 +163,7 @@ def test_limit_stride_time_range_and_png_files(clip: Path, tmp_path: Path):
     )
     assert list((out / "report" / "pictures").iterdir())
     with pytest.raises(JobError, match="no frames to edit"):
-        run(small_job(clip, tmp_path / "none", input__start_s=99.0), say=quiet)
+        run(small_job(clip, tmp_path / "none", input__start_s=99.0), echo=quiet)
     assert not (tmp_path / "none").exists()
 
 
@@ -192,7 +192,7 @@ def test_the_embedded_ray_listens_on_loopback_only(clip: Path, tmp_path: Path):
                 seen.update(found)
 
     run(
-        small_job(clip, tmp_path / "out"), say=look
+        small_job(clip, tmp_path / "out"), echo=look
     )  # looks when Ray is up, when frames are edited, and at the end
     assert seen
     assert seen <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}

@@ -61,10 +61,10 @@ def test_starts_count_until_one_worker_is_ready():
 def test_watching_ends_with_the_work_and_passes_its_error_on():
     tracker = Tracker()
     lines: list[str] = []
-    assert watch(lambda: None, tracker, total=0, limits=limits(), say=lines.append) is None
+    assert watch(lambda: None, tracker, total=0, limits=limits(), echo=lines.append) is None
     assert lines[-1].startswith("0/0 frames")
     with pytest.raises(ZeroDivisionError):
-        watch(lambda: 1 / 0, tracker, total=0, limits=limits(), say=lines.append)
+        watch(lambda: 1 / 0, tracker, total=0, limits=limits(), echo=lines.append)
 
 
 @pytest.mark.timeout(30)
@@ -76,7 +76,7 @@ def test_a_silent_hang_is_an_error():
             Tracker(),
             total=1,
             limits=limits(stall_s=0.5),
-            say=lambda line: None,
+            echo=lambda line: None,
         )
 
 
@@ -91,7 +91,7 @@ def test_the_deadline_asks_to_stop_and_waits_for_what_is_in_flight():
 
     assert (
         watch(
-            work, tracker, total=1, limits=limits(deadline=time.monotonic()), say=lambda line: None
+            work, tracker, total=1, limits=limits(deadline=time.monotonic()), echo=lambda line: None
         )
         == "deadline"
     )
@@ -104,7 +104,7 @@ def test_a_lost_folder_ends_the_run():
             Tracker(),
             total=1,
             limits=limits(lost=True),
-            say=lambda line: None,
+            echo=lambda line: None,
         )
 
 

@@ -50,7 +50,7 @@ def test_from_bucket_to_bucket(
     lines: list[str] = []
     job = small_job([f"{bucket.uri}/in/*.mp4"], out, depth__model=PATTERN, output__images="both")
     proxy.fault = lambda request: "slow down" if request.number % 20 == 7 else ""
-    assert run(job, say=lines.append).frames == {
+    assert run(job, echo=lines.append).frames == {
         "total": FRAMES,
         "done": FRAMES,
         "failed": 0,
@@ -60,7 +60,7 @@ def test_from_bucket_to_bucket(
     proxy.fault = lambda request: ""
 
     local = tmp_path / "out"
-    run(small_job(clip, local, depth__model=PATTERN, output__images="both"), say=lines.append)
+    run(small_job(clip, local, depth__model=PATTERN, output__images="both"), echo=lines.append)
     assert differing(out, local) == ["path"]
     pictures = list((local / "images").rglob("*.png"))
     assert len(pictures) == 5 * FRAMES
@@ -69,7 +69,7 @@ def test_from_bucket_to_bucket(
     )
 
     before = bucket.sizes()
-    run(job, say=lines.append)
+    run(job, echo=lines.append)
     assert f"{FRAMES} frames of 1 videos; 0 to do" in lines
     assert before.keys() == bucket.sizes().keys()
     for command in (["status", out, "--json"], ["report", out]):
@@ -92,10 +92,10 @@ def test_an_upload_that_fails_ends_the_run_and_the_next_goes_on(
         "denied" if r.method == "PUT" and "000000-0001.parquet" in r.path else ""
     )
     with pytest.raises(WorkerFailed, match="access denied"):
-        run(job, say=lambda line: None)
+        run(job, echo=lambda line: None)
     kept = [name for name in bucket.sizes() if name.startswith("runs/out/frames/")]
     assert len(kept) == 1 and not any("/.lock/" in name for name in bucket.sizes())
     proxy.fault = lambda request: ""
     lines: list[str] = []
-    assert run(job, say=lines.append).frames["done"] == FRAMES
+    assert run(job, echo=lines.append).frames["done"] == FRAMES
     assert any("8 to do" in line for line in lines)

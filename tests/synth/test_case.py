@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from raydepth.synth import staging as staging_module
-from raydepth.synth.case import Case, Moment, make_case
-from raydepth.synth.peel import over
-from raydepth.synth.staging import random_staging
+from raydepth.synth import setup as staging_module
+from raydepth.synth.case import Case, Snapshot, make_case
+from raydepth.synth.matte import alpha_over
+from raydepth.synth.setup import random_setup
 
 SIZE = (48, 60)
 
@@ -60,19 +60,21 @@ def test_the_object_is_seen_where_nothing_nearer_covers_it(cases):
 
 
 def test_near_over_rest_is_the_frame():
-    moment = Moment(random_staging(1, 1.25), 0.5, SIZE, samples=4)
-    rgb = moment.rgb()
-    near, rest = moment.layers(rgb)
-    assert np.array_equal(over(near, rest), rgb)
-    assert ((near[..., 3] > 127) == moment.near)[(near[..., 3] == 0) | (near[..., 3] == 255)].all()
+    snapshot = Snapshot(random_setup(1, 1.25), 0.5, SIZE, samples=4)
+    rgb = snapshot.rgb()
+    near, rest = snapshot.layers(rgb)
+    assert np.array_equal(alpha_over(near, rest), rgb)
+    assert ((near[..., 3] > 127) == snapshot.near)[
+        (near[..., 3] == 0) | (near[..., 3] == 255)
+    ].all()
     assert ((near[..., 3] > 0) & (near[..., 3] < 255)).any()
     # Behind the near objects the rest is what is there, not a copy of the frame.
     inside = near[..., 3] == 255
-    assert np.array_equal(rest[inside], moment.fill_shadowed()[inside])
+    assert np.array_equal(rest[inside], snapshot.fill_shadowed()[inside])
 
 
 def test_same_seed_same_bytes(cases):
-    staging_module.random_staging.cache_clear()
+    staging_module.random_setup.cache_clear()
     again = make_case(2, SIZE, samples=9)
     for field in dataclasses.fields(Case):
         one, two = getattr(cases[2], field.name), getattr(again, field.name)
@@ -84,8 +86,9 @@ def test_noise_of_a_truth_is_small():
     """Two samplings of one picture differ by about a grey level and a half at the default number of
     paths.
     """
-    moment = Moment(random_staging(0, 1.0), 0.0, (32, 32), samples=1)
+    snapshot = Snapshot(random_setup(0, 1.0), 0.0, (32, 32), samples=1)
     one, two = (
-        moment._whole.colour(moment.camera, (32, 32), seed=seed).astype(float) for seed in (1, 2)
+        snapshot._whole.colour(snapshot.camera, (32, 32), seed=seed).astype(float)
+        for seed in (1, 2)
     )
     assert np.sqrt(((one - two) ** 2).mean()) < 2.5

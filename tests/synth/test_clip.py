@@ -19,9 +19,9 @@ from raydepth.errors import JobError
 from raydepth.job import parse_job
 from raydepth.synth import clip as clip_module
 from raydepth.synth import write_clip
-from raydepth.synth.case import Moment
-from raydepth.synth.peel import over
-from raydepth.synth.staging import random_staging
+from raydepth.synth.case import Snapshot
+from raydepth.synth.matte import alpha_over
+from raydepth.synth.setup import random_setup
 
 SIZE = (32, 48)
 
@@ -48,18 +48,18 @@ def test_video_depth_and_camera(clip):
     assert len(frames) == 2
     with av.open(str(clip.video)) as container:
         assert float(container.streams.video[0].average_rate) == 2.0
-    moment = Moment(random_staging(5, 1.5), 0.5, SIZE, samples=4)
+    snapshot = Snapshot(random_setup(5, 1.5), 0.5, SIZE, samples=4)
     depth = _read(clip.depth, 1)
     assert depth.dtype == np.uint16
-    assert np.abs(depth / 1000 - moment.depth).max() <= 0.00051
-    assert np.array_equal(_read(clip.frames, 1), moment.rgb())
-    assert np.abs(frames[1].astype(int) - moment.rgb()).mean() < 6
+    assert np.abs(depth / 1000 - snapshot.depth).max() <= 0.00051
+    assert np.array_equal(_read(clip.frames, 1), snapshot.rgb())
+    assert np.abs(frames[1].astype(int) - snapshot.rgb()).mean() < 6
     assert not np.array_equal(depth, _read(clip.depth, 0))
     camera = json.loads(clip.camera.read_text())
-    assert camera["fx"] == pytest.approx(moment.camera.focal * 32)
+    assert camera["fx"] == pytest.approx(snapshot.camera.focal * 32)
     assert len(camera["frames"]) == 2
-    assert camera["frames"][1]["threshold_m"] == moment.threshold_m
-    assert camera["frames"][1]["position"] == list(moment.camera.position)
+    assert camera["frames"][1]["threshold_m"] == snapshot.threshold_m
+    assert camera["frames"][1]["position"] == list(snapshot.camera.position)
 
 
 def test_layers_and_truths_agree_with_frames_and_depth(clip):
@@ -67,14 +67,14 @@ def test_layers_and_truths_agree_with_frames_and_depth(clip):
     for index in range(2):
         rgb, near = _read(clip.frames, index), _read(clip.truth / "near", index) == 255
         assert np.array_equal(
-            over(_read(clip.layers / "near", index), _read(clip.layers / "rest", index)), rgb
+            alpha_over(_read(clip.layers / "near", index), _read(clip.layers / "rest", index)), rgb
         )
         millimetres = 1000 * camera["frames"][index]["threshold_m"]
         assert np.array_equal(near, _read(clip.depth, index) < millimetres)
-        moment = Moment(random_staging(5, 1.5), index / 2, SIZE, samples=4)
-        assert np.array_equal(_read(clip.truth / "fill", index), moment.fill()[0])
-        assert np.array_equal(_read(clip.truth / "insert", index), moment.insert()[0])
-        assert np.array_equal(_read(clip.truth / "background", index), moment.composite()[0])
+        snapshot = Snapshot(random_setup(5, 1.5), index / 2, SIZE, samples=4)
+        assert np.array_equal(_read(clip.truth / "fill", index), snapshot.fill()[0])
+        assert np.array_equal(_read(clip.truth / "insert", index), snapshot.insert()[0])
+        assert np.array_equal(_read(clip.truth / "background", index), snapshot.composite()[0])
     assert len(_frames(clip.truth / "background.mp4")) == 2
 
 
@@ -88,10 +88,10 @@ def test_insert_json_is_a_job_section_that_puts_the_object_where_it_is(clip):
     assert focal * edit["height_m"] / edit["at"]["metres"] == pytest.approx(
         picture.shape[0], rel=1e-3
     )
-    moment = Moment(random_staging(5, 1.5), 0.0, SIZE, samples=4)
-    _, (x0, _, x1, y1) = moment.cut_out()
+    snapshot = Snapshot(random_setup(5, 1.5), 0.0, SIZE, samples=4)
+    _, (x0, _, x1, y1) = snapshot.cut_out()
     assert edit["point"] == pytest.approx([(x0 + x1) / 2 / 48, y1 / 32], abs=1e-4)
-    assert edit["at"]["metres"] == pytest.approx(moment.thing_depth_m, abs=1e-3)
+    assert edit["at"]["metres"] == pytest.approx(snapshot.object_depth_m, abs=1e-3)
 
 
 def test_same_arguments_same_bytes(clip, tmp_path):
@@ -115,7 +115,7 @@ def test_same_arguments_same_bytes(clip, tmp_path):
 def test_memory_does_not_grow_with_length(tmp_path, monkeypatch):
     used = []
 
-    class Watched(Moment):
+    class Watched(Snapshot):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             used.append(psutil.Process().memory_info().rss)

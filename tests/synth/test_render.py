@@ -10,7 +10,7 @@ import pytest
 
 from raydepth.errors import JobError
 from raydepth.synth import render
-from raydepth.synth.draw import random_scene
+from raydepth.synth.random_scene import random_scene
 from raydepth.synth.render import FAR, World, render_threads
 from raydepth.synth.scene import Camera, CameraPath, Lamp, Material, Patch, Scene, Sky, Solid
 

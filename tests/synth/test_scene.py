@@ -7,11 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from raydepth.synth.draw import random_scene
+from raydepth.synth.random_scene import random_scene
 from raydepth.synth.render import World
 from raydepth.synth.scene import PERIOD, Camera, CameraPath, Material, Solid
+from raydepth.synth.setup import depth_range, first_depth, random_setup
 from raydepth.synth.shapes import solid_mesh
-from raydepth.synth.staging import depth_range, first_depth, random_staging
 
 GREY = Material("noise", 0, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 0.5, (0.0, 0.0), 0.0)
 START = Camera((0.2, 1.5, 0.1), (1.0, 0.4, 3.0), 1.0)
@@ -76,11 +76,11 @@ def test_worlds_repeat_and_differ(style):
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_bounds_hold_for_what_is_rendered(seed):
-    staging = random_staging(seed, 1.0)
+    setup = random_setup(seed, 1.0)
     for seconds in (0.0, 3.3, 11.0):
-        camera, scene = staging.scene.path.at(seconds), staging.scene.at(seconds)
-        threshold = staging.threshold(seconds, 1.0)
-        near = tuple(solid.at(seconds) for solid in staging.near)
+        camera, scene = setup.scene.path.at(seconds), setup.scene.at(seconds)
+        threshold = setup.threshold(seconds, 1.0)
+        near = tuple(solid.at(seconds) for solid in setup.near)
         assert max(depth_range(solid, camera)[1] for solid in near) < threshold
         assert (
             World(scene, textured=False).depth(camera, (24, 24)).min()

@@ -15,8 +15,8 @@ from raydepth.models import builtin
 from raydepth.training import data as training_data
 from raydepth.training import depth, diffusion, inpaint
 from raydepth.training.data import Cache, crop, degrade, scene_picture
-from raydepth.training.loop import Budget, thin, train
-from raydepth.training.redraw import Redraw
+from raydepth.training.harmonise import Harmoniser
+from raydepth.training.loop import Budget, subsample_log, train
 from tests.layers.test_fill import disc
 
 
@@ -111,7 +111,7 @@ def test_one_step_of_depth_training_writes_a_model_that_loads(shards, monkeypatc
 def test_one_step_of_diffusion_training_writes_a_model_that_loads(shards, monkeypatch):
     monkeypatch.setattr(diffusion, "build_codec", lambda cache: diffusion.BlockDCT())
     diffusion.run(shards, shards, Budget(minutes=9, steps=1), resume=False)
-    redraw = Redraw(shards / "diffusion")
+    redraw = Harmoniser(shards / "diffusion")
     assert redraw(np.zeros((32, 48, 3), np.uint8), strength=0.3).shape == (32, 48, 3)
 
 
@@ -173,10 +173,10 @@ def test_similarity_is_the_ssim_that_is_reported():
 
 def test_a_shipped_log_is_short_and_has_the_end(tmp_path):
     log = tmp_path / "log.jsonl"
-    assert thin(log) == ""
+    assert subsample_log(log) == ""
     for count in (1, 200, 201, 1234):
         log.write_text("".join(f"{i}\n" for i in range(count)))
-        kept = thin(log).splitlines()
+        kept = subsample_log(log).splitlines()
         assert (
             1 <= len(kept) <= 200
             and kept[-1] == str(count - 1)

@@ -62,9 +62,9 @@ def pan(folder: Path) -> Path:
 
 def finished(job: Job) -> list[dict]:
     """The rows of a run in which every frame is done."""
-    said: list[str] = []
-    outcome = run(job, say=said.append)
-    assert outcome.frames["done"] == outcome.frames["total"] > 0, "\n".join(said)
+    printed: list[str] = []
+    outcome = run(job, echo=printed.append)
+    assert outcome.frames["done"] == outcome.frames["total"] > 0, "\n".join(printed)
     assert Path(outcome.report).is_file()
     return results(Path(job.output.path)).to_pylist()
 

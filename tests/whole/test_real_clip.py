@@ -30,7 +30,7 @@ def test_lifting_the_near_layer_out_of_cups(data: Path, tmp_path: Path):
             f"output.path={tmp_path}",
         ],
     )
-    assert run(job, say=lambda line: None).frames == {
+    assert run(job, echo=lambda line: None).frames == {
         "total": 4,
         "done": 4,
         "failed": 0,

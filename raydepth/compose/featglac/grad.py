@@ -13,7 +13,7 @@ from raydepth.compose.featglac.references import Features, Trajectories, trace
 from raydepth.compose.latent import LatentCompositor
 from raydepth.compose.settings import Compose
 from raydepth.diffusion.codec import pad_to_multiple
-from raydepth.diffusion.inversion import Ladder, guided, make_ladder
+from raydepth.diffusion.inversion import DDIMSchedule, guided, make_ddim_schedule
 from raydepth.diffusion.load import Models
 from raydepth.diffusion.sampler import Condition, seeded_noise
 from raydepth.diffusion.schedule import make_schedule
@@ -54,19 +54,21 @@ class FeatGLaCGrad(LatentCompositor):
     def generate(self, plan: EditPlan, source: np.ndarray, seeds: np.ndarray) -> torch.Tensor:
         """See LatentCompositor."""
         codec, (height, width) = self.models.codec, source.shape[1:3]
-        layers = [layer.rgb if layer.still is None else layer.still for layer in plan.stack.layers]
+        layers = [
+            layer.rgb if layer.shared is None else layer.shared for layer in plan.stack.layers
+        ]
         lanes = lay_out(source, source, layers, seeds)
         encoded = codec.encode(pad_to_multiple(lanes.pictures, self.models.multiple, 1)).clone()
         noise = seeded_noise(seeds, encoded.shape[1:])[0].to(encoded.device)
         seen = torch.from_numpy(pad_to_multiple(plan.stack.weights(), self.models.multiple, 2))
         with tapped(self.models.unet, list(self.weights)) as taps:
-            ladder = self._ladder()
+            ddim = self._ladder()
             references = trace(
-                self.predict, taps, ladder, self.recipe,
+                self.predict, taps, ddim, self.recipe,
                 encoded[lanes.reference_picture], noise[lanes.reference_frame], self.condition,
             )  # fmt: skip
             rows = torch.from_numpy(lanes.layer_rows).to(encoded.device)
-            latents = self.sample(taps, ladder, references, rows, seen.to(encoded.device))
+            latents = self.sample(taps, ddim, references, rows, seen.to(encoded.device))
         return codec.decode(latents)[:, :, :height, :width]
 
     def remarks(self, frames: int) -> list[str]:
@@ -88,7 +90,7 @@ class FeatGLaCGrad(LatentCompositor):
     def sample(
         self,
         taps: Taps,
-        ladder: Ladder,
+        ddim: DDIMSchedule,
         references: Trajectories,
         rows: torch.Tensor,
         seen: torch.Tensor,
@@ -113,8 +115,8 @@ class FeatGLaCGrad(LatentCompositor):
         cells = cell_weights(seen, grid, far=recipe.far)
         text = self.condition.prompt.expand(frames, -1, -1)
         self.skipped = np.zeros(frames, np.int64)
-        self.energies = torch.full((len(ladder.timesteps), frames), torch.nan)
-        for step, t in enumerate(ladder.timesteps):
+        self.energies = torch.full((len(ddim.timesteps), frames), torch.nan)
+        for step, t in enumerate(ddim.timesteps):
             if step == recipe.paste:
                 latents = paste_layers(latents, references.latents[step], rows, seen)
             features = references.features(step)
@@ -138,7 +140,7 @@ class FeatGLaCGrad(LatentCompositor):
                     conditional = taps.rows(len(latents) if recipe.guidance > 1 else 0)
                     loss = energy(conditional, features, rows, cells, self.weights, 0)
                     self.energies[step] = loss.cpu()
-                latents = ladder.down(latents, prediction, step)
+                latents = ddim.down(latents, prediction, step)
         return latents
 
     def gradient(
@@ -165,7 +167,7 @@ class FeatGLaCGrad(LatentCompositor):
             (gradient,) = torch.autograd.grad(loss.sum(), leaf)
         return loss.detach(), gradient
 
-    def _ladder(self) -> Ladder:
+    def _ladder(self) -> DDIMSchedule:
         schedule = make_schedule(
             self.models.scheduler_config,
             "ddim",
@@ -173,7 +175,7 @@ class FeatGLaCGrad(LatentCompositor):
             strength=self.recipe.strength,
             device=str(self.models.unet.device),
         )
-        return make_ladder(schedule)
+        return make_ddim_schedule(schedule)
 
 
 def paste_layers(

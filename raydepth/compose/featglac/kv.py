@@ -15,7 +15,7 @@ from raydepth.compose.settings import Compose
 from raydepth.diffusion.attention import make_injection, select
 from raydepth.diffusion.codec import pad_to_multiple
 from raydepth.diffusion.load import Models
-from raydepth.diffusion.sampler import Keep, References, sample, seeded_noise
+from raydepth.diffusion.sampler import KnownRegion, References, sample, seeded_noise
 from raydepth.diffusion.schedule import Schedule, make_schedule, window_steps
 from raydepth.diffusion.token_masks import token_grids
 from raydepth.edits.plan import EditPlan
@@ -44,18 +44,20 @@ class FeatGLaC(LatentCompositor):
     def generate(self, plan: EditPlan, source: np.ndarray, seeds: np.ndarray) -> torch.Tensor:
         """See LatentCompositor."""
         codec, compose, (height, width) = self.models.codec, self.compose, source.shape[1:3]
-        layers = [layer.rgb if layer.still is None else layer.still for layer in plan.stack.layers]
+        layers = [
+            layer.rgb if layer.shared is None else layer.shared for layer in plan.stack.layers
+        ]
         lanes = lay_out(source, plan.stack.flatten(), layers, seeds)
         encoded = self._encode(lanes)
         noise, generators = seeded_noise(seeds, encoded.shape[1:])
         noise = noise.to(encoded.device)
         schedule = self._schedule()
-        keep = None
+        known = None
         if compose.blend:
             region = torch.from_numpy(pad_to_multiple(plan.region, self.models.multiple, 1)).to(
                 encoded.device
             )
-            keep = Keep(
+            known = KnownRegion(
                 encoded[lanes.source], latent_region(region, (encoded.shape[2], encoded.shape[3]))
             )
         with self._adapted(plan, encoded):
@@ -68,7 +70,7 @@ class FeatGLaC(LatentCompositor):
                 self.models.condition,
                 guidance=compose.guidance,
                 references=self._references(plan, lanes, encoded, noise, len(schedule.timesteps)),
-                keep=keep,
+                known=known,
             )
         return codec.decode(latents)[:, :, :height, :width]
 

@@ -11,7 +11,7 @@ from raydepth.compose.featglac.features import Taps
 from raydepth.compose.featglac.recipes import NULL_ITERATIONS, Recipe
 from raydepth.diffusion.inversion import (
     EARLY_STOP,
-    Ladder,
+    DDIMSchedule,
     Predict,
     guided,
     invert,
@@ -40,7 +40,7 @@ class Trajectories:
 def trace(
     predict: Predict,
     taps: Taps,
-    ladder: Ladder,
+    ddim: DDIMSchedule,
     recipe: Recipe,
     clean: torch.Tensor,
     noise: torch.Tensor,
@@ -67,11 +67,11 @@ def trace(
 
     def conditional_features(latents: torch.Tensor, step: int) -> Features:
         with torch.no_grad():
-            predict(latents, ladder.timesteps[step], prompt)
+            predict(latents, ddim.timesteps[step], prompt)
         return taps.rows(0)
 
     if recipe.references == "renoise":
-        levels = [a.sqrt() * clean + (1 - a).sqrt() * noise for a in ladder.alphas]
+        levels = [a.sqrt() * clean + (1 - a).sqrt() * noise for a in ddim.alphas]
         return Trajectories(levels, None, lambda step: conditional_features(levels[step], step))
     kept: dict[int, Features] = {}
     if recipe.references == "invert":
@@ -81,14 +81,14 @@ def trace(
                 kept[step] = taps.rows(0)
 
         return Trajectories(
-            invert(predict, ladder, clean, prompt, keep), None, lambda step: kept.pop(step, None)
+            invert(predict, ddim, clean, prompt, keep), None, lambda step: kept.pop(step, None)
         )
-    levels = invert(predict, ladder, clean, prompt)
-    nulls = [condition.negative.float().expand(len(clean), -1, -1)] * len(ladder.timesteps)
+    levels = invert(predict, ddim, clean, prompt)
+    nulls = [condition.negative.float().expand(len(clean), -1, -1)] * len(ddim.timesteps)
     if recipe.guidance > 1:  # without guidance no null embedding is read
         nulls = optimise_null_text(
             predict,
-            ladder,
+            ddim,
             levels,
             nulls[0],
             prompt,
@@ -101,9 +101,9 @@ def trace(
     def replayed(step: int) -> Features:
         nonlocal here
         with torch.no_grad():
-            t = ladder.timesteps[step]
+            t = ddim.timesteps[step]
             found = conditional_features(here, step)
-            here = ladder.down(
+            here = ddim.down(
                 here, guided(predict, here, t, nulls[step], prompt, recipe.guidance), step
             )
         return found

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from raydepth.edits.clip import ClipEdit
-from raydepth.edits.plan import EditPlan, grown
+from raydepth.edits.plan import EditPlan, dilated
 from raydepth.edits.relight.shading import object_shading, scene_shading
 from raydepth.edits.scenery import Scenery
 from raydepth.edits.settings import Background, Edit, Insert, Light
 from raydepth.files.pictures import read_object, to_linear, to_srgb
 from raydepth.layers.settings import Layers
 from raydepth.layers.stack import LayerStack
-from raydepth.layers.stage import cut
+from raydepth.layers.stage import split_at_planes
 
 NEUTRAL = 0.3
 """Light, as ``estimate_light`` gives it, of the place where an object cut out elsewhere is taken to
@@ -114,7 +114,7 @@ def measure_light(
     if isinstance(edit, Background) and edit.source is not None:
         scenery = Scenery(edit.source, edit.play)
         far = [
-            rgb[cut(layers, depth, planes)[1][-1] == 1]
+            rgb[split_at_planes(layers, depth, planes)[1][-1] == 1]
             for rgb, depth in zip(frames, sampled, strict=True)
         ]
         there = _mean_light(far)
@@ -169,6 +169,6 @@ def match_light(plan: EditPlan, lights: Sequence[ClipLight | None], light: Light
                 )
             gain = np.exp(gain.clip(-np.log(_LIMIT), np.log(_LIMIT)))
             rgb[row] = to_srgb(to_linear(layer.rgb[row]) * gain)
-            region[row] = np.maximum(region[row], grown(weights[k][row] > 0))
+            region[row] = np.maximum(region[row], dilated(weights[k][row] > 0))
         layers[k] = replace(layer, rgb=rgb)
     return replace(plan, stack=LayerStack(layers), region=region)

@@ -9,7 +9,7 @@ import torch
 from raydepth.diffusion.codec import pad_to_multiple, to_uint8
 from raydepth.diffusion.load import Models, load_models, with_prompts
 from raydepth.diffusion.noise import clip_seed
-from raydepth.diffusion.sampler import Keep, sample, seeded_noise
+from raydepth.diffusion.sampler import KnownRegion, sample, seeded_noise
 from raydepth.diffusion.schedule import Schedule, make_schedule
 from raydepth.diffusion.settings import Diffusion
 from raydepth.layers.fill.opencv import Filler, OpenCVFiller
@@ -140,7 +140,7 @@ class DiffusionFiller(Filler):
             generators,
             self.models.condition,
             guidance=settings.guidance,
-            keep=None if inpainting else Keep(known, cells),
+            known=None if inpainting else KnownRegion(known, cells),
             beside=torch.cat([cells, codec.encode_pixels(pixels * (1 - mask))], 1)
             if inpainting
             else None,

@@ -39,7 +39,7 @@ class Filler(Protocol):
         """The filler of one clip, by video id, where clips are filled differently."""
         return self
 
-    def still_picture(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray | None:
+    def shared_background(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray | None:
         """A whole far layer uint8 [H,W,3] that this frame shares with others of its clip; None
         where there is none.
         """

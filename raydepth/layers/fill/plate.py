@@ -150,7 +150,7 @@ class PlateFiller(Filler):
             self.note = f"{unseen:.1%} of the hole is shown by too few sampled frames: filled by {self.rest.name}"
         return picture
 
-    def still_picture(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray | None:
+    def shared_background(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray | None:
         """The plate, where it may stand for the far layer of this frame in all its parts; None
         where it may not.
 

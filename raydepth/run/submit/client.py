@@ -47,7 +47,7 @@ def submit(
     address: str,
     *,
     name: str,
-    say: Callable[[str], None],
+    echo: Callable[[str], None],
     pack_limit_mb: float = PACK_LIMIT_MB,
     paths_on_cluster: bool = False,
     detach: bool = False,
@@ -78,14 +78,14 @@ def submit(
     with _named_address_only():
         client = _connect(address)
         _refuse_a_second(client, job.output.path, address)
-        _warn_of_local_output(job.output.path, address, say)
-    submission = Submission(client, address, _new_id(name), say)
-    say(
+        _warn_of_local_output(job.output.path, address, echo)
+    submission = Submission(client, address, _new_id(name), echo)
+    echo(
         f"submitting as {submission.id} with local files: {len(parcel.files)}, "
         f"{parcel.size_bytes / 1e6:.1f} MB\n"
     )
     _send(client, submission.id, parcel)
-    say(_commands(submission.id, address))
+    echo(_commands(submission.id, address))
     return 0 if detach else submission.follow(on_interrupt)
 
 
@@ -172,7 +172,7 @@ def _refuse_a_second(client: Any, output: str, address: str) -> None:
             )
 
 
-def _warn_of_local_output(output: str, address: str, say: Callable[[str], None]) -> None:
+def _warn_of_local_output(output: str, address: str, echo: Callable[[str], None]) -> None:
     if "://" in output:
         return
     from ray.util.state import list_nodes
@@ -183,7 +183,7 @@ def _warn_of_local_output(output: str, address: str, say: Callable[[str], None])
     except RayStateApiException:
         nodes = "an unknown number of"
     if nodes != "1":
-        say(
+        echo(
             f"warning: output.path {output} is a local path and the cluster has {nodes} nodes; "
             "frames are lost "
             "unless every node sees the same folder there (NFS, for example)\n"
@@ -228,7 +228,7 @@ class Submission:
     client: Any
     address: str
     id: str
-    say: Callable[[str], None]
+    echo: Callable[[str], None]
     shown: int = 0
     """Characters of the job's log that were printed."""
 
@@ -243,28 +243,28 @@ class Submission:
             except KeyboardInterrupt:
                 choice = "leave" if stopping else _choose(on_interrupt)
             except OSError as error:
-                self.say(
+                self.echo(
                     f"no answer from {self.address} for {LOST_S / 60:.0f} minutes ({error}); the "
                     "job may go on\n"
                 )
                 choice = "lost"
             if choice == "stop":
                 stopping = True
-                self.say(
+                self.echo(
                     "\nstopping the job; it may finish what is in flight (Ctrl-C again leaves it "
                     "alone)\n"
                 )
                 try:
                     self.client.stop_job(self.id)
                 except (OSError, RuntimeError) as error:
-                    self.say(
+                    self.echo(
                         f"it could not be told to stop: {error}\n{_commands(self.id, self.address)}"
                     )
                     return 1
             elif choice != "continue":
                 if choice == "leave":
-                    self.say(f"\nleft {'stopping' if stopping else 'running'} on the cluster\n")
-                self.say(_commands(self.id, self.address))
+                    self.echo(f"\nleft {'stopping' if stopping else 'running'} on the cluster\n")
+                self.echo(_commands(self.id, self.address))
                 return 1
 
     def _until_end(self) -> Any:
@@ -291,7 +291,7 @@ class Submission:
                 time.sleep(POLL_S)
                 continue
             answered = time.monotonic()
-            self.say(log[self.shown :])
+            self.echo(log[self.shown :])
             self.shown = max(self.shown, len(log))
             if state.status.is_terminal():
                 return state
@@ -299,21 +299,21 @@ class Submission:
 
     def _exit_code(self, ended: Any) -> int:
         if ended.status == "STOPPED":
-            self.say("stopped; what is done is kept, submit the same job again to go on\n")
+            self.echo("stopped; what is done is kept, submit the same job again to go on\n")
             return 1
         code = ended.driver_exit_code
         if code in PASSED_ON:
             return int(code)
         if code == 127:
-            self.say(
+            self.echo(
                 "no python on the head node's PATH; activate raydepth's environment before ray "
                 "start\n"
             )
             return 2
         if code is None:  # it never began: the reason is Ray's
-            self.say(f"{ended.status}: {ended.message}\n")
+            self.echo(f"{ended.status}: {ended.message}\n")
         else:
-            self.say(
+            self.echo(
                 f"raydepth was killed there (exit code {code}); submit the same job again to go "
                 "on\n"
             )

@@ -274,8 +274,8 @@ def test_frames_that_cannot_be_decoded_again_are_told_and_not_counted_as_done(tm
     editor = PartEditor(
         job, clips, load_steps(job, clips, device="cpu", dtype="float32"), folder, tracker
     )
-    said = editor(part, decoded, {})
-    assert (said["done"], said["failed"]) == (0, 3)
+    printed = editor(part, decoded, {})
+    assert (printed["done"], printed["failed"]) == (0, 3)
     assert (tracker.snapshot().done, tracker.snapshot().failed) == (0, 3)
     for row in read_shard(folder, shard_name(part.name)).to_pylist():
         assert (row["status"], row["error_type"]) == ("error", "Missing")
@@ -326,8 +326,8 @@ def test_a_second_decode_that_hangs_is_ended_and_at_last_given_up(
             PartEditor(job, clips, steps, folder, tracker)(
                 part, [dict(batch) for batch in decoded], {}
             )
-    said = PartEditor(job, clips, steps, folder, tracker)(part, decoded, {})
-    assert (said["done"], said["failed"]) == (0, 3)
+    printed = PartEditor(job, clips, steps, folder, tracker)(part, decoded, {})
+    assert (printed["done"], printed["failed"]) == (0, 3)
     rows = read_shard(folder, shard_name(part.name)).to_pylist()
     assert {row["error_type"] for row in rows} == {"DecodeTimeout"}
     assert (

@@ -122,10 +122,10 @@ def quick(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 def submit(folder: Path, dashboard: Dashboard, **options: Any) -> tuple[int, str]:
-    said: list[str] = []
+    printed: list[str] = []
     job = load_job(folder / write_job(folder, "job"), ["output.path=s3://bucket/out"])
-    code = submission.submit(job, dashboard.address, name="my job", say=said.append, **options)
-    return code, "".join(said)
+    code = submission.submit(job, dashboard.address, name="my job", echo=printed.append, **options)
+    return code, "".join(printed)
 
 
 @pytest.mark.parametrize(
@@ -152,9 +152,9 @@ def test_exit_codes(
     quick: None,
 ):
     dashboard.script = [("RUNNING", "begun\n", None), (status, "begun\nended\n", code)]
-    got, said = submit(folder, dashboard)
+    got, printed = submit(folder, dashboard)
     assert got == exit_code
-    assert said.endswith("begun\nended\n") if not words else words in said
+    assert printed.endswith("begun\nended\n") if not words else words in printed
 
 
 def test_the_log_survives_broken_connections(dashboard: Dashboard, folder: Path, quick: None):
@@ -172,10 +172,10 @@ def test_the_log_survives_broken_connections(dashboard: Dashboard, folder: Path,
         None,
         ("SUCCEEDED", "".join(lines), 0),
     ]
-    code, said = submit(folder, dashboard)
+    code, printed = submit(folder, dashboard)
     assert code == 0
-    assert said.endswith("".join(lines))
-    assert all(said.count(line) == 1 for line in lines)
+    assert printed.endswith("".join(lines))
+    assert all(printed.count(line) == 1 for line in lines)
 
 
 def test_a_cluster_that_is_gone_is_given_up_but_not_at_once(
@@ -184,11 +184,11 @@ def test_a_cluster_that_is_gone_is_given_up_but_not_at_once(
     monkeypatch.setattr(submission, "LOST_S", 0.5)
     dashboard.script = [("RUNNING", "begun\n", None), *[None] * 100_000]
     began = time.monotonic()
-    code, said = submit(folder, dashboard)
+    code, printed = submit(folder, dashboard)
     assert code == 1
     assert time.monotonic() - began >= 0.5
-    assert "the job may go on" in said
-    assert "ray job logs --follow raydepth-my-job-" in said
+    assert "the job may go on" in printed
+    assert "ray job logs --follow raydepth-my-job-" in printed
 
 
 def test_a_log_that_is_gone_with_its_node_does_not_hide_the_end(
@@ -196,16 +196,16 @@ def test_a_log_that_is_gone_with_its_node_does_not_hide_the_end(
 ):
     monkeypatch.setattr(submission, "LOST_S", 0.3)
     dashboard.script = [("RUNNING", "begun\n", None), ("FAILED", None, 3)]
-    code, said = submit(folder, dashboard)
+    code, printed = submit(folder, dashboard)
     assert code == 3
-    assert said.endswith("begun\n")
+    assert printed.endswith("begun\n")
 
 
 def test_what_is_sent(dashboard: Dashboard, folder: Path, quick: None):
-    code, said = submit(folder, dashboard, detach=True)
+    code, printed = submit(folder, dashboard, detach=True)
     assert code == 0
     ((name, request),) = dashboard.jobs.items()
-    assert name in said
+    assert name in printed
     assert request["entrypoint"] == "python -m raydepth.run.submit.entrypoint .raydepth/job.yaml"
     assert len(dashboard.packages) == 2
     assert max(dashboard.packages.values()) < 40e6  # the builtin models are most of it
@@ -233,7 +233,7 @@ def test_what_is_sent(dashboard: Dashboard, folder: Path, quick: None):
 def test_wrong_addresses(address: str, words: str, folder: Path, quick: None):
     job = load_job(folder / write_job(folder, "job"))
     with pytest.raises(JobError) as refused:
-        submission.submit(job, address, name="job", say=print)
+        submission.submit(job, address, name="job", echo=print)
     assert words in str(refused.value)
 
 
@@ -247,7 +247,7 @@ def test_a_server_that_never_answers_is_no_hang(
         began = time.monotonic()
         with pytest.raises(JobError, match="no Ray dashboard answers there"):
             submission.submit(
-                job, f"http://127.0.0.1:{silent.getsockname()[1]}", name="job", say=print
+                job, f"http://127.0.0.1:{silent.getsockname()[1]}", name="job", echo=print
             )
         assert time.monotonic() - began < 10
 
@@ -257,7 +257,7 @@ def test_another_server_than_a_dashboard(folder: Path, quick: None):
     server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     with pytest.raises(JobError, match="no Ray dashboard answers there"):
-        submission.submit(job, f"http://127.0.0.1:{server.server_port}", name="job", say=print)
+        submission.submit(job, f"http://127.0.0.1:{server.server_port}", name="job", echo=print)
     server.shutdown()
     server.server_close()
 
@@ -281,15 +281,15 @@ class Terminal:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             command = [sys.executable, "-m", "raydepth", *arguments, *options]
             os.execvpe(sys.executable, command, environment(folder))
-        self.said = ""
+        self.printed = ""
 
     def until(self, words: str) -> None:
         deadline = time.monotonic() + 60
-        while words not in self.said:
-            assert time.monotonic() < deadline, self.said
+        while words not in self.printed:
+            assert time.monotonic() < deadline, self.printed
             if select.select([self._terminal], [], [], 0.1)[0]:
-                self.said += os.read(self._terminal, 4096).decode()
-        self.said = self.said.split(words, 1)[1]
+                self.printed += os.read(self._terminal, 4096).decode()
+        self.printed = self.printed.split(words, 1)[1]
 
     def type(self, keys: str) -> None:
         os.write(self._terminal, keys.encode())

@@ -221,14 +221,14 @@ def test_stopped_by_ctrl_c_and_submitted_again(cluster: Cluster, folder: Path):
     wait_for(lambda: list(out.glob("frames/*/[!.]*.parquet")), 120)
     process.send_signal(signal.SIGINT)
     assert process.wait(120) == 1
-    said = log.read_text()
-    assert "stopping the job" in said
-    assert "interrupted: finishing what is in flight" in said
-    assert "missing of 40 frames" in said, said + cluster.logs_of(
+    printed = log.read_text()
+    assert "stopping the job" in printed
+    assert "interrupted: finishing what is in flight" in printed
+    assert "missing of 40 frames" in printed, printed + cluster.logs_of(
         "raydepth-stopped"
     )  # the run there came to its own end
-    assert "stopped; what is done is kept, submit the same job again to go on" in said
-    name = said.split("submitting as ")[1].split()[0]
+    assert "stopped; what is done is kept, submit the same job again to go on" in printed
+    name = printed.split("submitting as ")[1].split()[0]
     assert cluster.get(f"/api/jobs/{name}")["status"] == "STOPPED"
     kept = {path: path.stat().st_mtime_ns for path in out.glob("frames/*/[!.]*.parquet")}
     assert 1 <= len(kept) < 10, "it was stopped too late to test anything"

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from raydepth.synth.looks import Style, random_colours, random_material
+from raydepth.synth.appearance import Style, random_colours, random_material
 from raydepth.synth.scene import (
     Camera,
     CameraPath,

@@ -18,7 +18,7 @@ before it."""
 _TRIES = 48
 
 
-def standing_ground(inv_depth: np.ndarray, at: Placement, object_inv_depth: float) -> float | None:
+def support_plane(inv_depth: np.ndarray, at: Placement, object_inv_depth: float) -> float | None:
     """The inverse depth of the surface under the front of an object's foot; None where the object
     does not stand on one.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def over(front: np.ndarray, behind: np.ndarray) -> np.ndarray:
+def alpha_over(front: np.ndarray, behind: np.ndarray) -> np.ndarray:
     """Lays an RGBA picture over an opaque one: round((alpha front + (255 - alpha) behind) / 255) in
     whole numbers.
 
@@ -22,10 +22,10 @@ def over(front: np.ndarray, behind: np.ndarray) -> np.ndarray:
     return ((2 * (alpha * front[..., :3] + (255 - alpha) * behind) + 255) // 510).astype(np.uint8)
 
 
-def peel(
+def extract_matte(
     picture: np.ndarray, behind: np.ndarray, coverage: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Finds layers with soft edges that recompose the picture exactly: ``over(front, back) ==
+    """Finds layers with soft edges that recompose the picture exactly: ``alpha_over(front, back) ==
     picture``.
 
     Hard alpha would alias, and the renderer's own colours do not add up in 8 bits. So alpha is the

@@ -13,7 +13,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from raydepth.models.builtin.codec import BlockDCT
 
 
-class Redraw:
+class Harmoniser:
     """Noises pictures and lets the U-Net clean them up again (SDEdit, Meng et al. 2022)."""
 
     def __init__(self, folder: Path) -> None:

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from raydepth.synth.draw import Place, furniture, random_place, solid_looks, solid_shape
+from raydepth.synth.random_scene import Place, furniture, random_place, solid_looks, solid_shape
 from raydepth.synth.render import World
 from raydepth.synth.scene import PERIOD, Camera, Lamp, Scene, Solid
 
@@ -23,7 +23,7 @@ _PREVIEW = 40
 
 
 @dataclasses.dataclass(frozen=True)
-class Staging:
+class SceneSetup:
     """What the pictures of a case or of a clip's frames are rendered from; positions are those of
     time 0.
 
@@ -39,7 +39,7 @@ class Staging:
 
     scene: Scene
     near: tuple[Solid, ...]
-    thing: Solid
+    inserted_object: Solid
     other: Scene
 
     def threshold(self, seconds: float, aspect: float) -> float:
@@ -53,7 +53,7 @@ class Staging:
         behind = min(
             first_depth(self.scene.at(seconds), camera, aspect),
             first_depth(self.other.at(seconds), camera, aspect),
-            depth_range(self.thing.at(seconds), camera)[0],
+            depth_range(self.inserted_object.at(seconds), camera)[0],
         )
         return near, behind
 
@@ -100,7 +100,7 @@ def first_depth(scene: Scene, camera: Camera, aspect: float) -> float:
 
 
 @functools.lru_cache(maxsize=64)
-def random_staging(seed: int, aspect: float) -> Staging:
+def random_setup(seed: int, aspect: float) -> SceneSetup:
     """Draws a staging; the same arguments give the same for ever.
 
     Args:
@@ -128,9 +128,9 @@ def random_staging(seed: int, aspect: float) -> Staging:
             lamps=tuple(_other_light(rng, lamp) for lamp in foreign.scene.lamps),
         )
         near = _near(rng, place, min(floor, far))
-        staging = Staging(scene, near, _thing(rng, place, near, floor), other)
-        if staging.is_apart(aspect) and _is_worth_it(staging, aspect):
-            return staging
+        setup = SceneSetup(scene, near, _inserted(rng, place, near, floor), other)
+        if setup.is_apart(aspect) and _is_worth_it(setup, aspect):
+            return setup
 
 
 def _behind(solids: tuple[Solid, ...], place: Place, floor: float) -> tuple[Solid, ...]:
@@ -189,7 +189,9 @@ def _near(rng: np.random.Generator, place: Place, limit: float) -> tuple[Solid, 
     return tuple(solids)
 
 
-def _thing(rng: np.random.Generator, place: Place, near: tuple[Solid, ...], floor: float) -> Solid:
+def _inserted(
+    rng: np.random.Generator, place: Place, near: tuple[Solid, ...], floor: float
+) -> Solid:
     """The object to insert, on the floor and in seven of ten draws behind the edge of a near
     object.
     """
@@ -209,31 +211,40 @@ def _thing(rng: np.random.Generator, place: Place, near: tuple[Solid, ...], floo
     )
 
 
-def _is_worth_it(staging: Staging, aspect: float) -> bool:
+def _is_worth_it(setup: SceneSetup, aspect: float) -> bool:
     """Whether near objects and thing are seen, the thing inside the frame and not wholly hidden,
     and nothing runs into it.
     """
-    camera = staging.scene.path.at(0)
+    camera = setup.scene.path.at(0)
     size = (_PREVIEW, round(_PREVIEW * aspect))
-    near, thing, scene = (
+    near, inserted_object, scene = (
         World(
-            dataclasses.replace(staging.scene, patches=patches, solids=solids), textured=False
+            dataclasses.replace(setup.scene, patches=patches, solids=solids), textured=False
         ).depth(camera, size)
         for patches, solids in (
-            ((), staging.near),
-            ((), (staging.thing,)),
-            (staging.scene.patches, staging.scene.solids),
+            ((), setup.near),
+            ((), (setup.inserted_object,)),
+            (setup.scene.patches, setup.scene.solids),
         )
     )
-    bare = thing < scene
-    seen = bare & (thing < near)
+    bare = inserted_object < scene
+    seen = bare & (inserted_object < near)
     clear = all(
-        math.hypot(s.centre[0] - staging.thing.centre[0], s.centre[2] - staging.thing.centre[2])
-        > 1.2 * (max(s.half[0], s.half[2]) + max(staging.thing.half[0], staging.thing.half[2]))
-        for s in staging.scene.solids
+        math.hypot(
+            s.centre[0] - setup.inserted_object.centre[0],
+            s.centre[2] - setup.inserted_object.centre[2],
+        )
+        > 1.2
+        * (
+            max(s.half[0], s.half[2])
+            + max(setup.inserted_object.half[0], setup.inserted_object.half[2])
+        )
+        for s in setup.scene.solids
     )
     inside = (
-        not bare[[0, -1]].any() and not bare[:, [0, -1]].any() and (thing < 60).sum() == bare.sum()
+        not bare[[0, -1]].any()
+        and not bare[:, [0, -1]].any()
+        and (inserted_object < 60).sum() == bare.sum()
     )
     return bool(
         clear
