@@ -94,8 +94,8 @@ def matte_edges(
     share = ((colour - other)[rim] * across).sum(axis=-1) / np.maximum(apart, 1e-6)
     smooth = cv2.GaussianBlur(near, (0, 0), _SMOOTH)
     course = 0.5 + (smooth - 0.5) / np.maximum(np.hypot(*np.gradient(smooth)), 1e-3)
-    echo = apart / (apart + _TELLING**2)
-    share = echo * share.clip(0, 1) + (1 - echo) * course[rim].clip(0, 1)
+    trust = apart / (apart + _TELLING**2)
+    share = trust * share.clip(0, 1) + (1 - trust) * course[rim].clip(0, 1)
     alpha[rim] = np.rint(share * 255) / np.float32(255)
     share = alpha[rim][:, None]
     left = (colour[rim] - (1 - share) * other[rim]) / np.maximum(share, 1 / 255)
@@ -123,8 +123,8 @@ def _carried(colour: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndar
     """
     weight = known.astype(np.float32)
     total, mass = np.zeros_like(colour), np.zeros_like(weight)
-    for sigma, echo in ((_FROM / 4, 1.0), (_FROM / 2, 1e-3)):
+    for sigma, trust in ((_FROM / 4, 1.0), (_FROM / 2, 1e-3)):
         blurred = cv2.GaussianBlur(weight, (0, 0), sigma)
-        total += echo * cv2.GaussianBlur(colour * weight[..., None], (0, 0), sigma)
-        mass += echo * blurred
+        total += trust * cv2.GaussianBlur(colour * weight[..., None], (0, 0), sigma)
+        mass += trust * blurred
     return total / np.maximum(mass, 1e-12)[..., None], mass > 1e-6

@@ -141,7 +141,7 @@ class ProgressLine:
 
     def __init__(self, total: int, echo: Callable[[str], None]) -> None:
         self._total = total
-        self._say = echo
+        self._echo = echo
         self._started = time.monotonic()
         self._first: float | None = None
         self._shown = -15.0
@@ -166,7 +166,7 @@ class ProgressLine:
             sys.stderr.flush()
         elif last or now - self._shown >= 15:
             self._shown = now
-            self._say(text)
+            self._echo(text)
 
 
 def _clock(seconds: float | None) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
-from tests.report.inpainted_mask import make_report
-from tests.report.inpainted_mask import row as made_up_row
+from tests.report.made_up import make_report
+from tests.report.made_up import row as made_up_row
 
 from raydepth.errors import JobError
 from raydepth.evaluate import image

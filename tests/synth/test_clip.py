@@ -120,7 +120,7 @@ def test_memory_does_not_grow_with_length(tmp_path, monkeypatch):
             super().__init__(*arguments)
             used.append(psutil.Process().memory_info().rss)
 
-    monkeypatch.setattr(clip_module, "Moment", Watched)
+    monkeypatch.setattr(clip_module, "Snapshot", Watched)
     write_clip(tmp_path, frames=60, size=SIZE, seed=5, samples=1)
     assert max(used[40:]) - used[20] < 12e6
 

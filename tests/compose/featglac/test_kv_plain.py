@@ -135,7 +135,7 @@ def test_a_picture_that_frames_share_is_encoded_once_a_clip_and_to_the_same_bits
 
     def pictures(compositor, rows):
         part = plan.take(rows)
-        part.stack.layers[-1].still = still[rows]
+        part.stack.layers[-1].shared = still[rows]
         encoded.clear()
         return compositor.generate(part, source[rows], seeds[rows])
 
