@@ -60,7 +60,7 @@ def main() -> None:
                     },
                     "compose": {"steps": 10, "strength": 0.5, **compose},
                     "output": {"path": "unused"},
-                    "evaluate": {"again_every": 0},
+                    "evaluate": {"reestimate_every": 0},
                 }
             )
             for stage, seconds in measure(job, arguments.frames, arguments.batch).items():

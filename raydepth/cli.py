@@ -4,13 +4,14 @@ answers at once.
 
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from raydepth import __version__
-from raydepth.errors import JobError
+from raydepth.errors import JobError, JobNote
 from raydepth.files.text import printable
 from raydepth.job import Job, load_job
 
@@ -76,7 +77,12 @@ def _load(path: Path, overrides: list[str] | None, **sections: dict[str, Any]) -
         for key, value in values.items()
         if value is not None
     ]
-    return load_job(path, [*(overrides or []), *extra])
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always", JobNote)
+        job = load_job(path, [*(overrides or []), *extra])
+    for note in notes:
+        print(f"raydepth: {printable(str(note.message))}", file=sys.stderr)
+    return job
 
 
 @app.callback(invoke_without_command=True)

@@ -18,16 +18,16 @@ from raydepth.camera.stabilise import gather
 from raydepth.camera.track import SIZE as TRACK_SIZE
 from raydepth.camera.track import View
 from raydepth.depth.calibrate import calibrate
-from raydepth.depth.estimator import load_depth
+from raydepth.depth.registry import load_depth
 from raydepth.depth.stage import refined
-from raydepth.edits.clip import fix_edit
-from raydepth.edits.relight.light import measure_light
+from raydepth.edits.registry import fix_edit, measure_light
 from raydepth.errors import JobError
 from raydepth.frames.decode import batches
 from raydepth.frames.segments import Segment, working_size
 from raydepth.job import Job
-from raydepth.layers.fill.opencv import find_hole, load_filler
+from raydepth.layers.fill.hole import find_hole
 from raydepth.layers.fill.plate import make_plate
+from raydepth.layers.fill.registry import FILLERS
 from raydepth.layers.planes import resolve_planes
 from raydepth.layers.stage import split_at_planes
 from raydepth.output.folder import OutputFolder
@@ -64,11 +64,8 @@ class ClipCalibrator:
         with _reporting(progress):
             where = device_and_dtype(job)
             self._estimator = load_depth(job.depth, **where)
-            self._filler = (
-                load_filler(job.layers.fill, device=where["device"])
-                if job.layers.fill.method == "plate"
-                else None
-            )
+            load = FILLERS.of(job.layers.fill).completes_plates
+            self._filler = load(job.layers.fill, where["device"]) if load else None
 
     def __call__(self, rows: dict[str, np.ndarray]) -> dict[str, list]:
         """One row ``segments`` (pickled list[Segment]) -> one row ``video``, ``clip`` (pickled
@@ -104,7 +101,7 @@ class ClipCalibrator:
         scale = calibrate(maps, estimator=self._estimator.name, kind=self._estimator.kind)
         sampled = [scale.normalise(raw) for raw in maps]
         frames = [rgb for _, rgb in samples]
-        held = gather(frames, sampled) if self._job.depth.steady else None
+        held = gather(frames, sampled) if self._job.depth.stabilise else None
         sampled = [
             refined(rgb, depth, held, self._job.depth.guided)
             for rgb, depth in zip(frames, sampled, strict=True)

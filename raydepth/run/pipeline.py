@@ -13,7 +13,7 @@ from raydepth.run import cluster  # isort: skip (before ray, which reads when it
 
 import ray
 
-from raydepth.edits.build import check_edit
+from raydepth.edits.registry import check_edit
 from raydepth.edits.settings import Insert
 from raydepth.errors import JobError
 from raydepth.files import storage

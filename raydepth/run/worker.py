@@ -21,18 +21,17 @@ from raydepth.compose.fullsize.results import frame_layers, frame_pictures
 from raydepth.compose.protocol import Compositor
 from raydepth.compose.registry import load_compositor
 from raydepth.compose.stage import ComposeStage
-from raydepth.depth.estimator import load_depth
 from raydepth.depth.files import DepthFiles
+from raydepth.depth.registry import load_depth
 from raydepth.depth.stage import DepthStage
 from raydepth.diffusion.noise import clip_seed
-from raydepth.edits.build import load_edit
-from raydepth.edits.settings import Insert
+from raydepth.edits.registry import EDITS, load_edit
 from raydepth.evaluate.stage import MetricStage
 from raydepth.evaluate.true_edits import TrueEdits
 from raydepth.frames.decode import Frame
 from raydepth.job import Job
-from raydepth.layers.fill.opencv import Filler, load_filler
-from raydepth.layers.fill.plate import PlateFiller
+from raydepth.layers.fill.protocol import Filler
+from raydepth.layers.fill.registry import FILLERS, FillHost, load_filler
 from raydepth.layers.stage import LayerStage
 from raydepth.output.folder import OutputFolder
 from raydepth.output.layers import layers_name, write_layers
@@ -68,12 +67,12 @@ def load_steps(
         job.compose,
         device=device,
         dtype=dtype,
-        image_prompt=job.edit.object if isinstance(job.edit, Insert) else None,
+        image_prompt=EDITS.of(job.edit).image_prompt(job.edit),
     )
     calibrations = {video: clip.depth for video, clip in clips.items()}
     planes = {video: clip.planes for video, clip in clips.items()}
     fixed = {video: (clip.depth, clip.edit) for video, clip in clips.items()}
-    edit = load_edit(job.edit, job.layers, fixed, estimator, split=job.compose.matte_edges)
+    edit = load_edit(job.edit, job.layers, fixed, estimator, matte=job.compose.matte_edges)
     truth = (
         DepthFiles(job.depth.truth, kind="depth_m", scale=job.depth.scale)
         if job.depth.truth
@@ -104,7 +103,7 @@ def load_steps(
             estimator,
             calibrations,
             compositor,
-            again_every=job.evaluate.again_every,
+            reestimate_every=job.evaluate.reestimate_every,
             truth=truth,
             true_edits=TrueEdits(job.evaluate.truth) if job.evaluate.truth else None,
         ),
@@ -114,7 +113,7 @@ def load_steps(
 def _load_references(
     job: Job, clips: Mapping[str, ClipCalibration]
 ) -> Callable[[str], ReferenceFrames | None]:
-    if not job.depth.steady:
+    if not job.depth.stabilise:
         return lambda video: None
     return cache_references(
         OutputFolder.at(job.output.path), {v: clip.samples for v, clip in clips.items()}
@@ -129,25 +128,17 @@ def _load_filler(
     device: str,
     dtype: str,
 ) -> Filler:
-    fill = job.layers.fill
-    if fill.method == "plate":
-        plates = cache_plates(
-            OutputFolder.at(job.output.path), {v: clip.plate for v, clip in clips.items()}
-        )
-        return PlateFiller(plates, load_filler(fill, device=device))
-    if fill.method == "diffusion":
-        # Here, because diffusers takes seconds to import and the other methods do without.
-        from raydepth.layers.fill.diffusion import load_diffusion_filler
-
-        return load_diffusion_filler(
-            fill,
-            job.compose,
-            seed=job.run.seed,
-            device=device,
-            dtype=dtype,
-            loaded=getattr(compositor, "models", None),
-        )
-    return load_filler(fill, device=device)
+    records = {video: clip.plate for video, clip in clips.items()}
+    makes_plates = FILLERS.of(job.layers.fill).completes_plates is not None
+    host = FillHost(
+        device=device,
+        dtype=dtype,
+        seed=job.run.seed,
+        compose=job.diffusion,
+        loaded=getattr(compositor, "models", None),
+        plates=cache_plates(OutputFolder.at(job.output.path), records) if makes_plates else None,
+    )
+    return load_filler(job.layers.fill, host)
 
 
 def edit_batch(steps: list[Step], batch: Batch) -> Batch:

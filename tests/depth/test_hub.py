@@ -13,8 +13,8 @@ import transformers
 from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers.models.dpt.image_processing_pil_dpt import DPTImageProcessorPil
 
-from raydepth.depth.estimator import load_depth
 from raydepth.depth.hub import HubDepth
+from raydepth.depth.registry import load_depth
 from raydepth.depth.settings import Depth
 from raydepth.errors import JobError
 from tests.depth.tiny import PREPROCESSORS, batch, checkpoint, frames, network

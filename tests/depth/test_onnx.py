@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from raydepth.depth.estimator import load_depth
+from raydepth.depth.registry import load_depth
 from raydepth.depth.settings import Depth
 from raydepth.errors import JobError
 from tests.depth.tiny import batch, frames, mean_model, onnx_model

@@ -9,7 +9,7 @@ from PIL import Image
 
 from raydepth.compose.baselines import Paste
 from raydepth.edits.background import NOTHING_SEEN, BackgroundBuilder
-from raydepth.edits.build import check_edit, load_edit
+from raydepth.edits.registry import check_edit, load_edit
 from raydepth.edits.scenery import Scenery
 from raydepth.edits.settings import Background
 from raydepth.errors import JobError

@@ -15,7 +15,8 @@ from raydepth.errors import JobError
 from raydepth.frames.decode import batches
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
-from raydepth.layers.fill.opencv import OpenCVFiller, fill_hole
+from raydepth.layers.fill.hole import fill_hole
+from raydepth.layers.fill.opencv import OpenCVFiller
 from raydepth.layers.fill.plate import Plate, PlateFiller, make_plate, masked_median
 from raydepth.output.folder import OutputFolder
 from raydepth.output.plates import cache_plates, plate_name, read_plate

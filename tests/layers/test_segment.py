@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from transformers import SamModel, SamProcessor
 
-from raydepth.edits.build import check_edit
+from raydepth.edits.registry import check_edit
 from raydepth.edits.settings import Insert
 from raydepth.errors import JobError
 from raydepth.files.pictures import read_object

@@ -28,7 +28,7 @@ def small_job(clip: Path | list[str], out: Path, **fields: Any) -> Job:
         "compose": {"method": "paste"},
         "output": {"path": str(out), "shard_frames": 8},
         "run": {"batch": 4, "threads": 1, "stall_minutes": 2.0},
-        "evaluate": {"again_every": 4},
+        "evaluate": {"reestimate_every": 4},
     }
     for field, value in fields.items():
         *parents, last = field.split("__")

@@ -28,7 +28,7 @@ GPUS = {
     "run__gpus_per_worker": 1,
     "run__workers": 2,
     "run__logical_gpus": 2,
-    "evaluate__again_every": 0,
+    "evaluate__reestimate_every": 0,
 }
 
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from raydepth.edits.clip import ClipEdit
 from raydepth.edits.plan import EditPlan
-from raydepth.edits.relight.light import NEUTRAL, ClipLight, match_light, measure_light
+from raydepth.edits.registry import measure_light
+from raydepth.edits.relight.light import NEUTRAL, ClipLight, match_light
 from raydepth.edits.settings import Background, Insert, Light, Recompose
 from raydepth.files.pictures import to_linear, to_srgb
 from raydepth.frames.decode import batches
