@@ -11,7 +11,7 @@ os.environ["RAY_ENABLE_AUTO_CONNECT"] = (
 )
 
 
-pytest_plugins = ["tests.support.small_models"]
+pytest_plugins = ["tests.support.small_models", "tests.support.scenes"]
 
 # With more threads a CPU splits a matrix product over its rows, and equal rows may differ in their last bit.
 torch.set_num_threads(1)

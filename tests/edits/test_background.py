@@ -15,8 +15,8 @@ from raydepth.job import parse_job
 from raydepth.layers.matting import decontaminate, faded, split_rim
 from raydepth.layers.settings import Layers
 from raydepth.layers.stack import visible
-from tests.edits.conftest import SCALE
 from tests.support.clips import write_clip
+from tests.support.scenes import SCALE
 
 
 def background(source: str | None = "#2040c0", **fields) -> Background:

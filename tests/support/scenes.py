@@ -1,0 +1,71 @@
+"""Batches as the layer stage leaves them, from frames and depth, and small objects."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from raydepth.depth.calibrate import Calibration
+from raydepth.layers.fill.opencv import load_filler
+from raydepth.layers.settings import Fill, Layers
+from raydepth.layers.stage import LayerStage
+
+SCALE = Calibration("made up", "disparity_rel", 0.0, 1.0)
+
+
+@pytest.fixture
+def scene():
+    """Textured frames uint8 [N,H,W,3] and depth: a floor that comes nearer downward, and a near post at the right."""
+
+    def make(frames: int = 2, height: int = 72, width: int = 96) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(3)
+        rough = rng.integers(90, 160, (height // 6 + 1, width // 6 + 1, 3)).astype(np.uint8)
+        picture = cv2.resize(rough, (width, height), interpolation=cv2.INTER_CUBIC)
+        depth = np.full((height, width), 0.1, np.float32)
+        floor = np.arange(height, dtype=np.float32)[:, None] / height
+        depth = np.maximum(depth, (floor - 0.4) * 0.9 + 0.1)
+        post = slice(int(width * 0.6), int(width * 0.7))
+        depth[height // 4 :, post] = 0.9
+        picture[height // 4 :, post] = (30, 40, 160)
+        return np.repeat(picture[None], frames, 0), np.repeat(depth[None], frames, 0)
+
+    return make
+
+
+@pytest.fixture
+def make_batch():
+    """A batch after the layer stage."""
+
+    def make(rgb: np.ndarray, inv_depth: np.ndarray, at: list[float] | None = None, **layers):
+        count = len(rgb)
+        text = {
+            name: np.array([""] * count, object) for name in ("error_type", "error_message", "note")
+        }
+        batch = {
+            "frame_id": np.array([f"v:{i}" for i in range(count)], object),
+            "video": np.array(["v"] * count, object), "status": np.array(["ok"] * count, object), **text,
+            "frame_index": np.arange(count), "pts": np.arange(count) * 10, "time_s": np.arange(count) / 25,
+            "rgb": rgb, "inv_depth": inv_depth.astype(np.float32),
+        }  # fmt: skip
+        settings = Layers(fill=Fill(dilate=2), **{"edge_filter": False, "min_area": 0} | layers)
+        return LayerStage(settings, {"v": tuple(at or [0.5])}, load_filler(settings.fill))(batch)
+
+    return make
+
+
+@pytest.fixture
+def make_object(tmp_path: Path):
+    """Writes a solid RGBA rectangle, orange, with a soft frame of one pixel; its path."""
+
+    def make(height: int = 40, width: int = 20, mode: str = "RGBA") -> str:
+        picture = np.zeros((height, width, 4), np.uint8)
+        picture[..., :3] = (240, 140, 20)
+        picture[1:-1, 1:-1, 3] = 255
+        picture[..., 3] = np.maximum(picture[..., 3], 128)
+        path = tmp_path / f"object_{height}x{width}.png"
+        Image.fromarray(picture).convert(mode).save(path)
+        return str(path)
+
+    return make
