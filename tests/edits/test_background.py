@@ -17,8 +17,8 @@ from raydepth.job import parse_job
 from raydepth.layers.matting import decontaminate, faded, matte_edges
 from raydepth.layers.settings import Layers
 from raydepth.layers.stack import visible
-from tests.edits.conftest import SCALE
 from tests.support.clips import write_clip
+from tests.support.scenes import SCALE
 
 
 def background(source: str | None = "#2040c0", **fields) -> Background:

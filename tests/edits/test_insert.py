@@ -18,7 +18,7 @@ from raydepth.edits.settings import Insert
 from raydepth.errors import JobError
 from raydepth.layers.settings import Layers
 from raydepth.layers.stack import visible
-from tests.edits.conftest import SCALE
+from tests.support.scenes import SCALE
 
 STILL = np.eye(2, 3)
 METRES = Calibration("metric", "depth_m", 0.1, 1.1)

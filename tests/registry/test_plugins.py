@@ -129,7 +129,8 @@ def test_a_run_its_plan_and_its_report_take_them_like_their_own(plugins: Path, j
 def test_its_files_are_packed_for_a_cluster(plugins: Path, job: Path, tmp_path: Path):
     code = (
         "from raydepth.job import load_job; from raydepth.run.submit.packing import pack; "
-        "import sys; from pathlib import Path; job = load_job('job.yaml', ['output.path=/nfs/out']); "
+        "import sys; from pathlib import Path; job = load_job('job.yaml', "
+        "['output.path=/nfs/out']); "
         "pack(job, limit_mb=1).write(Path(sys.argv[1]))"
     )
     packed = program(plugins, job, "-c", code, str(tmp_path / "parcel.zip"))

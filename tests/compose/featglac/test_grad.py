@@ -193,6 +193,8 @@ def test_plain_gradient_steps_lower_j(make_grad, make_plan):
 )
 def test_batch_equals_singles_and_permutes(make_grad, make_plan, recipe, references):
     compositor = make_grad({"recipe": recipe, "references": references, **QUICK})
+    if references == "nulltext":  # Adam makes more of the last bits, which depend on the batch
+        compositor.models.unet.double()
     plan, source, seeds = make_plan(frames=3, planes=2, soft=True)
     together = compositor.generate(plan, source, seeds)
     assert together.shape == (3, 3, 32, 48) and not together.requires_grad

@@ -16,14 +16,6 @@ from raydepth.layers.stage import LayerStage
 SCALE = Calibration("made up", "disparity_rel", 0.0, 1.0)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    yield
-    cv2.setNumThreads(before)
-
-
 @pytest.fixture
 def scene():
     """Textured frames uint8 [N,H,W,3] and depth: a floor that comes nearer downward, and a near
