@@ -1,6 +1,4 @@
-"""Ray itself: the embedded default or a running cluster, the check that a job can be scheduled, and
-the tracker's proxy.
-"""
+"""Ray itself: the embedded default or a running cluster, and the check that a job can be scheduled."""
 
 import logging
 import os
@@ -26,7 +24,6 @@ import raydepth
 from raydepth.errors import JobError
 from raydepth.job.run import Run
 from raydepth.run.submit.requirements import lacking
-from raydepth.run.tracker import Attempt, Failure, Snapshot, Tracker
 
 OBJECT_STORE_GB = 1.0
 """The embedded default's object store: a few parts of raw frames; explicit, because Ray would take
@@ -252,51 +249,3 @@ def worker_pool(run: Run, most: int) -> dict[str, Any]:
         min_size=least, max_size=most, max_tasks_in_flight_per_actor=2
     )
     return {"compute": pool, "num_gpus": run.gpus_per_worker or None, "num_cpus": worker_cpus(run)}
-
-
-class RemoteTracker:
-    """The ``Progress`` protocol over the tracker's actor; what only reports is not waited for,
-    except before danger.
-    """
-
-    def __init__(self) -> None:
-        # On the driver's node, so that the loss of another one does not take the run's memory with
-        # it.
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._actor = ray.remote(num_cpus=0, scheduling_strategy=here)(Tracker).remote()
-
-    def begin(self, unit: str) -> Attempt:
-        return ray.get(self._actor.begin.remote(unit))
-
-    def at(self, unit: str, what: str | None) -> None:
-        ray.get(self._actor.at.remote(unit, what))
-
-    def tick(self, unit: str, frames: int) -> None:
-        self._actor.tick.remote(unit, frames)
-
-    def finish(self, unit: str, done: int, failed: int) -> None:
-        ray.get(self._actor.finish.remote(unit, done, failed))
-
-    def hung(self, unit: str) -> None:
-        ray.get(self._actor.hung.remote(unit))
-
-    def fail(self, failure: Failure) -> None:
-        ray.get(self._actor.fail.remote(failure))
-
-    def failure(self) -> Failure | None:
-        return ray.get(self._actor.failure.remote())
-
-    def starting(self) -> int:
-        return ray.get(self._actor.starting.remote())
-
-    def started(self) -> None:
-        ray.get(self._actor.started.remote())
-
-    def stop(self) -> None:
-        ray.get(self._actor.stop.remote())
-
-    def stopping(self) -> bool:
-        return ray.get(self._actor.stopping.remote())
-
-    def snapshot(self) -> Snapshot:
-        return ray.get(self._actor.snapshot.remote())

@@ -8,15 +8,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from benchmarks.stages import StandInEditor, sleeping, stand_in
+from benchmarks.stages import StandIn, sleeping, stand_in
 from raydepth.batch import Batch
-from raydepth.run.worker import Step
+from raydepth.run.editor import Step
 
 POISON = 9
 """The frame that poisoned steps die of."""
 
 
-class Slow(StandInEditor):
+class Slow(StandIn):
     """40 ms a frame, without using a CPU: long enough to be killed in the middle."""
 
     @staticmethod
@@ -29,7 +29,7 @@ def roles() -> Path:
     return Path(os.environ["RAYDEPTH_TEST_ROLES"])
 
 
-class Gathering(StandInEditor):
+class Gathering(StandIn):
     """Workers that go on only when as many of them are there as the file ``expected`` says."""
 
     @staticmethod
@@ -59,7 +59,7 @@ class OneSlow(Gathering):
         return lambda batch: sleeping(0.3)(gathered(batch))
 
 
-class Poisoned(StandInEditor):
+class Poisoned(StandIn):
     """A worker whose step does something terrible on one frame."""
 
     @classmethod

@@ -12,7 +12,7 @@ from raydepth.output.folder import OutputFolder
 from raydepth.output.plan import Part
 from raydepth.output.shards import read_shard, shard_name
 from raydepth.run.tracker import Tracker
-from raydepth.run.worker import PartEditor, edit_batch
+from raydepth.run.editor import PartEditor, edit_batch
 from tests.support.runs import small_job
 
 
@@ -108,7 +108,7 @@ def test_a_part_that_keeps_dying_is_taken_apart(tmp_path: Path, part: Part, alon
     job, tracker = small_job(tmp_path / "none.mp4", tmp_path, output__keep=[]), Tracker()
     deaths = 0
     while True:
-        editor = PartEditor(job, {}, [die], OutputFolder.at(str(tmp_path)), tracker)
+        editor = PartEditor(job, None, [die], OutputFolder.at(str(tmp_path)), tracker)
         try:
             editor(part, [batch_of(4), batch_of(2, start=4)], {})
             break
