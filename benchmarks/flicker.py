@@ -39,10 +39,10 @@ from raydepth.frames.find import find_segments
 from raydepth.job import Job, load_job
 from raydepth.output.record import environment
 from raydepth.run.calibrator import ClipCalibrator
-from raydepth.run.tracker import Attempt, Tracker
 from raydepth.run.editor import edit_batch
 from raydepth.run.load import device_and_dtype, load_worker
 from raydepth.run.pipeline import build_steps
+from raydepth.run.tracker import Attempt, Tracker
 
 JOBS = ("insert", "background", "remove")
 FAIR = {"insert": "alike", "background": "held", "remove": "same"}

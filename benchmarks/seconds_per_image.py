@@ -21,10 +21,10 @@ from raydepth.frames.find import find_segments
 from raydepth.job import Job, parse_job
 from raydepth.output.record import environment
 from raydepth.run.calibrator import ClipCalibrator
-from raydepth.run.tracker import Attempt, Tracker
 from raydepth.run.editor import edit_batch
 from raydepth.run.load import load_worker
 from raydepth.run.pipeline import build_steps
+from raydepth.run.tracker import Attempt, Tracker
 
 METHODS: dict[str, dict[str, Any]] = {
     "paste": {"method": "paste"},

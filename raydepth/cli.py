@@ -5,14 +5,16 @@ answers at once.
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from raydepth import __version__
 from raydepth.errors import JobError
 from raydepth.files.text import printable
-from raydepth.job import Job, load_job
+
+if TYPE_CHECKING:
+    from raydepth.job import Job
 
 OK, FAILED, WRONG, SOME_FAILED, STOPPED = 0, 1, 2, 3, 75
 """Exit codes: every frame done; anything else; the job is wrong; some frames failed; stopped at the
@@ -69,7 +71,9 @@ def _complain(error: object, code: int) -> int:
     return code
 
 
-def _load(path: Path, overrides: list[str] | None, **sections: dict[str, Any]) -> Job:
+def _load(path: Path, overrides: list[str] | None, **sections: dict[str, Any]) -> "Job":
+    from raydepth.job import load_job
+
     extra = [
         f"{section}.{key}={json.dumps(value)}"
         for section, values in sections.items()
@@ -267,6 +271,7 @@ def models(
     """List the models that jobs may name, with licences and what is cached; or check that a job's
     can be opened.
     """
+    from raydepth.job import load_job
     from raydepth.models.names import HUB_DEFAULTS, cached
     from raydepth.run.check import check_models, named_models
 

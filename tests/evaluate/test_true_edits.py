@@ -9,8 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
-from tests.report.made_up import make_report
-from tests.report.made_up import row as made_up_row
 
 from raydepth.errors import JobError
 from raydepth.evaluate import image
@@ -23,6 +21,8 @@ from raydepth.report.reasons import why_not_measured
 from raydepth.run.check import check_models, worker_paths
 from raydepth.run.editor import edit_batch
 from raydepth.synth import write_clip
+from tests.report.made_up import make_report
+from tests.report.made_up import row as made_up_row
 from tests.support.runs import calibrate_here, small_job, steps_here
 
 NAMES = ("rmse_true_edit", "rmse_true_edit_inside", "ssim_true_edit", "ssim_true_edit_inside")

@@ -11,8 +11,8 @@ from raydepth.batch import Batch
 from raydepth.output.folder import OutputFolder
 from raydepth.output.plan import Part
 from raydepth.output.shards import read_shard, shard_name
-from raydepth.run.tracker import Tracker
 from raydepth.run.editor import PartEditor, edit_batch
+from raydepth.run.tracker import Tracker
 from tests.support.runs import small_job
 
 
