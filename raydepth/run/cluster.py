@@ -40,6 +40,10 @@ BLOCK_BYTES = 1
 when a worker dies."""
 
 
+_left: list[psutil.Process] = []
+"""Workers that were told to end."""
+
+
 @dataclass(frozen=True)
 class Resources:
     """What a cluster has in all."""
@@ -107,20 +111,28 @@ def disconnect() -> None:
     """Leaves the cluster; of the embedded one no process stays.
 
     On a busy machine a worker now and then hangs in Ray's own exit for ever, with its models in
-    memory. A submitted job's connection ends with its process: on busy machines Ray's shutdown
-    ended the process of a job that was being stopped, without a word, and the report was lost.
+    memory.
+    """
+    leave()
+    for process in psutil.wait_procs(_left, timeout=EXIT_S)[1]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    _left.clear()
+
+
+def leave() -> None:
+    """The first half of ``disconnect``: tells the workers to end, and does not wait for them.
+
+    A submitted job's connection ends with its process: on busy machines Ray's shutdown ended the
+    process of a job that was being stopped, without a word, and the report was lost.
     """
     if is_submitted():
         return
-    workers = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             if process.name().startswith("ray::"):
-                workers.append(process)
+                _left.append(process)
     ray.shutdown()
-    for process in psutil.wait_procs(workers, timeout=EXIT_S)[1]:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
 
 
 def is_submitted() -> bool:

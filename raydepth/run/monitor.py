@@ -51,8 +51,8 @@ def watch(
     *,
     total: int,
     limits: Limits,
-    keep: Callable[[], None],
     echo: Callable[[str], None],
+    keep: Callable[[], None] = lambda: None,
 ) -> Stop | None:
     """Runs ``work`` in a thread and watches it; returns what asked it to stop before the end, if
     anything did.
@@ -62,8 +62,8 @@ def watch(
         tracker: counts of the run.
         total: frames to do.
         limits: what ends it early.
-        keep: called again and again; puts by what the workers have found.
         echo: gets a line where the progress line cannot be rewritten (no terminal).
+        keep: called again and again; puts by what the workers have found.
 
     Raises:
         Stalled, FolderLost: see ``Limits``.
