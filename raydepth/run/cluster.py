@@ -18,6 +18,7 @@ import psutil
 import ray
 import ray.data
 from ray._private import ray_constants
+from ray._private.node import Node
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import raydepth
@@ -81,7 +82,8 @@ def connect(run: Run, address: str | None) -> Resources:
             package = str(Path(raydepth.__file__).parent)
             settings |= {"runtime_env": {"py_modules": [package], "excludes": ["__pycache__"]}}
     try:
-        with _silent_stderr(), _on_loopback(only=address is None):
+        embedded = address is None
+        with _silent_stderr(), _on_loopback(only=embedded), _bare(only=embedded):
             ray.init(**settings)
     except (ConnectionError, ValueError, RuntimeError) as error:
         if address is None:
@@ -171,6 +173,24 @@ def _on_loopback(*, only: bool) -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = kept
+
+
+@contextmanager
+def _bare(*, only: bool) -> Iterator[None]:
+    """Lets a Ray that starts here do without the processes that nobody asks for anything: the
+    dashboard's server, which ``ray.init`` would wait for, the log monitor and the autoscaler.
+
+    They are half of the CPU seconds that a start takes. Ray has switches for none of them.
+    """
+    helpers = ("start_api_server", "start_log_monitor", "start_monitor") if only else ()
+    kept = {name: getattr(Node, name) for name in helpers}
+    for name in helpers:
+        setattr(Node, name, lambda node, **_: None)
+    try:
+        yield
+    finally:
+        for name, method in kept.items():
+            setattr(Node, name, method)
 
 
 @contextmanager

@@ -122,8 +122,8 @@ def test_what_hung_is_told_from_what_died():
 
 _TERMINATED = """
 import os, signal, time
-from raydepth.monitor import Limits, watch
-from raydepth.tracker import Tracker
+from raydepth.run.monitor import Limits, watch
+from raydepth.run.tracker import Tracker
 
 tracker, kept = Tracker(), signal.getsignal(signal.SIGTERM)
 
