@@ -15,8 +15,9 @@ class RemoteTracker:
     """The ``Progress`` protocol over the tracker's actor; what only reports is not waited for,
     except before danger.
 
-    Segments and calibrations travel as bytes, so that the tracker's process need not import what
-    they are made of: it would start a second later.
+    Calibrations travel as bytes, so that the tracker's process need not import what they are made
+    of: it would start a second later. Segments, many megabytes in large jobs, stay in Ray's object
+    store, and the tracker hands on references to them.
     """
 
     def __init__(self) -> None:
@@ -69,14 +70,14 @@ class RemoteTracker:
         segments: Mapping[str, list[Segment]],
         kept: Mapping[str, ClipCalibration | None],
     ) -> None:
-        packed = (
-            {video: pickle.dumps(value) for video, value in values.items()}
-            for values in (segments, kept)
-        )
-        ray.get(self._actor.expect.remote(*packed))
+        # In lists, as Ray would hand the tracker what a bare reference refers to.
+        references = {video: [ray.put(value)] for video, value in segments.items()}
+        packed = {video: pickle.dumps(clip) for video, clip in kept.items()}
+        ray.get(self._actor.expect.remote(references, packed))
 
     def segments(self, video: str) -> list[Segment]:
-        return pickle.loads(ray.get(self._actor.segments.remote(video)))
+        (reference,) = ray.get(self._actor.segments.remote(video))
+        return ray.get(reference)
 
     def calibrated(self, video: str, clip: ClipCalibration | None) -> None:
         ray.get(self._actor.calibrated.remote(video, pickle.dumps(clip)))
