@@ -6,14 +6,16 @@ import json
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from raydepth import __version__
 from raydepth.errors import JobError, JobNote
 from raydepth.files.text import printable
-from raydepth.job import Job, load_job
+
+if TYPE_CHECKING:
+    from raydepth.job import Job
 
 OK, FAILED, WRONG, SOME_FAILED, STOPPED = 0, 1, 2, 3, 75
 """Exit codes: every frame done; anything else; the job is wrong; some frames failed; stopped at the
@@ -70,7 +72,9 @@ def _complain(error: object, code: int) -> int:
     return code
 
 
-def _load(path: Path, overrides: list[str] | None, **sections: dict[str, Any]) -> Job:
+def _load(path: Path, overrides: list[str] | None, **sections: dict[str, Any]) -> "Job":
+    from raydepth.job import load_job
+
     extra = [
         f"{section}.{key}={json.dumps(value)}"
         for section, values in sections.items()
@@ -273,6 +277,7 @@ def models(
     """List the models that jobs may name, with licences and what is cached; or check that a job's
     can be opened.
     """
+    from raydepth.job import load_job
     from raydepth.models.names import HUB_DEFAULTS, cached
     from raydepth.run.check import check_models, named_models
 

@@ -24,8 +24,6 @@ class FillHost:
     """What the compositor's section says of its diffusion model; None: it has none."""
     loaded: Any = None
     """The compositor's ``diffusion.load.Models``, to be shared; None: it has none."""
-    plates: Callable[[str], Any] | None = None
-    """By video id, the clip's ``Plate``, or why it has none."""
 
 
 def _no_models(fill: Any, compose: Diffusion | None) -> Iterator[NamedModel]:
@@ -46,9 +44,10 @@ class FillerEntry(Entry):
         lambda fill, compose, work: None
     )
     """Its models' peak memory; None: small beside a diffusion model's."""
-    completes_plates: Callable[[Any, str], Filler] | None = None
-    """Loads, for a device, what fills the parts of a clip's plate that no frame shows. None: the
-    method makes no plates."""
+    with_plates: Callable[[Callable[[str], Any], Filler], Filler] | None = None
+    """For a method that shows the clip's plate in the hole. Given, by video id, the clip's
+    ``Plate`` (or why it has none), and what ``load`` gave, which fills what no frame of the clip
+    shows. None: the method makes no plates."""
 
 
 FILLERS: Registry[FillerEntry] = Registry("layers.fill.method", "telea")
@@ -83,18 +82,16 @@ def _onnx_models(fill: Any, compose: Diffusion | None) -> Iterator[NamedModel]:
         yield NamedModel("layers.fill.model", fill.model, form_of(fill.model), "fill")
 
 
-def _complete_plate(fill: PlateFill, device: str) -> Filler:
-    host = FillHost(device)
+def _load_plate(fill: PlateFill, host: FillHost) -> Filler:
     if fill.model:
         return _load_onnx(OnnxFill(method="onnx", model=fill.model), host)
     return _load_opencv(OpenCVFill(radius=fill.radius), host)
 
 
-def _load_plate(fill: PlateFill, host: FillHost) -> Filler:
+def _show_plates(plates: Callable[[str], Any], rest: Filler) -> Filler:
     from raydepth.layers.fill.plate import PlateFiller
 
-    assert host.plates is not None
-    return PlateFiller(host.plates, _complete_plate(fill, host.device))
+    return PlateFiller(plates, rest)
 
 
 def _load_diffusion(fill: DiffusionFill, host: FillHost) -> Filler:
@@ -143,9 +140,7 @@ def _diffusion_memory(
 
 FILLERS.register(FillerEntry(OpenCVFill, _load_opencv))
 FILLERS.register(FillerEntry(OnnxFill, _load_onnx, _onnx_models))
-FILLERS.register(
-    FillerEntry(PlateFill, _load_plate, _onnx_models, completes_plates=_complete_plate)
-)
+FILLERS.register(FillerEntry(PlateFill, _load_plate, _onnx_models, with_plates=_show_plates))
 FILLERS.register(
     FillerEntry(
         DiffusionFill, _load_diffusion, _diffusion_models, _diffusion_evaluations, _diffusion_memory
