@@ -38,11 +38,20 @@ TABLE = [
 def tiny_models() -> Models:
     """A U-Net of the real class with two levels of 8 channels, random weights."""
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(
-        sample_size=4, layers_per_block=1, block_out_channels=(8, 8), cross_attention_dim=8, attention_head_dim=2,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        norm_num_groups=4,
-    ).eval().requires_grad_(False)  # fmt: skip
+    unet = (
+        UNet2DConditionModel(
+            sample_size=4,
+            layers_per_block=1,
+            block_out_channels=(8, 8),
+            cross_attention_dim=8,
+            attention_head_dim=2,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            norm_num_groups=4,
+        )
+        .eval()
+        .requires_grad_(False)
+    )
     vae = AutoencoderTiny(
         encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8),
         num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1),

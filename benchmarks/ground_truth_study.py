@@ -29,9 +29,16 @@ FIRST_SEED = 5000
 EDITS = ("background", "insert")
 JUDGED = ("rmse", "lab_gap", "seam")
 START: dict[str, Any] = {
-    "method": "featglac-kv", "sampler": "ddim", "steps": 10, "strength": 0.6, "redraw": 1.0, "blend": True,
-    "light": PLAIN_LIGHT, "rim": False, "inject": {"mode": "mosaic", "weight": 1.0, "blocks": ["up"], "window": [0.0, 1.0]},
-}  # fmt: skip
+    "method": "featglac-kv",
+    "sampler": "ddim",
+    "steps": 10,
+    "strength": 0.6,
+    "redraw": 1.0,
+    "blend": True,
+    "light": PLAIN_LIGHT,
+    "rim": False,
+    "inject": {"mode": "mosaic", "weight": 1.0, "blocks": ["up"], "window": [0.0, 1.0]},
+}
 """The settings of method.md, with the whole region redrawn and the layers' light and edges as they
 are."""
 WORTH = 5e-4

@@ -136,9 +136,15 @@ def call(
     weights[1] = 1 - weights[0]
     modules = select(unet, blocks)
     injection = make_injection(
-        "mosaic", 1.0, generated=1, layer_rows=np.array([[0], [1]]), weights=weights, latent_size=(side, side),
-        levels=4, dtype=unet.dtype,
-    )  # fmt: skip
+        "mosaic",
+        1.0,
+        generated=1,
+        layer_rows=np.array([[0], [1]]),
+        weights=weights,
+        latent_size=(side, side),
+        levels=4,
+        dtype=unet.dtype,
+    )
     context = (
         early_exit(unet, modules, injection, references) if ending else injected(modules, injection)
     )

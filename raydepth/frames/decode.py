@@ -149,9 +149,14 @@ def _frame(
     error_message: str = "",
 ) -> Frame:
     return Frame(
-        frame_index=int(segment.frame_index[row]), pts=int(segment.pts[row]), time_s=float(segment.time_s[row]),
-        rgb=rgb, error_type=error_type, error_message=error_message, image=segment.images[row] if segment.images else "",
-    )  # fmt: skip
+        frame_index=int(segment.frame_index[row]),
+        pts=int(segment.pts[row]),
+        time_s=float(segment.time_s[row]),
+        rgb=rgb,
+        error_type=error_type,
+        error_message=error_message,
+        image=segment.images[row] if segment.images else "",
+    )
 
 
 def _read(

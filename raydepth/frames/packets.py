@@ -112,10 +112,15 @@ def read_packets(
             hidden = packet.is_discard or (
                 stream.codec_context.name == "vp8" and not bytes(packet)[0] & 0x10
             )
-            rows.append((
-                _NONE if packet.pts is None else packet.pts, _NONE if packet.dts is None else packet.dts,
-                packet.size, packet.is_keyframe, hidden,
-            ))  # fmt: skip
+            rows.append(
+                (
+                    _NONE if packet.pts is None else packet.pts,
+                    _NONE if packet.dts is None else packet.dts,
+                    packet.size,
+                    packet.is_keyframe,
+                    hidden,
+                )
+            )
             positions.append(packet.pos or 0)
             end = max(end, (packet.pts or 0) + (packet.duration or 0))
             if frames is None or len(trial.shown) < frames:

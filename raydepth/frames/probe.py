@@ -131,10 +131,19 @@ def _probe_images(path: str, files: tuple[str, ...]) -> Source:
         digest.update(ends)
     sizes = image_sizes(files)
     return Source(
-        path=path, video=digest.hexdigest(), kind="images", height=int(sizes[0, 0]), width=int(sizes[0, 1]),
-        orientation=UPRIGHT, time_base=1 / IMAGE_RATE, pts=np.arange(len(files), dtype=np.int64),
-        keyframe=np.ones(len(files), bool), fps=float(IMAGE_RATE), images=files, sizes=sizes,
-    )  # fmt: skip
+        path=path,
+        video=digest.hexdigest(),
+        kind="images",
+        height=int(sizes[0, 0]),
+        width=int(sizes[0, 1]),
+        orientation=UPRIGHT,
+        time_base=1 / IMAGE_RATE,
+        pts=np.arange(len(files), dtype=np.int64),
+        keyframe=np.ones(len(files), bool),
+        fps=float(IMAGE_RATE),
+        images=files,
+        sizes=sizes,
+    )
 
 
 def _size_and_ends(path: str, length: int) -> bytes:
@@ -188,11 +197,21 @@ def _probe_video(
     time_base = cast(Fraction, stream.time_base)
     seconds = float((pts[-1] - pts[0]) * time_base)
     return Source(
-        path=path, video=digest.hexdigest(), kind="video", height=height, width=width,
-        orientation=orientation, time_base=time_base, pts=pts, keyframe=table["key"][packets],
-        fps=(len(pts) - 1) / seconds if seconds else float(stream.average_rate or 25), stream=stream.index,
-        seekable=seekable, packets=None if by_pts else packets, note=note,
-    )  # fmt: skip
+        path=path,
+        video=digest.hexdigest(),
+        kind="video",
+        height=height,
+        width=width,
+        orientation=orientation,
+        time_base=time_base,
+        pts=pts,
+        keyframe=table["key"][packets],
+        fps=(len(pts) - 1) / seconds if seconds else float(stream.average_rate or 25),
+        stream=stream.index,
+        seekable=seekable,
+        packets=None if by_pts else packets,
+        note=note,
+    )
 
 
 def _orientation(frame: VideoFrame) -> tuple[int, int, int, int]:

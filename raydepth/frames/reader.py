@@ -176,9 +176,18 @@ def to_rgb(picture: VideoFrame, segment: Segment, reformatter: VideoReformatter)
     height, width = (segment.height, segment.width) if a else (segment.width, segment.height)
     kernel = Interpolation.AREA if height < picture.height else Interpolation.BICUBIC
     rgb = reformatter.reformat(
-        picture, width, height, "rgb24", src_colorspace=_matrix(picture), dst_color_range="JPEG", threads=1,
-        interpolation=kernel | Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT,
-    ).to_ndarray()  # fmt: skip
+        picture,
+        width,
+        height,
+        "rgb24",
+        src_colorspace=_matrix(picture),
+        dst_color_range="JPEG",
+        threads=1,
+        interpolation=kernel
+        | Interpolation.ACCURATE_RND
+        | Interpolation.BITEXACT
+        | Interpolation.FULL_CHR_H_INT,
+    ).to_ndarray()
     if not a:
         rgb = rgb.transpose(1, 0, 2)
     return np.ascontiguousarray(rgb[:: b + d, :: a + c])

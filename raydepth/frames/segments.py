@@ -152,15 +152,25 @@ def plan_segments(
         ]
         segments.append(
             Segment(
-                video=source.video, path=source.path, kind=source.kind, index=index, height=height, width=width,
-                orientation=source.orientation, time_base=source.time_base, stream=source.stream,
-                frame_index=frames, pts=source.pts[frames], time_s=time_s[frames],
-                seek_pts=source.pts[near], seek_index=near,
+                video=source.video,
+                path=source.path,
+                kind=source.kind,
+                index=index,
+                height=height,
+                width=width,
+                orientation=source.orientation,
+                time_base=source.time_base,
+                stream=source.stream,
+                frame_index=frames,
+                pts=source.pts[frames],
+                time_s=time_s[frames],
+                seek_pts=source.pts[near],
+                seek_index=near,
                 packets=None if source.packets is None else source.packets[frames],
                 images=tuple(source.images[frame] for frame in frames) if source.images else (),
                 source_size=source_size,
             )
-        )  # fmt: skip
+        )
     return segments
 
 

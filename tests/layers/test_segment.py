@@ -49,10 +49,18 @@ def disc_scores() -> np.ndarray:
 def job(picture: str, model: str, **edit: object) -> Job:
     return parse_job(
         {
-            "schema_version": 1, "input": {"paths": ["s3://b/a.mp4"]}, "output": {"path": "s3://b/out"},
-            "edit": {"kind": "insert", "object": picture, "point": [0.5, 0.9], "segment": {"model": model}} | edit,
+            "schema_version": 1,
+            "input": {"paths": ["s3://b/a.mp4"]},
+            "output": {"path": "s3://b/out"},
+            "edit": {
+                "kind": "insert",
+                "object": picture,
+                "point": [0.5, 0.9],
+                "segment": {"model": model},
+            }
+            | edit,
         }
-    )  # fmt: skip
+    )
 
 
 def test_the_scores_are_the_models_own_best_mask(sam: str, picture: str):

@@ -104,9 +104,20 @@ def test_json_has_the_documented_schema_and_only_valid_numbers(
     tree, folder = report
     read = strict_json(folder)
     assert set(read) == {
-        "schema_version", "job", "frames", "throughput", "seconds", "metrics", "videos", "worst", "errors", "failures",
-        "environment", "pictures", "figures",
-    }  # fmt: skip
+        "schema_version",
+        "job",
+        "frames",
+        "throughput",
+        "seconds",
+        "metrics",
+        "videos",
+        "worst",
+        "errors",
+        "failures",
+        "environment",
+        "pictures",
+        "figures",
+    }
     assert read["schema_version"] == 1
     assert read["frames"] == {"total": 20, "done": 17, "failed": 1, "missing": 2}
     assert read["throughput"]["speed_of_light_share"] == 0.8

@@ -71,9 +71,15 @@ def built(folder: Path, names: list[str]) -> Page:
         "input": {"paths": names},
     }
     make_report(
-        folder, rows, name=names[0], command=f"raydepth run {names[1]}", job_yaml=json.dumps(job),
-        machine={"platform": names[0]}, versions={"raydepth": names[1], names[2]: "1"}, errors={name: 1 for name in names},
-    )  # fmt: skip
+        folder,
+        rows,
+        name=names[0],
+        command=f"raydepth run {names[1]}",
+        job_yaml=json.dumps(job),
+        machine={"platform": names[0]},
+        versions={"raydepth": names[1], names[2]: "1"},
+        errors={name: 1 for name in names},
+    )
     return Page((folder / "report" / "index.html").read_text(encoding="utf-8"))
 
 

@@ -42,9 +42,15 @@ def layer_weights(kind, frames=2, height=32, width=48):
 
 def injection_for(mode, weight, weights, generated=2, rows=((0, 1), (2, 3))):
     return make_injection(
-        mode, weight, generated=generated, layer_rows=np.array(rows), weights=weights, latent_size=(8, 12), levels=2,
+        mode,
+        weight,
+        generated=generated,
+        layer_rows=np.array(rows),
+        weights=weights,
+        latent_size=(8, 12),
+        levels=2,
         dtype=torch.float32,
-    )  # fmt: skip
+    )
 
 
 @contextmanager
@@ -106,9 +112,15 @@ def test_gathered_attention_equals_dense_masked_attention(mode, weight, masks):
     )  # two generation lanes of two frames
     weights = layer_weights(masks)
     injection = make_injection(
-        mode, weight, generated=4, layer_rows=np.array([[0, 1], [2, 3]]), weights=weights, latent_size=(4, 6), levels=1,
+        mode,
+        weight,
+        generated=4,
+        layer_rows=np.array([[0, 1], [2, 3]]),
+        weights=weights,
+        latent_size=(4, 6),
+        levels=1,
         dtype=torch.float32,
-    )  # fmt: skip
+    )
     result = gathered_attention(query, key, value, injection)
     visible = pool(weights, (4, 6)) >= VISIBLE
     for row in range(4):
@@ -142,8 +154,9 @@ def test_mosaic_mixes_keys_and_values_by_share(make_unet):
 def test_processors_are_selected_by_name_and_restored(make_unet):
     unet = make_unet()
     assert list(select(unet, ["up"])) == [
-        "up_blocks.1.attentions.0.transformer_blocks.0.attn1", "up_blocks.1.attentions.1.transformer_blocks.0.attn1",
-    ]  # fmt: skip
+        "up_blocks.1.attentions.0.transformer_blocks.0.attn1",
+        "up_blocks.1.attentions.1.transformer_blocks.0.attn1",
+    ]
     assert len(select(unet, ["down", "mid", "up", "up_blocks.1"])) == 4
     before = dict(unet.attn_processors)
     modules = select(unet, ["up_blocks.1.attentions.1"])

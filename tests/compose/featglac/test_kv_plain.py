@@ -17,18 +17,27 @@ from raydepth.errors import JobError
 
 def diffusers_result(models, compose, start, seeds, output_type):
     pipeline = StableDiffusionImg2ImgPipeline(
-        vae=models.codec.vae, text_encoder=None, tokenizer=None, unet=models.unet, safety_checker=None,
-        scheduler=SAMPLERS[compose.sampler].from_config(models.scheduler_config), feature_extractor=None,
+        vae=models.codec.vae,
+        text_encoder=None,
+        tokenizer=None,
+        unet=models.unet,
+        safety_checker=None,
+        scheduler=SAMPLERS[compose.sampler].from_config(models.scheduler_config),
+        feature_extractor=None,
         requires_safety_checker=False,
-    )  # fmt: skip
+    )
     pipeline.set_progress_bar_config(disable=True)
     frames = len(start)
     return pipeline(
-        image=start, strength=compose.strength, num_inference_steps=compose.steps, guidance_scale=compose.guidance,
+        image=start,
+        strength=compose.strength,
+        num_inference_steps=compose.steps,
+        guidance_scale=compose.guidance,
         prompt_embeds=models.condition.prompt.expand(frames, -1, -1),
         negative_prompt_embeds=models.condition.negative.expand(frames, -1, -1),
-        generator=[torch.Generator().manual_seed(int(seed)) for seed in seeds], output_type=output_type,
-    ).images  # fmt: skip
+        generator=[torch.Generator().manual_seed(int(seed)) for seed in seeds],
+        output_type=output_type,
+    ).images
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
