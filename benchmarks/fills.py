@@ -114,7 +114,8 @@ def markdown(tables: dict[int, dict[str, dict[str, Any]]]) -> str:
                 if method != "telea":
                     gain, low, high = entry[f"{name}_gain"]
                     text = f"{gain:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
-                    cell += f"<br>{f'**{text}**' if low * high > 0 else text}, better in {entry[f'{name}_better']:.0%}"
+                    bold = f"**{text}**" if low * high > 0 else text
+                    cell += f"<br>{bold}, better in {entry[f'{name}_better']:.0%}"
                 cells.append(cell)
             lines.append(
                 f"| {method} | {entry['holes']} | {' | '.join(cells)} | {entry['seconds']:.3f} |"

@@ -1,7 +1,7 @@
 """Counts the U-Net lanes of each recipe of ``featglac-kv`` by hooks, against method.md, and
 measures what makes lanes cheaper.
 
-    python -m benchmarks.lanes [--sizes 256 512] [--real 256]          a minute or two on two idle cores
+    python -m benchmarks.lanes [--sizes 256 512] [--real 256]    a minute or two, two idle cores
 
 Lanes do not depend on the U-Net's size, so they are counted on a tiny one. Savings are measured on
 the topology of Stable Diffusion 1.5 with random weights: operations by PyTorch's counter on shapes
@@ -153,7 +153,7 @@ def call(
 
 
 def ending_savings(sizes: list[int], real_size: int | None) -> list[dict]:
-    """What a reference lane costs, of a whole lane, when it ends after the last injected attention."""
+    """Cost of a reference lane that exits after the last injected attention, over a whole lane."""
     rows: list[dict[str, Any]] = []
     torch.set_default_dtype(torch.bfloat16)
     real = (
@@ -176,12 +176,18 @@ def ending_savings(sizes: list[int], real_size: int | None) -> list[dict]:
                 "reference_lane": (flops[True] - lane) / (2 * lane),
             }
             row["operations"] = flops[True] / flops[False]
-            said = f"{size:5} {row['blocks']:26}{row['tflop_a_lane']:8.3f}{row['reference_lane']:11.3f}{row['operations']:10.3f}"
+            line = (
+                f"{size:5} {row['blocks']:26}{row['tflop_a_lane']:8.3f}"
+                f"{row['reference_lane']:11.3f}{row['operations']:10.3f}"
+            )
             if real is not None and size == real_size and blocks in TIMED:
                 row |= _timed(real, size, blocks)
-                said += f"{row['time']:8.3f}{row['seconds_whole']:9.2f}{row['largest_difference']:13.2g}"
+                line += (
+                    f"{row['time']:8.3f}{row['seconds_whole']:9.2f}"
+                    f"{row['largest_difference']:13.2g}"
+                )
             rows.append(row)
-            print(said, flush=True)
+            print(line, flush=True)
     return rows
 
 
@@ -231,8 +237,8 @@ def main() -> None:
         print(f"{row['recipe']:36}{row['method_md'] or '':>10}{row['lanes']:9.0f}{shared:>30}")
     print("\nreference lanes that end, two of three lanes of a call (SD 1.5, random weights):")
     print(
-        f"{'size':>5} "
-        f"{'injected':26}{'TFLOP':>8}{'ref. lane':>11}{'call ops':>10}{'time':>8}{'seconds':>9}{'difference':>13}"
+        f"{'size':>5} {'injected':26}{'TFLOP':>8}{'ref. lane':>11}{'call ops':>10}"
+        f"{'time':>8}{'seconds':>9}{'difference':>13}"
     )
     ending = ending_savings(sizes, arguments.real)
     plates = [plate_saving(size) for size in sizes]

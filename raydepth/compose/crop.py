@@ -53,7 +53,7 @@ def find_window(region: np.ndarray) -> tuple[int, int, int, int] | None:
 
 
 class Crops:
-    """Composes frames on a crop around the edit, of the working size in pixels, and pastes it back."""
+    """Composes frames on a crop around the edit, at the working size, and pastes the crop back."""
 
     def __init__(self, compositor: Compositor, *, keep_source: bool) -> None:
         """Args: compositor: of the job; keep_source: ``compose.paste_back``."""

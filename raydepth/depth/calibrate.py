@@ -1,4 +1,4 @@
-"""The one depth convention: inverse depth, larger = nearer, on one scale for a whole clip (step 3)."""
+"""The one depth convention: inverse depth, larger = nearer, on one scale for a whole clip."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

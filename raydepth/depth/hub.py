@@ -1,4 +1,4 @@
-"""Depth from a transformers checkpoint: a hub id, a local directory or the built-in model (step 3)."""
+"""Depth from a transformers checkpoint: a hub id, a local directory or the built-in model."""
 
 import json
 from pathlib import Path
@@ -144,7 +144,7 @@ def _kind(config: Any, name: str) -> DepthKind:
 
 
 def _load(where: str, name: str, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
-    """The network and its parsed preprocessor file; what is cached is not asked of the hub again."""
+    """The network and its parsed preprocessor file; cached files are not fetched again."""
     from transformers import AutoModelForDepthEstimation
 
     for local in (True, False):

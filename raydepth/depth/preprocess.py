@@ -111,7 +111,7 @@ class Preprocessing:
         return max(high, math.ceil(multiple)), max(wide, math.ceil(multiple))
 
     def apply(self, rgb: torch.Tensor) -> torch.Tensor:
-        """Frames uint8 [N,H,W,3] to the network's input float32 [N,3,h,w], on the frames' device."""
+        """Frames uint8 [N,H,W,3] to the network's input float32 [N,3,h,w], on the same device."""
         pixels = rgb.permute(0, 3, 1, 2).float()
         if self.reflect:
             top, left = _reflection(*pixels.shape[-2:])

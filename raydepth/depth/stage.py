@@ -1,4 +1,4 @@
-"""Step 3 as a plain callable on a column batch: every frame gets ``inv_depth`` on its clip's scale."""
+"""The depth stage: every frame of a batch gets ``inv_depth`` on its clip's scale."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -13,10 +13,10 @@ from raydepth.depth.guided import guided_filter
 
 
 class Stabiliser(Protocol):
-    """Keeps the depth of one clip from wavering between frames; see ``raydepth.camera.stabilise``."""
+    """Removes the flicker of depth between a clip's frames; see ``raydepth.camera.stabilise``."""
 
     def stabilise(self, rgb: np.ndarray, inv_depth: np.ndarray) -> np.ndarray:
-        """Depth float32 [H,W] of a frame uint8 [H,W,3], given as it was estimated and normalised."""
+        """Stabilised depth float32 [H,W], from a frame uint8 [H,W,3] and its normalised depth."""
 
 
 class DepthStage:

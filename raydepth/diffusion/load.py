@@ -235,7 +235,7 @@ def _check_class(unet: UNet2DConditionModel, codec: Codec, named: str, inpaintin
 def _fuse_lora(
     lora: str, unet: UNet2DConditionModel, text: tuple[CLIPTextModel, CLIPTokenizer] | None
 ) -> None:
-    """Adds the LoRA's weights to the models', in place, before any attention processor is touched."""
+    """Adds the LoRA's weights to the models', in place; attention processors are set later."""
     encoder, tokenizer = text or (None, None)
     pipeline = StableDiffusionPipeline(
         vae=None, text_encoder=encoder, tokenizer=tokenizer, unet=unet, scheduler=None,

@@ -27,8 +27,10 @@ def thumbnail(inv_depth: np.ndarray) -> tuple[tuple[float, ...], ...]:
 def align_scale_and_shift(
     reference: tuple[tuple[float, ...], ...], inv_depth: np.ndarray, motion: np.ndarray
 ) -> tuple[float, float]:
-    """Scale and offset that take the first frame's inverse depth to this frame's, by ``fit_scale_and_shift``;
-    (1, 0) where the scales agree, or where the frames have too little in common.
+    """Scale and shift from the first frame's inverse depth to this frame's.
+
+    They come from ``fit_scale_and_shift``. They are (1, 0) where the scales agree, or where the
+    frames have too little in common.
 
     Args:
         reference: ``thumbnail`` of the clip's first frame.

@@ -56,8 +56,9 @@ class ClipEdit:
         return ClipEdit(inv_depth, first, track, front, floor)
 
     def in_frame(self, inv_depth: np.ndarray, motion: np.ndarray) -> tuple[float, float]:
-        """The object's inverse depth on a frame's own scale (see ``align_scale_and_shift``), and that of its foot's
-        front.
+        """Inverse depth of the object, and of the front of its ground contact, in one frame.
+
+        Both are on the frame's own scale (see ``align_scale_and_shift``).
 
         Args:
             inv_depth: float32 [H,W], the frame's.

@@ -1,4 +1,4 @@
-"""Edit ``remove``: the far layer alone, its hole filled; the picture asked for is what lies behind."""
+"""Edit ``remove``: the far layer alone, its hole filled."""
 
 import numpy as np
 

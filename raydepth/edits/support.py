@@ -1,4 +1,4 @@
-"""The surface that an inserted object stands on, which therefore never covers it; see ``insert``."""
+"""The support plane of an inserted object, which never covers the object; see ``insert``."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Names of files beside the input, one a frame, from a pattern in the job: depth maps, true edits."""
+"""Sidecar files of frames (depth maps, true edits), named by a pattern in the job."""
 
 import string
 

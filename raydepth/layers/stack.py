@@ -1,4 +1,4 @@
-"""A frame as a stack of layers: masks between depth planes, visibility, and recomposition (step 4)."""
+"""A frame as a stack of layers: masks between depth planes, visibility, recomposition."""
 
 import math
 from collections.abc import Sequence
@@ -209,7 +209,10 @@ def decompose(batch: Batch) -> LayerStack:
 
 
 def _clean(mask: np.ndarray, min_area: int) -> np.ndarray:
-    """Area opening, then closing: no island and (unless the mask is empty) no hole of fewer pixels."""
+    """Area opening, then closing: no island and no pin-hole of fewer pixels stays.
+
+    An empty mask stays empty.
+    """
     for value, connectivity in ((True, 8), (False, 4)):
         if min_area <= 1 or not mask.any():
             break

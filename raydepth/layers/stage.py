@@ -1,4 +1,4 @@
-"""Steps 4 and 5 as a plain callable on a column batch: masks, filled holes, the far side's depth."""
+"""The layer stage: masks, filled holes and the far layer's depth for a batch."""
 
 import time
 from collections.abc import Mapping, Sequence

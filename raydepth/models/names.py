@@ -52,7 +52,7 @@ def form_of(name: str) -> Form:
 
 
 def cached(name: str, file: str | None = None) -> bool:
-    """Whether a hub model's configuration, or this file of it, is in the local Hugging Face cache."""
+    """Whether a hub model's configuration, or this file of it, is in the Hugging Face cache."""
     from huggingface_hub import try_to_load_from_cache
 
     files = (

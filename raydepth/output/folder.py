@@ -55,7 +55,7 @@ class OutputFolder:
         return isinstance(self.filesystem, pafs.LocalFileSystem)
 
     def path(self, name: str) -> str:
-        """The full path of a relative name; raises ValueError when the name would leave the folder."""
+        """The full path of a relative name; ValueError where it would leave the folder."""
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise ValueError(f"{name!r} would leave the output folder {self.uri}")
         return f"{self.root}/{name}"

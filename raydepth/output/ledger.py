@@ -56,7 +56,7 @@ class Ledger:
         ]
 
     def tried(self, frame_id: str) -> int:
-        """Attempts that earlier runs made on a frame that is not done; 0 for a done or new frame."""
+        """Attempts of earlier runs on a frame that is not done; 0 for a done or new frame."""
         status, attempts, _ = self.rows.get(frame_id, ("missing", 0, ""))
         return attempts if status == "error" else 0
 

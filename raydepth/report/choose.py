@@ -1,4 +1,4 @@
-"""Which frames the report shows: first, middle and last, and the worst by each of the three RMSEs."""
+"""Which frames the report shows: first, middle, last, and the worst by each of three RMSEs."""
 
 from dataclasses import dataclass
 from typing import Any

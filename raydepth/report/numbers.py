@@ -4,19 +4,28 @@ Schema, version 1 (``null`` wherever a number is not known; infinite values are 
 counted)::
 
     schema_version  1
-    job             {name, command, edit, method, resolved}     resolved: the job file with every default, as a tree
+    job             {name, command, edit, method, resolved}
+                    resolved: the job file with every default, as a tree
     frames          {total, done, failed, missing}
-    throughput      {frames_per_s, seconds_per_frame, wall_s, speed_of_light_frames_per_s, speed_of_light_share}
+    throughput      {frames_per_s, seconds_per_frame, wall_s, speed_of_light_frames_per_s,
+                    speed_of_light_share}
                     seconds_per_frame: sum of the stages' means; speed of light: the models alone
-    seconds         {stage: STATISTICS + {share}}               seconds a frame, in the order of the pipeline
-    metrics         {name: STATISTICS + {label, unit, better, meaning, remark, not_measured_because}}
-    videos          [{video, path, done, failed, metrics: {name: STATISTICS}}]     sorted by path
-    worst           {name: [{frame_id, video, path, frame_index, time_s, value}]}  for the three RMSEs, worst first
+    seconds         {stage: STATISTICS + {share}}
+                    seconds a frame, in the order of the pipeline
+    metrics         {name: STATISTICS + {label, unit, better, meaning, remark,
+                    not_measured_because}}
+    videos          [{video, path, done, failed, metrics: {name: STATISTICS}}]
+                    sorted by path
+    worst           {name: [{frame_id, video, path, frame_index, time_s, value}]}
+                    for the three RMSEs, worst first
     errors          {error_type: frames}
-    failures        [{frame_id, video, path, frame_index, time_s, error_type, error_message, attempts}]
+    failures        [{frame_id, video, path, frame_index, time_s, error_type, error_message,
+                    attempts}]
     environment     {machine, versions}
-    pictures        [{frame_id, why: [...], panels: {kind: file}}]     files relative to report/
-    figures         [{file, kind, about}]       kind: distribution, spread, curves, seconds; about: the metric or the video
+    pictures        [{frame_id, why: [...], panels: {kind: file}}]
+                    files relative to report/
+    figures         [{file, kind, about}]
+                    kind: distribution, spread, curves, seconds; about: the metric or the video
 
     STATISTICS      {count, not_measured, infinite, mean, pooled, std, min, p5, p50, p95, max}
                     over frames that are done: mean = mean of per-frame values (for an RMSE, the
@@ -136,7 +145,7 @@ def describe(statistics: Statistics) -> dict[str, Any]:
 
 
 def stages(group: Group) -> dict[str, Statistics]:
-    """Seconds a frame by stage, in the order of the pipeline; stages that never ran are left out."""
+    """Seconds a frame of each stage that ran, in the order of the pipeline."""
     found = {
         name.removeprefix("seconds_"): group.columns[name]
         for name in group.columns

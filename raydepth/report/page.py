@@ -111,7 +111,7 @@ def render(
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number for reading: three significant digits, thousands apart, a dash where there is none."""
+    """A number for reading: significant digits, thousands apart, a dash for none."""
     if value is None or math.isnan(value):
         return "–"
     if math.isinf(value):
@@ -120,7 +120,8 @@ def number(value: float | None, digits: int = 3) -> str:
         return f"{int(value):,}".replace(",", "\u202f")
     if abs(value) < 1e-4 or abs(value) >= 1e6:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-        return f"{mantissa}·10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+        raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+        return f"{mantissa}·10{raised}"
     decimals = max(digits - 1 - math.floor(math.log10(abs(value))), 0)
     return f"{value:,.{decimals}f}".replace(",", "\u202f")
 

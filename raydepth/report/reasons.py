@@ -57,7 +57,10 @@ def what_it_means(name: str, job: dict[str, Any], overall: Group) -> str:
         scale, shift = overall.get("align_scale"), overall.get("align_shift")
         if (scale.low, scale.high, shift.low, shift.high) == (1.0, 1.0, 0.0, 0.0):
             return "The estimator gives metres, so nothing is fitted."
-        return "The estimator gives relative depth: scale and shift are fitted to the truth on every frame."
+        return (
+            "The estimator gives relative depth: scale and shift are fitted to the truth on every "
+            "frame."
+        )
     if name == "rmse_target_depth" and statistics.count and statistics.count < overall.done:
         every = job.get("evaluate", {}).get("again_every", 10)
         return f"Measured where the frame's index is a multiple of {every} (evaluate.again_every)."

@@ -1,4 +1,4 @@
-"""Peak memory of a job's diffusion models, from their configurations alone: for ``raydepth plan``."""
+"""Peak memory of a job's diffusion models, from their configurations alone."""
 
 import weakref
 from collections.abc import Callable, Iterator, Mapping

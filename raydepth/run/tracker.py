@@ -50,7 +50,7 @@ class Snapshot:
 
 
 class Progress(Protocol):
-    """What a worker needs of the tracker; ``Tracker`` in one process, a proxy to the actor on Ray."""
+    """What a worker needs of the tracker: ``Tracker`` itself, or a proxy to its Ray actor."""
 
     def begin(self, unit: str) -> Attempt: ...
     def at(self, unit: str, what: str | None) -> None: ...
@@ -99,7 +99,7 @@ class Tracker:
         return Attempt(self._attempts[unit], False, deaths, hung, self._hangs[unit])
 
     def at(self, unit: str, what: str | None) -> None:
-        """Notes what a unit's process is about to touch, in case it dies of it (None: it survived)."""
+        """Notes what a unit's process is about to touch, in case it dies; None: it survived."""
         self._last_sign = time.monotonic()
         self._at[unit] = what
 

@@ -175,7 +175,7 @@ def _lit(
     walls: list[float],
     ceiling: float | None,
 ) -> Scene:
-    """One to three lamps with colours of their own, and a sky; outdoors the first lamp is the sun."""
+    """One to three lamps of different colours, and a sky; outdoors the first lamp is the sun."""
     calm = style == "calm"
     middle = (0.0, 0.5, 0.45 * depth)
     lamps: list[Lamp] = []
@@ -239,7 +239,7 @@ def _lit(
 
 
 def solid_looks(rng: np.random.Generator, place: Place, size: float, number: int) -> Material:
-    """Draws how a solid of about `size` metres looks; `number` walks through the place's colours."""
+    """A random material of a solid of about `size` metres; `number` picks the colour."""
     surfaces: tuple[Kind, ...] = (
         "noise",
         "noise",

@@ -1,4 +1,4 @@
-"""What a synthetic world is made of: square patches, solids, lamps, a sky, a camera and its path."""
+"""The parts of a synthetic world: patches, solids, lamps, a sky, a camera and its path."""
 
 from __future__ import annotations
 

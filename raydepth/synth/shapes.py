@@ -1,4 +1,4 @@
-"""Triangles of patches and solids with normals and texture coordinates: what the renderer is given."""
+"""Triangle meshes of patches and solids, with normals and texture coordinates."""
 
 from __future__ import annotations
 

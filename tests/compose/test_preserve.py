@@ -1,4 +1,4 @@
-"""Preservation: pixels outside the region are the source's, bit for bit; inside, the edit fades in."""
+"""Preservation: outside the region the source, bit for bit; inside, the edit fades in."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Statistics that add: merging in any order equals doing it at once, and repeated rows count once."""
+"""Additive statistics: the order of merging does not matter; repeated rows count once."""
 
 import math
 import random

@@ -9,8 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
-from tests.report.made_up import make_report
-from tests.report.made_up import row as made_up_row
 
 from raydepth.errors import JobError
 from raydepth.evaluate import image
@@ -25,6 +23,8 @@ from raydepth.run.check import check_models, worker_paths
 from raydepth.run.tracker import Tracker
 from raydepth.run.worker import edit_batch, load_steps
 from raydepth.synth import write_clip
+from tests.report.made_up import make_report
+from tests.report.made_up import row as made_up_row
 from tests.support.runs import small_job
 
 NAMES = ("rmse_true_edit", "rmse_true_edit_inside", "ssim_true_edit", "ssim_true_edit_inside")

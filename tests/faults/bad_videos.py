@@ -1,4 +1,4 @@
-"""Broken, strange and hostile videos as real files, each made by a function with a readable name."""
+"""Broken, strange and hostile videos as real files, each made by a function of its own."""
 
 import gzip
 import io

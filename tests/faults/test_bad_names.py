@@ -115,7 +115,7 @@ def test_what_is_printed_steers_no_terminal(name: str) -> None:
 
 
 def test_the_command_line_prints_names_it_can_print(tmp_path: Path) -> None:
-    """A run that is refused names its files on a real stdout and stderr, with nothing raw in them."""
+    """A refused run names its files on a real stdout and stderr, with nothing raw in them."""
     for name in ("\x1b[2Jcleared.mp4", os.fsdecode(b"\xff.mp4"), "two\nlines.mp4"):
         sound_only(tmp_path / "sound.mp4").rename(tmp_path / name)
     job = tmp_path / "job.yaml"

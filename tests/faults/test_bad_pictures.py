@@ -55,7 +55,10 @@ def saved(picture: Image.Image, path: Path, **how: object) -> bytes:
     return path.read_bytes()
 
 
-EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n(touched) (w) file closefile\nshowpage\n"
+EPS = (
+    b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n"
+    b"(touched) (w) file closefile\nshowpage\n"
+)
 BAD_IMAGES: dict[str, bytes] = {
     "zero length.png": b"",
     "one byte.jpg": b"\xff",

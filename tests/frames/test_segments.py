@@ -1,4 +1,4 @@
-"""How sources are cut: exact properties of plan_segments, take and working_size, without any file."""
+"""How sources are cut: exact properties of plan_segments, take and working_size, no files."""
 
 from fractions import Fraction
 

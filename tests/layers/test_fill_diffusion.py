@@ -148,7 +148,7 @@ def test_inpainting_checkpoints_load_for_fill_alone(save_pipeline):
 
 @pytest.mark.parametrize("name", ["builtin", None])
 def test_builtin_fills_with_a_model_of_its_own(name):
-    """Not with the compositor's, though both are named builtin; steps and strength are its own too."""
+    """Not the compositor's, though both are named builtin; its own steps and strength too."""
     composing = load({"model": "builtin"}, {}).models
     filler = load({"model": name}, {"model": "builtin"}, composing)
     assert filler.models is not composing and filler.models.unet.config.in_channels == 97

@@ -31,7 +31,10 @@ from tests.layers.test_fill import disc
 
 
 def test_importing_the_package_is_light():
-    code = "import sys, raydepth.models.builtin as b; b.path('depth'); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, raydepth.models.builtin as b; b.path('depth'); "
+        "sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     with pytest.raises(ValueError, match="'depth', 'diffusion' and 'inpaint'"):
         builtin.path("fill")  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tests.report.made_up import make_report, row
 
 pytestmark = pytest.mark.timeout(60)
@@ -84,7 +85,7 @@ def built(folder: Path, names: list[str]) -> Page:
 
 
 def test_the_report_shows_names_as_text(tmp_path: Path) -> None:
-    """Hostile names change no tag, no attribute and no link of the page; they are there to be read."""
+    """Hostile names change no tag, attribute or link of the page; they are shown as text."""
     plain = built(tmp_path / "plain", [f"clip {i}.mp4" for i in range(len(HOSTILE))])
     hostile = built(tmp_path / "hostile", HOSTILE)
     assert hostile.tags == plain.tags

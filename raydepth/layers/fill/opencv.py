@@ -1,4 +1,4 @@
-"""What lies behind the near layers: fillers for colour, the far side continued for depth (step 5)."""
+"""What lies behind the near layers: hole fillers for colour, continuation of the far depth."""
 
 import math
 from typing import Any, Protocol

@@ -134,7 +134,10 @@ class PlateFiller(Filler):
         if not plate.still:
             motion = camera_motion(plate.rgb, plate.seen, rgb, ~hole)
             if motion is None:
-                self.note = f"no plate, hole filled by {self.rest.name}: the camera's motion to this frame was not found"
+                self.note = (
+                    f"no plate, hole filled by {self.rest.name}: the camera's motion to this frame "
+                    "was not found"
+                )
                 return self.rest(rgb, hole)
             size = hole.shape[::-1]
             picture = cv2.warpPerspective(picture, motion, size, flags=cv2.INTER_LINEAR)
@@ -147,7 +150,10 @@ class PlateFiller(Filler):
                 picture = np.where(inside[..., None], picture, self.rest(picture, hole & ~inside))
         unseen = np.count_nonzero(hole & ~seen) / np.count_nonzero(hole)
         if unseen:
-            self.note = f"{unseen:.1%} of the hole is shown by too few sampled frames: filled by {self.rest.name}"
+            self.note = (
+                f"{unseen:.1%} of the hole is shown by too few sampled frames: filled by "
+                f"{self.rest.name}"
+            )
         return picture
 
     def shared_background(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray | None:
