@@ -1,5 +1,6 @@
-"""The catalogue of metric columns: one name, unit, direction and sentence each, shared by the
-stage, the fold and the report.
+"""The catalogue of metric columns: a name, unit, direction and sentence each.
+
+The metric stage, the fold and the report share it.
 """
 
 from dataclasses import dataclass
@@ -142,10 +143,11 @@ MEASURES: dict[str, Measure] = {
         ),
         Measure(
             "rmse_target_depth",
-            "RMSE of depth asked for",
+            "Target-depth RMSE",
             "normalised inverse depth",
             "lower",
-            "Depth estimated again on the edited frame against the depth that the edit asked for.",
+            "Depth estimated again on the edited frame against the target depth, which is that of "
+            "the edit's layers.",
         ),
         Measure(
             "rmse_round_trip",
@@ -173,5 +175,12 @@ MEASURES: dict[str, Measure] = {
 }
 
 THREE_RMSES = ("rmse_truth", "rmse_outside", "rmse_target_depth")
-"""The three errors that a report always names: depth, preservation, obedience (design, section
-6)."""
+"""The three errors that a report always names: depth, preservation, obedience.
+
+See raydepth/README.md, "Metrics"."""
+
+DEPRECATED: dict[str, str] = {"rmse_asked": "rmse_target_depth"}
+"""Old name of a metric -> its name.
+
+Shards and ``report.json`` hold the values under both names until the next version, and shards that
+have the old name alone can be read."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raydepth.batch import Batch
-from raydepth.evaluate.measures import MEASURES
+from raydepth.evaluate.measures import DEPRECATED, MEASURES
 from raydepth.files.text import utf8
 from raydepth.output.codecs import encode_alpha, encode_depth, encode_rgb
 from raydepth.output.folder import OutputFolder
@@ -123,9 +123,10 @@ def write_shard(
     """Writes a part's rows as one shard, and its pictures as PNG files where asked; returns the
     bytes written.
 
-    PNG files come first and the shard last: a shard that exists is complete.
+    PNG files come first and the shard last: a shard that exists is complete. Metrics with a
+    deprecated name are stored under both names.
     """
-    table = pa.concat_tables(tables, promote_options="default")
+    table = _with_deprecated(pa.concat_tables(tables, promote_options="default"))
     written = 0
     if output.images in ("png", "both"):
         for name in PICTURES:
@@ -151,6 +152,15 @@ def write_shard(
     return written + buffer.tell()
 
 
+def _with_deprecated(table: pa.Table) -> pa.Table:
+    """Adds each renamed metric under its old name too, and says so in the field's metadata."""
+    for old, name in DEPRECATED.items():
+        if name in table.column_names:
+            field = pa.field(old, pa.float64(), metadata={"deprecated": f"use {name}"})
+            table = table.append_column(field, table[name].cast(pa.float64()))
+    return table
+
+
 def read_shards(folder: OutputFolder, *, damaged: list[str]) -> Iterator[pa.Table]:
     """Streams the shards in name order, each as a table of all columns but the pictures; adds the
     names of damaged ones to `damaged`.
@@ -174,6 +184,8 @@ def read_shard(
     pictures: bool = False,
 ) -> pa.Table:
     """Reads one shard, all its columns or those named; pictures only when asked for.
+
+    Metrics have their present names, also where the shard has only the deprecated ones.
 
     Raises:
         DamagedShard: the file is not a shard, or what was read of it has changed since it was
@@ -209,19 +221,20 @@ def _read(source: pa.NativeFile, columns: Collection[str] | None, pictures: bool
             if schema.get_field_index(name) < 0 or schema.field(name).type != kind:
                 raise ValueError(f"no column {name} of type {kind}")
         for field in schema:
-            figure = field.name in MEASURES or field.name.startswith(
+            figure = field.name in MEASURES | DEPRECATED or field.name.startswith(
                 ("seconds_", "depth_offset", "depth_scale")
             )
             if figure and not pa.types.is_floating(field.type):
                 raise ValueError(f"column {field.name} is of type {field.type}")
-        wanted = [
-            name
-            for name in schema.names
+        wanted = {
+            stored: name
+            for stored in schema.names
+            if (name := DEPRECATED.get(stored, stored)) == stored or name not in schema.names
             if (columns is None or name in columns) and (pictures or name not in PICTURES)
-        ]
-        table = file.read(columns=wanted)
+        }
+        table = file.read(columns=list(wanted)).rename_columns(list(wanted.values()))
     table.validate(full=True)
-    for name in _NEVER_NULL.keys() & set(wanted):
+    for name in _NEVER_NULL.keys() & wanted.keys():
         if table[name].null_count:
             raise ValueError(f"column {name} has rows without a value")
     if "status" in wanted and set(table["status"].unique().to_pylist()) - {"ok", "error"}:

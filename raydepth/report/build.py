@@ -14,7 +14,7 @@ from raydepth.evaluate.measures import THREE_RMSES
 from raydepth.files import strict_yaml
 from raydepth.report import figures
 from raydepth.report.choose import Example, choose
-from raydepth.report.numbers import document, stages, to_json
+from raydepth.report.numbers import document, stages, to_json, with_deprecated
 from raydepth.report.page import render
 from raydepth.report.pictures import panels
 
@@ -70,7 +70,7 @@ def build_report(
 
     Returns:
         The tree of ``report.json`` (schema in ``report.numbers``), with NaN where the file has
-        null.
+        null, and without deprecated names.
     """
     frames = deduplicate(per_frame_columns)
     job = strict_yaml.load(summary.get("job_yaml", "")) or {}
@@ -81,7 +81,8 @@ def build_report(
     # A name that isn't UTF-8 comes as lone surrogates, whose escapes JSON and readers of the page
     # can do with.
     page = render(tree, examples, worst, summary.get("job_yaml", ""))
-    write("report/report.json", to_json(tree).encode("utf-8", "backslashreplace"))
+    written = to_json(with_deprecated(tree))
+    write("report/report.json", written.encode("utf-8", "backslashreplace"))
     write("report/index.html", page.encode("utf-8", "backslashreplace"))
     return tree
 

@@ -16,6 +16,8 @@ counted)::
                     not_measured_because}}
     videos          [{video, path, done, failed, metrics: {name: STATISTICS}}]
                     sorted by path
+                    deprecated names (``evaluate.measures.DEPRECATED``) have an entry too, with
+                    {deprecated}: what to use instead
     worst           {name: [{frame_id, video, path, frame_index, time_s, value}]}
                     for the three RMSEs, worst first
     errors          {error_type: frames}
@@ -42,7 +44,7 @@ import numpy as np
 import pyarrow as pa
 
 from raydepth.evaluate.fold import Fold, Group, Statistics
-from raydepth.evaluate.measures import MEASURES, THREE_RMSES
+from raydepth.evaluate.measures import DEPRECATED, MEASURES, THREE_RMSES
 from raydepth.report.choose import WORST, worst_rows
 from raydepth.report.reasons import what_it_means, why_not_measured
 
@@ -157,6 +159,20 @@ def stages(group: Group) -> dict[str, Statistics]:
         for stage in sorted(found, key=lambda s: order.get(s, len(order)))
         if found[stage].count
     }
+
+
+def with_deprecated(tree: dict[str, Any]) -> dict[str, Any]:
+    """The report with renamed metrics under their old names too; the tree given stays as it is."""
+
+    def both(metrics: dict[str, Any]) -> dict[str, Any]:
+        old = {old: metrics[name] for old, name in DEPRECATED.items() if name in metrics}
+        return metrics | old
+
+    metrics = both(tree["metrics"])
+    for old, name in DEPRECATED.items():
+        metrics[old] = metrics[old] | {"deprecated": f"use {name}"}
+    videos = [video | {"metrics": both(video["metrics"])} for video in tree["videos"]]
+    return tree | {"metrics": metrics, "videos": videos, "worst": both(tree["worst"])}
 
 
 def to_json(tree: Any) -> str:
