@@ -86,13 +86,13 @@ def main() -> None:
         with counted_lanes(compositor.models.unet) as count:
             compositor.generate(EditPlan(stack, alpha), source, np.zeros(1, np.int64))
         found = (count.forward, count.backward)
-        said = (
+        line = (
             "none"
             if expected is None
             else f"{expected[0]}/{expected[1]} {'agrees' if found == expected else 'DIFFERS'}"
         )
         counted = "agrees" if count_lanes(compose, layers=2, frames=1) == sum(found) else "DIFFERS"
-        print(f"{name:34}{count.forward:9}{count.backward:10}   {said:18}{counted}")
+        print(f"{name:34}{count.forward:9}{count.backward:10}   {line:18}{counted}")
 
 
 if __name__ == "__main__":

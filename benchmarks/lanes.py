@@ -91,7 +91,7 @@ def recipe_lanes(frames: int = 8) -> list[dict[str, Any]]:
         compose = Compose.model_validate(settings)
         row: dict[str, Any] = {
             "recipe": name,
-            "method_md": expected,
+            "expected": expected,
             "count_lanes": count_lanes(compose, layers=2, frames=1),
         }
         for key, count, still in (("lanes", 1, False), ("lanes_shared_far", frames, True)):
@@ -112,7 +112,7 @@ def recipe_lanes(frames: int = 8) -> list[dict[str, Any]]:
     rows.append(
         {
             "recipe": "diffusion hole fill, 20 steps, CFG",
-            "method_md": 40,
+            "expected": 40,
             "lanes": float(ran.forward),
         }
     )
@@ -120,7 +120,7 @@ def recipe_lanes(frames: int = 8) -> list[dict[str, Any]]:
 
 
 def call(
-    unet: UNet2DConditionModel, size: int, blocks: list[str], *, ending: bool, references: int = 2
+    unet: UNet2DConditionModel, size: int, blocks: list[str], *, exits: bool, references: int = 2
 ) -> torch.Tensor:
     """One U-Net call of a generation lane and its reference lanes on pictures of this size; the
     generation row.
@@ -146,13 +146,13 @@ def call(
         dtype=unet.dtype,
     )
     context = (
-        early_exit(unet, modules, injection, references) if ending else injected(modules, injection)
+        early_exit(unet, modules, injection, references) if exits else injected(modules, injection)
     )
     with torch.inference_mode(), context:
         return unet(latents, 400, encoder_hidden_states=text, return_dict=False)[0][:1]
 
 
-def ending_savings(sizes: list[int], real_size: int | None) -> list[dict]:
+def early_exit_savings(sizes: list[int], real_size: int | None) -> list[dict]:
     """Cost of a reference lane that exits after the last injected attention, over a whole lane."""
     rows: list[dict[str, Any]] = []
     torch.set_default_dtype(torch.bfloat16)
@@ -166,10 +166,10 @@ def ending_savings(sizes: list[int], real_size: int | None) -> list[dict]:
         for blocks in BLOCKS:
             row: dict = {"size": size, "blocks": "+".join(blocks)}
             flops = {}
-            for ending in (False, True):
+            for exits in (False, True):
                 with FakeTensorMode(allow_non_fake_inputs=True), operations_counter() as counter:
-                    call(fake, size, blocks, ending=ending)
-                flops[ending] = counter.get_total_flops()
+                    call(fake, size, blocks, exits=exits)
+                flops[exits] = counter.get_total_flops()
             lane = flops[False] / 3
             row |= {
                 "tflop_a_lane": lane / 1e12,
@@ -193,15 +193,15 @@ def ending_savings(sizes: list[int], real_size: int | None) -> list[dict]:
 
 def _timed(unet: UNet2DConditionModel, size: int, blocks: list[str]) -> dict:
     results, seconds = {}, {}
-    call(unet, size, blocks, ending=True)
-    for ending in (False, True):
+    call(unet, size, blocks, exits=True)
+    for exits in (False, True):
         torch.manual_seed(0)
         began = time.perf_counter()
-        results[ending] = call(unet, size, blocks, ending=ending)
-        seconds[ending] = time.perf_counter() - began
+        results[exits] = call(unet, size, blocks, exits=exits)
+        seconds[exits] = time.perf_counter() - began
     return {
         "seconds_whole": seconds[False],
-        "seconds_ending": seconds[True],
+        "seconds_early_exit": seconds[True],
         "time": seconds[True] / seconds[False],
         "largest_difference": float((results[True] - results[False]).abs().max()),
         "load": os.getloadavg()[0],
@@ -231,23 +231,28 @@ def main() -> None:
     arguments = parser.parse_args()
     sizes = arguments.sizes
     recipes = recipe_lanes()
-    print(f"{'lanes a frame':36}{'method.md':>10}{'counted':>9}{'shared far lane, batch of 8':>30}")
+    print(f"{'lanes a frame':36}{'expected':>10}{'counted':>9}{'shared far lane, batch of 8':>30}")
     for row in recipes:
         shared = f"{row['lanes_shared_far']:.2f}" if "lanes_shared_far" in row else ""
-        print(f"{row['recipe']:36}{row['method_md'] or '':>10}{row['lanes']:9.0f}{shared:>30}")
+        print(f"{row['recipe']:36}{row['expected'] or '':>10}{row['lanes']:9.0f}{shared:>30}")
     print("\nreference lanes that end, two of three lanes of a call (SD 1.5, random weights):")
     print(
         f"{'size':>5} {'injected':26}{'TFLOP':>8}{'ref. lane':>11}{'call ops':>10}"
         f"{'time':>8}{'seconds':>9}{'difference':>13}"
     )
-    ending = ending_savings(sizes, arguments.real)
+    exits = early_exit_savings(sizes, arguments.real)
     plates = [plate_saving(size) for size in sizes]
     for row in plates:
         print(
             f"encoding a plate at {row['size']}: {row['tflop_encode']:.2f} TFLOP, once a clip "
             "instead of once a batch"
         )
-    result = {"recipes": recipes, "ending": ending, "plate": plates, "environment": environment()}
+    result = {
+        "recipes": recipes,
+        "early_exit": exits,
+        "plate": plates,
+        "environment": environment(),
+    }
     file = Path(__file__).parent / "results" / "lanes.json"
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(result, indent=2))

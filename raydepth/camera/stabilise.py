@@ -87,7 +87,7 @@ def gather(
     """
     size = _small(frames[0].shape[:2])
     first, everywhere = frames[0], np.ones(frames[0].shape[:2], bool)
-    still = [
+    static = [
         (
             cv2.resize(frame, size, interpolation=cv2.INTER_AREA),
             cv2.resize(depth, size, interpolation=cv2.INTER_AREA),
@@ -95,29 +95,31 @@ def gather(
         for frame, depth in zip(frames, inv_depths, strict=True)
         if frame.shape == first.shape and _stands(frame, first, everywhere)
     ]
-    if 2 * len(still) <= len(frames):
+    if 2 * len(static) <= len(frames):
         return None
-    samples = ReferenceFrames(
-        np.stack([rgb for rgb, _ in still]), np.stack([depth for _, depth in still])
+    references = ReferenceFrames(
+        np.stack([rgb for rgb, _ in static]), np.stack([depth for _, depth in static])
     )
     for _ in range(2):
         depths = []
-        for index, (rgb, depth) in enumerate(zip(samples.rgb, samples.inv_depth, strict=True)):
+        for index, (rgb, depth) in enumerate(
+            zip(references.rgb, references.inv_depth, strict=True)
+        ):
             others = ReferenceFrames(
-                np.delete(samples.rgb, index, 0), np.delete(samples.inv_depth, index, 0)
+                np.delete(references.rgb, index, 0), np.delete(references.inv_depth, index, 0)
             )
             expected, weight = _voted(rgb, others)
             depths.append(_rescaled(depth, expected, weight >= _SURE))
-        samples = ReferenceFrames(samples.rgb, np.stack(depths))
-    return samples
+        references = ReferenceFrames(references.rgb, np.stack(depths))
+    return references
 
 
-def _voted(rgb: np.ndarray, samples: ReferenceFrames) -> tuple[np.ndarray, np.ndarray]:
+def _voted(rgb: np.ndarray, references: ReferenceFrames) -> tuple[np.ndarray, np.ndarray]:
     """Mean depth of the samples that look like a frame, pixel by pixel, and the sum of their
     weights; float32 [h,w] each.
     """
     total, mass = np.zeros(rgb.shape[:2], np.float32), np.zeros(rgb.shape[:2], np.float32)
-    for other, depth in zip(samples.rgb, samples.inv_depth, strict=True):
+    for other, depth in zip(references.rgb, references.inv_depth, strict=True):
         red, green, blue = cv2.split(cv2.absdiff(rgb, other))
         apart = cv2.blur(cv2.max(cv2.max(red, green), blue), (_PATCH, _PATCH))
         weight = cv2.LUT(apart, _WEIGHT)

@@ -20,7 +20,7 @@ _FEW, _SHARE = 12, 0.2
 _AWAY = 0.03
 """Frame heights by which the neighbourhood may differ from the whole picture; more is something
 that moves by itself."""
-_STEADY = 0.3
+_CONSISTENT = 0.3
 """Where this part of the points goes on as in the frame before, to a pixel, that is the camera; the
 others move themselves."""
 _DEAD = 0.1
@@ -138,8 +138,8 @@ def _upright(motion: np.ndarray, focus: tuple[float, float]) -> tuple[float, flo
     x, y = focus
     a = 1 + _common(motion[0, 0] - 1, motion[1, 1] - 1)
     b = _common(motion[1, 0], -motion[0, 1])
-    foot = _apply(motion, np.array([focus]))[0]
-    return a, b, float(foot[0] - a * x + b * y), float(foot[1] - b * x - a * y)
+    contact = _apply(motion, np.array([focus]))[0]
+    return a, b, float(contact[0] - a * x + b * y), float(contact[1] - b * x - a * y)
 
 
 def _common(one: float, other: float) -> float:
@@ -185,9 +185,9 @@ class _Reference:
         good &= (end >= 0).all(axis=1) & (end < np.array(grey.shape[::-1])).all(axis=1)
         a, b = start[good] * self._heights, end[good] * self._heights
         kept, pixel = float(good.mean()), 1 / grey.shape[0]
-        steady = np.hypot(*(b - _apply(to_last, a)).T) < pixel
-        if steady.sum() >= max(_FEW, _STEADY * len(a)):
-            motion = _affine(a[steady], b[steady], pixel)
+        consistent = np.hypot(*(b - _apply(to_last, a)).T) < pixel
+        if consistent.sum() >= max(_FEW, _CONSISTENT * len(a)):
+            motion = _affine(a[consistent], b[consistent], pixel)
         else:
             motion = _affine(a, b, pixel)
         if motion is None:

@@ -39,12 +39,12 @@ def restrict_to_edge_band(
         the composites in the frames.
     """
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * band + 1, 2 * band + 1))
-    redraw = np.zeros(plan.region.shape, bool) if plan.inpainted is None else plan.inpainted > 0
+    harmonised = np.zeros(plan.region.shape, bool) if plan.inpainted is None else plan.inpainted > 0
     for layer in plan.stack.weights()[:-1] > 0:
         for row, seen in enumerate(layer.astype(np.uint8)):
-            redraw[row] |= cv2.dilate(seen, kernel) > cv2.erode(seen, kernel)
+            harmonised[row] |= cv2.dilate(seen, kernel) > cv2.erode(seen, kernel)
     ground = paste_back(source, plan.stack.flatten(), plan.region)
-    return replace(plan, region=plan.region * redraw), ground
+    return replace(plan, region=plan.region * harmonised), ground
 
 
 def paste_back(

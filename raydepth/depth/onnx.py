@@ -71,9 +71,9 @@ class OnnxDepth:
             if isinstance(shape[2], int) and isinstance(shape[3], int)
             else None
         )
-        beside = Path(path).with_name("preprocessor_config.json")
+        preprocessor_file = Path(path).with_name("preprocessor_config.json")
         self.preprocessing = read_preprocessing(
-            json.loads(beside.read_text()) if beside.is_file() else {}
+            json.loads(preprocessor_file.read_text()) if preprocessor_file.is_file() else {}
         )
         if fixed and input_size not in (None, min(fixed)):
             raise JobError(

@@ -178,10 +178,10 @@ def gathered_attention(
         out[generated:] = F.scaled_dot_product_attention(
             query[generated:], key[generated:], value[generated:]
         )
-    for n, frame_roles in enumerate(injection.query_groups[query.shape[2]]):
+    for n, frame_groups in enumerate(injection.query_groups[query.shape[2]]):
         own = slice(n, generated, injection.frames)  # all generation lanes of this frame
         lanes = key[own].shape[0]
-        for group in frame_roles:
+        for group in frame_groups:
             keys = [key[own]] if injection.mode == "concat" else []
             values = [value[own]] if injection.mode == "concat" else []
             for row, tokens in group.keys:

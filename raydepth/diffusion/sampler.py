@@ -79,7 +79,7 @@ def sample(
     guidance: float = 1.0,
     references: References | None = None,
     known: KnownRegion | None = None,
-    beside: torch.Tensor | None = None,
+    conditioning: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Generates N frames together. Without references and keep it is image-to-image as diffusers
     does it, bit for bit.
@@ -125,8 +125,8 @@ def sample(
             )
         with injection:
             seen = scheduler.scale_model_input(torch.cat(lanes), t)
-            if beside is not None:
-                seen = torch.cat([seen, torch.cat([beside] * len(lanes))], 1)
+            if conditioning is not None:
+                seen = torch.cat([seen, torch.cat([conditioning] * len(lanes))], 1)
             prediction = unet(
                 seen.to(unet.dtype),
                 t,

@@ -80,20 +80,20 @@ class InsertBuilder:
             height = height_px(self.edit, scale, clip.inv_depth, frame)
             aspect = self.picture.shape[1] / self.picture.shape[0]
             first, at = (place(self.edit, aspect, height, m, frame) for m in (STILL, motion))
-            drawn = render_object(
+            rendered = render_object(
                 shrunk(self.picture, first.height), at, frame
             )  # one grain for the whole clip
-            alpha[row] = drawn[..., 3]
+            alpha[row] = rendered[..., 3]
             if clip.track and pts in clip.track.lost:
                 notes[row] = LOST
             if not alpha[row].any():
                 notes[row] = OUTSIDE
                 continue
-            depth, foot = clip.in_frame(inv_depth[row], motion)
+            depth, contact = clip.in_frame(inv_depth[row], motion)
             near[row] = 1 - visible(
                 np.ones_like(inv_depth[row]),
-                foot,
-                self._cleaned(inv_depth[row], alpha[row] > 0, foot),
+                contact,
+                self._cleaned(inv_depth[row], alpha[row] > 0, contact),
             )
             seen = (alpha[row] * (1 - near[row])) >= 0.5 / 255
             if self.edit.shadow:
@@ -108,7 +108,7 @@ class InsertBuilder:
             there = alpha[row] > 0
             cushion = render_object(self.cushion, at, frame)[there]
             normals[row][there] = cushion[:, :2] / np.maximum(cushion[:, 3:], 1e-3)
-            colour = drawn[there][:, :3] / drawn[there][:, 3:]
+            colour = rendered[there][:, :3] / rendered[there][:, 3:]
             object_rgb[row][there] = np.rint(colour).clip(0, 255)
             object_depth[row][there] = depth
             if not seen.any():

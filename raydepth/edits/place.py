@@ -24,7 +24,7 @@ class Placement:
     covers [i, i + 1).
     """
 
-    foot: tuple[float, float]
+    contact: tuple[float, float]
     """The middle of its lower edge."""
     height: float
     width: float
@@ -72,10 +72,10 @@ def place(
     if insert.box is not None:
         x0, y0, x1, y1 = insert.box
         height = min((y1 - y0) * frame[0], (x1 - x0) * frame[1] / aspect)
-    foot = motion[:, :2] @ (x * frame[1], y * frame[0]) + motion[:, 2]
+    contact = motion[:, :2] @ (x * frame[1], y * frame[0]) + motion[:, 2]
     size = height * math.hypot(motion[0, 0], motion[1, 0])
     turn = math.atan2(motion[1, 0], motion[0, 0])
-    return Placement((float(foot[0]), float(foot[1])), size, size * aspect, turn)
+    return Placement((float(contact[0]), float(contact[1])), size, size * aspect, turn)
 
 
 def render_object(picture: np.ndarray, at: Placement, frame: tuple[int, int]) -> np.ndarray:
@@ -90,16 +90,16 @@ def render_object(picture: np.ndarray, at: Placement, frame: tuple[int, int]) ->
     Returns:
         float32 [H,W,4], colour 0..255 times alpha, and alpha 0..1; zeros where the object is not.
     """
-    drawn = np.zeros((*frame, 4), np.float32)
+    canvas = np.zeros((*frame, 4), np.float32)
     height, width = picture.shape[:2]
     c, s = math.cos(at.turn), math.sin(at.turn)
     linear = np.array([[c, -s], [s, c]]) @ np.diag([at.width / width, at.height / height])
-    offset = np.array(at.foot) - linear @ (width / 2, height)
+    offset = np.array(at.contact) - linear @ (width / 2, height)
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]]) @ linear.T + offset
     low = np.maximum(np.floor(corners.min(axis=0)).astype(int) - 1, 0)
     high = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 1, frame[::-1])
     if (high <= low).any():
-        return drawn
+        return canvas
     # OpenCV's coordinates are those of pixel centres.
     fine = linear * _FINER
     shift = (offset - low) * _FINER + fine @ (0.5, 0.5) - 0.5
@@ -108,8 +108,8 @@ def render_object(picture: np.ndarray, at: Placement, frame: tuple[int, int]) ->
         picture, np.column_stack([fine, shift]), size.tolist(), flags=cv2.INTER_LINEAR
     )
     area = cv2.resize(warped, (high - low).tolist(), interpolation=cv2.INTER_AREA)
-    drawn[low[1] : high[1], low[0] : high[0]] = area
-    return drawn
+    canvas[low[1] : high[1], low[0] : high[0]] = area
+    return canvas
 
 
 def shrunk(picture: np.ndarray, height: float) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from raydepth.batch import Batch
 from raydepth.layers.stack import Layer, LayerStack
 
-RIM = 6
+MARGIN = 6
 """Pixels by which a region is larger than what is edited: the paste-back's feather (4) ends before
 the edit begins."""
 
@@ -63,7 +63,7 @@ EditBuilder = Callable[[Batch], EditPlan]
 fixed for its clip alone."""
 
 
-def dilated(mask: np.ndarray, pixels: int = RIM) -> np.ndarray:
+def dilated(mask: np.ndarray, pixels: int = MARGIN) -> np.ndarray:
     """A mask bool [H,W] grown by so many pixels all round."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1, 2 * pixels + 1))
     return cv2.dilate(mask.astype(np.uint8), kernel).astype(bool)

@@ -68,11 +68,11 @@ class PlanesBuilder:
         )
         changed = np.zeros(rgb.shape[:3], bool)
         removed = np.zeros_like(changed)
-        asked = np.zeros(len(rgb), bool)
+        requested = np.zeros(len(rgb), bool)
         for layer, entry, share in zip(stack.layers, entries, shares, strict=True):
             if entry == "keep":
                 continue
-            asked |= (share > 0).any(axis=(1, 2))
+            requested |= (share > 0).any(axis=(1, 2))
             if entry == "remove":
                 removed |= (share > 0) & behind
                 layer.alpha = np.where(behind, 0, layer.alpha)
@@ -84,20 +84,20 @@ class PlanesBuilder:
         far = stack.layers[-1]
         for row in ok_rows(batch):
             if not changed[row].any():
-                if not asked[row]:
+                if not requested[row]:
                     notes[row] = KEPT if all(entry == "keep" for entry in entries) else NOT_THERE
                 continue  # asked for, but nothing is behind it: the layer stage has said so
             region[row] = dilated(changed[row])
             if removed[row].any():
                 # The far layer's rim around what is removed is mixed with it, and was filled for
                 # that reason.
-                rim = (dilated(removed[row], self.dilate) if self.dilate else removed[row]) & batch[
-                    "hole"
-                ][row]
-                region[row] = np.maximum(region[row], rim)
-                inpainted[row] = rim
-                far.rgb[row] = np.where(rim[..., None], batch["background"][row], far.rgb[row])
-                far.inv_depth[row] = np.where(rim, batch["far_inv_depth"][row], far.inv_depth[row])
+                band = (
+                    dilated(removed[row], self.dilate) if self.dilate else removed[row]
+                ) & batch["hole"][row]
+                region[row] = np.maximum(region[row], band)
+                inpainted[row] = band
+                far.rgb[row] = np.where(band[..., None], batch["background"][row], far.rgb[row])
+                far.inv_depth[row] = np.where(band, batch["far_inv_depth"][row], far.inv_depth[row])
         for layer, entry in zip(stack.layers, entries, strict=True):
             if isinstance(entry, ReplaceLayer):
                 layer.rgb = np.repeat(

@@ -36,13 +36,13 @@ class Floor:
     """Grey levels by which a pixel of it may differ from that."""
 
 
-def floor_at(rgb: np.ndarray, foot: tuple[float, float]) -> Floor | None:
+def floor_at(rgb: np.ndarray, contact: tuple[float, float]) -> Floor | None:
     """The floor around a foot (fractions of width and height) in a frame uint8 [H,W,3]; None
     outside the frame.
     """
     height, width = rgb.shape[:2]
     reach = max(round(_AROUND * min(height, width)), 1)
-    x, y = int(foot[0] * width), int(foot[1] * height)
+    x, y = int(contact[0] * width), int(contact[1] * height)
     around = rgb[
         max(y - reach, 0) : max(y + reach + 1, 0), max(x - reach, 0) : max(x + reach + 1, 0)
     ]
@@ -78,12 +78,12 @@ def contact_shadow(
     shadow = np.zeros_like(inv_depth)
     height, width = inv_depth.shape
     reach = _WIDE * at.width
-    x0, x1 = max(int(at.foot[0] - reach), 0), min(math.ceil(at.foot[0] + reach) + 1, width)
-    y0, y1 = max(int(at.foot[1] - reach), 0), min(math.ceil(at.foot[1] + reach) + 1, height)
+    x0, x1 = max(int(at.contact[0] - reach), 0), min(math.ceil(at.contact[0] + reach) + 1, width)
+    y0, y1 = max(int(at.contact[1] - reach), 0), min(math.ceil(at.contact[1] + reach) + 1, height)
     if x1 <= x0 or y1 <= y0:
         return shadow
     y, x = np.mgrid[y0:y1, x0:x1].astype(np.float32) + 0.5
-    x, y = x - at.foot[0], y - at.foot[1]
+    x, y = x - at.contact[0], y - at.contact[1]
     c, s = math.cos(at.turn), math.sin(at.turn)
     along, across = c * x + s * y, c * y - s * x + 0.3 * _FLAT * reach
     inside = np.clip(1 - np.hypot(along / reach, across / (_FLAT * reach)), 0, 1)

@@ -36,7 +36,7 @@ def support_plane(inv_depth: np.ndarray, at: Placement, object_inv_depth: float)
         at: where the object stands.
         object_inv_depth: its inverse depth.
     """
-    x, y = at.foot
+    x, y = at.contact
     low, high = int(y - 2 * _REACH * at.width), int(y + _REACH * at.width) + 1
     left, right = int(x - _SIDE * at.width), int(x + _SIDE * at.width) + 1
     window = slice(max(low, 0), max(high, 0)), slice(max(left, 0), max(right, 0))
@@ -46,12 +46,12 @@ def support_plane(inv_depth: np.ndarray, at: Placement, object_inv_depth: float)
     rows, columns = np.mgrid[window][:, : part.shape[0], : part.shape[1]].reshape(2, -1) + 0.5
     terms = np.stack([np.ones(part.size), (columns - x) / at.width, (rows - y) / at.width], axis=-1)
     depths = part.ravel().astype(np.float64)
-    drawn = np.random.default_rng(0).integers(0, part.size, (_TRIES, 3))
-    solvable = np.abs(np.linalg.det(terms[drawn])) > 1e-3
-    planes = np.linalg.solve(terms[drawn[solvable]], depths[drawn[solvable]][..., None])[..., 0]
-    foot, rise = planes[:, 0], planes[:, 2]
+    trials = np.random.default_rng(0).integers(0, part.size, (_TRIES, 3))
+    solvable = np.abs(np.linalg.det(terms[trials])) > 1e-3
+    planes = np.linalg.solve(terms[trials[solvable]], depths[trials[solvable]][..., None])[..., 0]
+    contact, rise = planes[:, 0], planes[:, 2]
     # It comes up to the object's depth within the reach of its foot.
-    planes = planes[(foot >= object_inv_depth) & (foot - _REACH * rise <= object_inv_depth)]
+    planes = planes[(contact >= object_inv_depth) & (contact - _REACH * rise <= object_inv_depth)]
     if not len(planes):
         return None
     on = np.abs(depths - planes @ terms.T) < _OFF

@@ -133,8 +133,8 @@ def read_object(path: str) -> np.ndarray:
     rows, columns = (np.flatnonzero(alpha[..., 0].any(axis=axis)) for axis in (1, 0))
     if not rows.size:
         raise JobError(f"edit.object: {path} is transparent everywhere; expected an object in it")
-    cut = np.concatenate([rgba[..., :3] * alpha, alpha], axis=2)
-    return np.ascontiguousarray(cut[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+    cropped = np.concatenate([rgba[..., :3] * alpha, alpha], axis=2)
+    return np.ascontiguousarray(cropped[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
 
 
 def read_opaque(path: str) -> np.ndarray:

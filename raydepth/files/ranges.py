@@ -76,7 +76,7 @@ class RemoteFile(io.RawIOBase):
         except OSError as error:
             raise StorageError(f"{name}: {reason(error)}") from error
         self.size: int = self._file.size()
-        self.thinned = False
+        self.sparse = False
         self._at = 0
         self._window = (0, b"")  # start and bytes of what was fetched last
         self._ahead = READ_FIRST
@@ -109,7 +109,7 @@ class RemoteFile(io.RawIOBase):
         stop = min(start + len(out), self.size)
         if start >= stop or self._failed:
             return 0
-        if self.thinned:
+        if self.sparse:
             self._read_kept(start, out[: stop - start])
         else:
             begin, data = self._window
@@ -168,7 +168,7 @@ class RemoteFile(io.RawIOBase):
             pieces = list(pool.map(lambda span: self.read_at(*span), spans))
         self._kept = [(start, piece) for (start, _), piece in zip(spans, pieces, strict=True)]
         self._window = (0, b"")
-        self.thinned = True
+        self.sparse = True
 
     def _read_kept(self, start: int, out: memoryview) -> None:
         stop = start + len(out)

@@ -11,10 +11,10 @@ from raydepth.frames.packets import indexed_keyframes
 HEAD = 4 << 10
 """Bytes of a keyframe's packet in which FFmpeg's parser finds out that it is one."""
 
-_TOLD_BY_CONTENT = frozenset({"h264", "hevc"})
+_KEYFRAME_BY_CONTENT = frozenset({"h264", "hevc"})
 """Codecs whose packets FFmpeg's mov demuxer looks into, to see whether they are keyframes."""
 
-_TOLD_BY_INDEX = frozenset({"mjpeg", "prores", "mpeg4"})
+_KEYFRAME_BY_INDEX = frozenset({"mjpeg", "prores", "mpeg4"})
 """Codecs whose packets it hands on as the index describes them."""
 
 
@@ -33,11 +33,11 @@ def read_index_only(
     codec = stream.codec_context.codec.canonical_name
     if (
         "mp4" not in container.format.name
-        or codec not in _TOLD_BY_CONTENT | _TOLD_BY_INDEX
+        or codec not in _KEYFRAME_BY_CONTENT | _KEYFRAME_BY_INDEX
         or _is_fragmented(file)
     ):
         return
-    keyframes = sorted(indexed_keyframes(stream)) if codec in _TOLD_BY_CONTENT else []
+    keyframes = sorted(indexed_keyframes(stream)) if codec in _KEYFRAME_BY_CONTENT else []
     file.keep_only((position, position + HEAD) for position in keyframes)
 
 

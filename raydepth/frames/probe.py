@@ -168,7 +168,7 @@ def _probe_video(
 ) -> Source:
     tried = partial(read_index_only, container, stream, file) if file else None
     table, trial, note = read_packets(container, stream, tried=tried)
-    if file and file.thinned and table["key"].sum() < len(set(indexed_keyframes(stream))):
+    if file and file.sparse and table["key"].sum() < len(set(indexed_keyframes(stream))):
         # The index calls packets keyframes that did not look so by their heads: only reading all of
         # the file tells.
         with open_container(path) as again:

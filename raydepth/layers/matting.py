@@ -42,8 +42,8 @@ def decontaminate(
     # The picture's border is no edge: cv2.erode takes what lies beyond it for inside.
     inside = cv2.erode((alpha >= 1).astype(np.uint8), kernel) > 0
     outside = cv2.erode((alpha <= 0).astype(np.uint8), kernel) > 0
-    rim = (alpha > 0) & ~inside
-    if not (rim.any() and inside.any() and outside.any()):
+    edge = (alpha > 0) & ~inside
+    if not (edge.any() and inside.any() and outside.any()):
         return rgb, alpha
     colour = rgb.astype(np.float32)
     front, know_front = _carried(colour, inside)
@@ -52,7 +52,7 @@ def decontaminate(
     apart = (across**2).sum(axis=-1)
     share = ((colour - behind) * across).sum(axis=-1) / np.maximum(apart, 1e-6)
     share = np.rint(share.clip(0, 1) * 255) / np.float32(255)  # a whole pixel stays exactly whole
-    mixed = rim & know_front & know_behind & (apart > _APART**2)
+    mixed = edge & know_front & know_behind & (apart > _APART**2)
     clean = np.where(mixed[..., None], np.rint(front).astype(np.uint8), rgb)
     return clean, np.where(mixed, np.minimum(alpha, share), alpha).astype(np.float32)
 
@@ -88,18 +88,18 @@ def matte_edges(
     colour = rgb.astype(np.float32)
     own, know_own = _carried(colour, inside)
     other, know_other = _carried(colour, outside)
-    rim = ~inside & ~outside & know_own & know_other
-    across = (own - other)[rim]
+    edge = ~inside & ~outside & know_own & know_other
+    across = (own - other)[edge]
     apart = (across**2).sum(axis=-1)
-    share = ((colour - other)[rim] * across).sum(axis=-1) / np.maximum(apart, 1e-6)
+    share = ((colour - other)[edge] * across).sum(axis=-1) / np.maximum(apart, 1e-6)
     smooth = cv2.GaussianBlur(near, (0, 0), _SMOOTH)
     course = 0.5 + (smooth - 0.5) / np.maximum(np.hypot(*np.gradient(smooth)), 1e-3)
     trust = apart / (apart + _TELLING**2)
-    share = trust * share.clip(0, 1) + (1 - trust) * course[rim].clip(0, 1)
-    alpha[rim] = np.rint(share * 255) / np.float32(255)
-    share = alpha[rim][:, None]
-    left = (colour[rim] - (1 - share) * other[rim]) / np.maximum(share, 1 / 255)
-    front[rim], back[rim] = np.rint(left.clip(0, 255)), np.rint(other[rim])
+    share = trust * share.clip(0, 1) + (1 - trust) * course[edge].clip(0, 1)
+    alpha[edge] = np.rint(share * 255) / np.float32(255)
+    share = alpha[edge][:, None]
+    left = (colour[edge] - (1 - share) * other[edge]) / np.maximum(share, 1 / 255)
+    front[edge], back[edge] = np.rint(left.clip(0, 255)), np.rint(other[edge])
     return front, alpha, back
 
 

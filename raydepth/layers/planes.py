@@ -158,14 +158,14 @@ def plane_behind_box(inv_depth: np.ndarray, x0: float, y0: float, x1: float, y1:
         right, bottom = int(np.ceil((x1 + wide) * width)), int(np.ceil((y1 + high) * height))
         return inv_depth[min(top, height - 1) : bottom, min(left, width - 1) : right]
 
-    thing = float(np.median(crop(-0.25)))
+    subject = float(np.median(crop(-0.25)))
     around = crop(0.25)
     histogram, edges = np.histogram(around, _BINS)
     if np.count_nonzero(histogram) > 1:
         plane, _, _ = _otsu(histogram, (edges[1:] + edges[:-1]) / 2)
-        if plane < thing:
+        if plane < subject:
             return plane
-    return _next_valley(inv_depth, thing)
+    return _next_valley(inv_depth, subject)
 
 
 def _smoothed(histogram: np.ndarray) -> np.ndarray:
@@ -182,9 +182,9 @@ def _otsu(histogram: np.ndarray, centres: np.ndarray) -> tuple[float, float, flo
     with np.errstate(divide="ignore", invalid="ignore"):
         between = np.nan_to_num((mean * below - moment[:-1]) ** 2 / (below * (1 - below)))
     best = np.flatnonzero(between >= between.max() * (1 - 1e-9))
-    cut = best[len(best) // 2]
-    far_mean, near_mean = moment[cut] / below[cut], (mean - moment[cut]) / (1 - below[cut])
-    return float((centres[cut] + centres[cut + 1]) / 2), float(far_mean), float(near_mean)
+    split = best[len(best) // 2]
+    far_mean, near_mean = moment[split] / below[split], (mean - moment[split]) / (1 - below[split])
+    return float((centres[split] + centres[split + 1]) / 2), float(far_mean), float(near_mean)
 
 
 def _next_valley(inv_depth: np.ndarray, depth: float) -> float:

@@ -133,8 +133,8 @@ def filter_edges(
         if not rows.size:
             break
         reach, shape = window // 2, (window, window)
-        steady = np.where(edge, np.float32(np.inf), depth)
-        padded = np.pad(steady, reach, constant_values=np.inf)
+        flat = np.where(edge, np.float32(np.inf), depth)
+        padded = np.pad(flat, reach, constant_values=np.inf)
         around = sliding_window_view(padded, shape)[rows, columns].reshape(rows.size, -1)
         around.sort(axis=1)
         known = np.count_nonzero(np.isfinite(around), axis=1)

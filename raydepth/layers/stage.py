@@ -84,14 +84,14 @@ class LayerStage:
             if self.layers.within is not None:
                 kept = outside_box(depth.shape, self.layers.within) & ~hole[row]
                 far_inv_depth[row][kept] = depth[kept]
-            still = None
+            shared_picture = None
             if not hole[row].any() or hole[row].all():
                 remark = FULL if hole[row].any() else EMPTY
             else:
-                remark, still = filler.note, filler.shared_background(rgb[row], hole[row])
+                remark, shared_picture = filler.note, filler.shared_background(rgb[row], hole[row])
             note[row] = "; ".join(filter(None, (note[row], remark)))
-            if still is not None:
-                shared[row] = still
+            if shared_picture is not None:
+                shared[row] = shared_picture
             seconds_layers[row], seconds_fill[row] = (
                 layered - started,
                 time.perf_counter() - layered,

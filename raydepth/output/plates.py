@@ -13,7 +13,7 @@ from raydepth.layers.fill.plate import Plate
 from raydepth.output.folder import OutputFolder
 from raydepth.output.record import CALIBRATIONS, PlateRecord
 
-AGAIN = (
+REDO_HINT = (
     f"delete {CALIBRATIONS} there to have the clips measured again, which gives the same plates "
     "unless "
     "depth.calibration_frames has changed"
@@ -51,7 +51,7 @@ def read_plate(folder: OutputFolder, video: str, record: PlateRecord) -> Plate |
         if picture is None or picture.ndim != 3 or picture.shape[2] != 4:
             raise ValueError("no RGBA picture")
     except (OSError, ValueError, cv2.error) as error:
-        raise JobError(f"{folder.uri}/{name} cannot be read ({error}); {AGAIN}") from error
+        raise JobError(f"{folder.uri}/{name} cannot be read ({error}); {REDO_HINT}") from error
     return Plate(np.ascontiguousarray(picture[..., 2::-1]), picture[..., 3] > 0, record.still)
 
 
@@ -70,7 +70,7 @@ def cache_plates(
         if record and not record.missing and plate_name(video) not in there
     ]
     if gone:
-        raise JobError(f"{folder.uri}/{plate_name(gone[0])} is gone; {AGAIN}")
+        raise JobError(f"{folder.uri}/{plate_name(gone[0])} is gone; {REDO_HINT}")
 
     @lru_cache(4)
     def plate(video: str) -> Plate | str:

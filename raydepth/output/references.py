@@ -11,7 +11,7 @@ import numpy as np
 from raydepth.camera.stabilise import ReferenceFrames
 from raydepth.errors import JobError
 from raydepth.output.folder import OutputFolder
-from raydepth.output.plates import AGAIN
+from raydepth.output.plates import REDO_HINT
 
 _LOW, _HIGH = -1.0, 3.0
 """Normalised inverse depth that 0 and 65535 stand for."""
@@ -22,13 +22,13 @@ def reference_names(video: str) -> tuple[str, str]:
     return f"plates/{video}-samples.png", f"plates/{video}-samples-depth.png"
 
 
-def write_references(folder: OutputFolder, video: str, samples: ReferenceFrames) -> None:
+def write_references(folder: OutputFolder, video: str, references: ReferenceFrames) -> None:
     """Keeps a clip's samples, so that all workers and a resumed run use the very same ones."""
-    value = np.rint((samples.inv_depth.clip(_LOW, _HIGH) - _LOW) * (65535 / (_HIGH - _LOW))).astype(
-        np.uint16
-    )
+    value = np.rint(
+        (references.inv_depth.clip(_LOW, _HIGH) - _LOW) * (65535 / (_HIGH - _LOW))
+    ).astype(np.uint16)
     width = value.shape[2]
-    colours = samples.rgb[..., ::-1].reshape(-1, width, 3)
+    colours = references.rgb[..., ::-1].reshape(-1, width, 3)
     for name, picture in zip(
         reference_names(video), (colours, value.reshape(-1, width)), strict=True
     ):
@@ -50,7 +50,7 @@ def read_references(folder: OutputFolder, video: str, count: int) -> ReferenceFr
             if pictures and picture.shape != pictures[0].shape[:2]:
                 raise ValueError("its size is not that of the colours")
         except (OSError, ValueError, cv2.error) as error:
-            raise JobError(f"{folder.uri}/{name} cannot be read ({error}); {AGAIN}") from error
+            raise JobError(f"{folder.uri}/{name} cannot be read ({error}); {REDO_HINT}") from error
         pictures.append(picture)
     colours, value = (picture.reshape(count, -1, *picture.shape[1:]) for picture in pictures)
     depth = value.astype(np.float32) * np.float32((_HIGH - _LOW) / 65535) + np.float32(_LOW)
@@ -65,7 +65,7 @@ def cache_references(
     """
 
     @lru_cache(4)
-    def samples(video: str) -> ReferenceFrames | None:
+    def references(video: str) -> ReferenceFrames | None:
         return read_references(folder, video, counts[video]) if counts.get(video) else None
 
-    return samples
+    return references

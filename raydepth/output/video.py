@@ -58,11 +58,11 @@ def write_videos(folder: OutputFolder, parts: Sequence[Part], *, crf: int) -> It
         clip = list(group)
         name = f"{VIDEOS}/{video}.mp4"
         with folder.writing(name) as path:
-            said = write_video(path, clip, shown_frames(folder, clip), crf=crf)
-        if said is None:
+            outcome = write_video(path, clip, shown_frames(folder, clip), crf=crf)
+        if outcome is None:
             yield f"{name}: not written, no frame of {clip[0].segment.path} is done"
         else:
-            yield f"{name}: {said}"
+            yield f"{name}: {outcome}"
 
 
 def shown_frames(folder: OutputFolder, parts: Sequence[Part]) -> Iterator[Shown]:
@@ -132,9 +132,9 @@ def write_video(
             waiting.clear()
         if writer is None:
             return None
-        said = writer.close(int(pts[-1]) + gap)
+        outcome = writer.close(int(pts[-1]) + gap)
     note = f", {held} without a result show the frame before" if held else ""
-    return f"{written} frames{note}; {said}"
+    return f"{written} frames{note}; {outcome}"
 
 
 class _Writer:
@@ -170,7 +170,7 @@ class _Writer:
         self._packets: Iterator[Packet] = iter(())
         self._ahead: Packet | None = None
         self._source: av.container.InputContainer | None = None
-        self._said = "no audio"
+        self._audio_note = "no audio"
         if segment.kind == "video":
             self._open_audio(segment.path)
         # Streams that don't begin at 0 begin at a tick of the whole movie, by default at a
@@ -203,14 +203,14 @@ class _Writer:
         self._output.mux(self._stream.encode(None))
         if self._source is not None:
             self._source.close()
-        return self._said
+        return self._audio_note
 
     def _open_audio(self, path: str) -> None:
         """Adds the source's audio streams that an mp4 can hold as they are."""
         try:
             self._source = open_container(path)
         except SourceError as error:
-            self._said = f"no audio ({error})"
+            self._audio_note = f"no audio ({error})"
             return
         left_out = []
         for stream in self._source.streams:
@@ -225,13 +225,13 @@ class _Writer:
             self._packets = self._source.demux(
                 [self._source.streams[index] for index in self._audio]
             )
-            self._said = (
+            self._audio_note = (
                 f"audio copied ({len(self._audio)} streams)"
                 if len(self._audio) > 1
                 else "audio copied"
             )
         if left_out:
-            self._said += f", {', '.join(left_out)} left out: mp4 does not hold it"
+            self._audio_note += f", {', '.join(left_out)} left out: mp4 does not hold it"
 
     def _copy_audio(self, before: int) -> None:
         """Copies audio up to a time, so that the muxer never waits for one of its streams."""
@@ -253,4 +253,4 @@ class _Writer:
                 self._output.mux_one(packet)
         except (av.FFmpegError, OSError) as error:
             self._packets = iter(())
-            self._said += f", which breaks off at {float(end):.1f} s ({error})"
+            self._audio_note += f", which breaks off at {float(end):.1f} s ({error})"

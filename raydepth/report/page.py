@@ -168,7 +168,7 @@ def _card(name: str, tree: dict[str, Any]) -> dict[str, Any]:
             ("worst frame", "max", ""),
         )
     ]
-    beside = {
+    related = {
         "rmse_truth": (
             ("AbsRel", "abs_rel_truth"),
             ("delta1", "delta1_truth"),
@@ -186,7 +186,7 @@ def _card(name: str, tree: dict[str, Any]) -> dict[str, Any]:
             ("SSIM inside the edit", "ssim_true_edit_inside"),
         ),
     }[name]
-    for label, other in beside:
+    for label, other in related:
         infinite = metrics[other]["infinite"]
         hint = f"infinite on {infinite} frames" if infinite else ""
         if metrics[other]["count"] or infinite:

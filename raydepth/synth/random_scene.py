@@ -238,7 +238,7 @@ def _lit(
     return Scene(tuple(patches), (), tuple(lamps), Sky(zenith, horizon, ground), path)
 
 
-def solid_looks(rng: np.random.Generator, place: Place, size: float, number: int) -> Material:
+def solid_material(rng: np.random.Generator, place: Place, size: float, number: int) -> Material:
     """A random material of a solid of about `size` metres; `number` picks the colour."""
     surfaces: tuple[Kind, ...] = (
         "noise",
@@ -324,7 +324,7 @@ def furniture(rng: np.random.Generator, place: Place, nearest: float) -> tuple[S
                     (x, y, z),
                     half,
                     turn,
-                    solid_looks(rng, place, size, len(solids)),
+                    solid_material(rng, place, size, len(solids)),
                     sway=(float(rng.uniform(0.3, 1.0) * size), 0.0, 0.0)
                     if moves
                     else (0.0, 0.0, 0.0),

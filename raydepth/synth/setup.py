@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from raydepth.synth.random_scene import Place, furniture, random_place, solid_looks, solid_shape
+from raydepth.synth.random_scene import Place, furniture, random_place, solid_material, solid_shape
 from raydepth.synth.render import World
 from raydepth.synth.scene import PERIOD, Camera, Lamp, Scene, Solid
 
@@ -178,7 +178,7 @@ def _near(rng: np.random.Generator, place: Place, limit: float) -> tuple[Solid, 
                 (x, max(y, half[1]), z),
                 half,
                 rng.uniform(-0.5, 0.5) + yaw,
-                solid_looks(rng, place, size, number),
+                solid_material(rng, place, size, number),
                 sway=(rng.uniform(0.2, 0.6) * size, 0.0, 0.0) if moves else (0.0, 0.0, 0.0),
                 cycles=int(rng.integers(2, 5)),
                 turns=int(rng.integers(-2, 3))
@@ -207,7 +207,7 @@ def _inserted(
         yaw = math.atan2(camera.target[0], camera.target[2])
         x = z * (math.tan(yaw) + 0.5 * place.aspect / camera.focal * rng.uniform(-0.7, 0.7))
     return Solid(
-        kind, (x, half[1], z), half, rng.uniform(-0.5, 0.5), solid_looks(rng, place, size, 3)
+        kind, (x, half[1], z), half, rng.uniform(-0.5, 0.5), solid_material(rng, place, size, 3)
     )
 
 

@@ -131,13 +131,14 @@ def depth_rows(model: HubDepth, sets: dict[str, list[Truth]]) -> list[str]:
     return rows
 
 
-def redraw_rows(redraw: Harmoniser, sets: dict[str, list[np.ndarray]]) -> list[str]:
+def harmoniser_rows(harmoniser: Harmoniser, sets: dict[str, list[np.ndarray]]) -> list[str]:
     """Markdown rows: mean PSNR in dB of image-to-image against its input at every strength."""
     rows = []
     for name, pictures in sets.items():
         if pictures:
             means = [
-                np.mean([psnr(redraw(rgb, strength=s), rgb) for rgb in pictures]) for s in STRENGTHS
+                np.mean([psnr(harmoniser(rgb, strength=s), rgb) for rgb in pictures])
+                for s in STRENGTHS
             ]
             rows.append(
                 f"| {name} ({len(pictures)}) | "
@@ -147,9 +148,11 @@ def redraw_rows(redraw: Harmoniser, sets: dict[str, list[np.ndarray]]) -> list[s
     return rows
 
 
-def round_trip_error(redraw: Harmoniser, pictures: list[np.ndarray]) -> int:
+def round_trip_error(harmoniser: Harmoniser, pictures: list[np.ndarray]) -> int:
     """Largest difference in grey levels after encoding and decoding."""
-    return max(int(np.abs(redraw(rgb, strength=0.0).astype(int) - rgb).max()) for rgb in pictures)
+    return max(
+        int(np.abs(harmoniser(rgb, strength=0.0).astype(int) - rgb).max()) for rgb in pictures
+    )
 
 
 def composites(count: int) -> list[np.ndarray]:
@@ -274,7 +277,7 @@ def main() -> None:
         pictures / "depth.png",
     )
 
-    redraw = Harmoniser(builtin.path("diffusion"))
+    harmoniser = Harmoniser(builtin.path("diffusion"))
     drawn = {
         "Held-out calm scenes": [rgb for rgb, _ in calm[:6]],
         "Held-out wide scenes": [rgb for rgb, _ in wide[:6]],
@@ -282,7 +285,7 @@ def main() -> None:
     }
     inputs = [calm[0][0], wide[2][0], *composites(2)]
     _sheet(
-        [[rgb, *(redraw(rgb, strength=s) for s in (0.3, 0.45, 0.6))] for rgb in inputs],
+        [[rgb, *(harmoniser(rgb, strength=s) for s in (0.3, 0.45, 0.6))] for rgb in inputs],
         144,
         pictures / "diffusion.png",
     )
@@ -315,11 +318,13 @@ def main() -> None:
     text = (home / "card.template.md").read_text()
     fields: dict[str, object] = {
         "depth_rows": "\n".join(depth_rows(depth, sets)),
-        "redraw_rows": "\n".join(redraw_rows(redraw, drawn)),
+        "harmoniser_rows": "\n".join(harmoniser_rows(harmoniser, drawn)),
         "fill_rows": "\n".join(fill_rows(fillers, hidden)),
         "strengths": " | ".join(f"strength {s}" for s in STRENGTHS),
         "rules": "|".join(["---"] * (1 + len(STRENGTHS))),
-        "round_trip": round_trip_error(redraw, [rgb for group in drawn.values() for rgb in group]),
+        "round_trip": round_trip_error(
+            harmoniser, [rgb for group in drawn.values() for rgb in group]
+        ),
         "torch": torch.__version__,
     }
     for name in NAMES:
@@ -330,7 +335,9 @@ def main() -> None:
             f"{sum(f.stat().st_size for f in folder.rglob('*.safetensors')) / 1e6:.1f}"
         )
     fields["depth_parameters"] = f"{sum(p.numel() for p in depth.model.parameters()) / 1e6:.1f}"
-    fields["diffusion_parameters"] = f"{sum(p.numel() for p in redraw.unet.parameters()) / 1e6:.1f}"
+    fields["diffusion_parameters"] = (
+        f"{sum(p.numel() for p in harmoniser.unet.parameters()) / 1e6:.1f}"
+    )
     (home / "MODEL_CARD.md").write_text(text.format(**fields))
 
 

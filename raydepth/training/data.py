@@ -75,10 +75,10 @@ def fill_picture(number: int, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]
 def _write_shard(
     job: tuple[Path, int, Callable[[int], tuple[np.ndarray, np.ndarray]], int, str],
 ) -> None:
-    folder, index, picture, first, beside = job
+    folder, index, picture, first, extra = job
     render_threads(1)
     pictures = [picture(first + index * SHARD + i) for i in range(SHARD)]
-    np.save(folder / f"{index:04d}-{beside}.npy", np.stack([second for _, second in pictures]))
+    np.save(folder / f"{index:04d}-{extra}.npy", np.stack([second for _, second in pictures]))
     # Written last and renamed, so that a shard with colours is a whole one.
     temporary = folder / f"{index:04d}-rgb.tmp.npy"
     np.save(temporary, np.stack([rgb for rgb, _ in pictures]))
@@ -113,7 +113,7 @@ def build(folder: Path, *, shards: int, workers: int = 2, fills: bool = False) -
 class Cache:
     """The shards that `build` has finished so far, mapped into memory."""
 
-    def __init__(self, folder: Path, beside: str = "inv") -> None:
+    def __init__(self, folder: Path, extra: str = "inv") -> None:
         """Opens the finished shards in `folder`.
 
         Args:
@@ -130,8 +130,8 @@ class Cache:
                 "data`"
             )
         self._rgb = [np.load(name, mmap_mode="r") for name in names]
-        self._beside = [
-            np.load(str(name).replace("-rgb", f"-{beside}"), mmap_mode="r") for name in names
+        self._extra = [
+            np.load(str(name).replace("-rgb", f"-{extra}"), mmap_mode="r") for name in names
         ]
 
     def __len__(self) -> int:
@@ -144,7 +144,7 @@ class Cache:
         """
         shard, row = divmod(index, SHARD)
         rgb = torch.from_numpy(self._rgb[shard][row].astype(np.float32)).permute(2, 0, 1) / 255
-        return rgb, torch.from_numpy(self._beside[shard][row].astype(np.float32))[None]
+        return rgb, torch.from_numpy(self._extra[shard][row].astype(np.float32))[None]
 
 
 def crop(

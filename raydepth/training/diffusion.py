@@ -90,9 +90,9 @@ def draw_picture(
         side, side].
     """
     kind, which, gamma, tint = torch.rand(4, generator=generator).tolist()
-    beside = None
+    extra = None
     if kind < 0.75:
-        rgb, beside = cache[int(which * len(cache))]
+        rgb, extra = cache[int(which * len(cache))]
         smallest = 0.6
     elif kind < 0.93:
         rgb = torch.from_numpy(photograph(int(which * PHOTOGRAPHS)))
@@ -100,9 +100,9 @@ def draw_picture(
     else:
         leaves = texture("leaves", int(which * VARIANTS["leaves"]))
         rgb, smallest = torch.from_numpy(leaves.copy()).permute(2, 0, 1), 0.6
-    both = rgb if beside is None else torch.cat([rgb, beside])
+    both = rgb if extra is None else torch.cat([rgb, extra])
     both = crop(both, side, generator, smallest=min(smallest, 1.0))
-    return develop(both[:3], gamma, tint), both[3:] if beside is not None else None
+    return develop(both[:3], gamma, tint), both[3:] if extra is not None else None
 
 
 def develop(rgb: torch.Tensor, gamma: float, tint: float) -> torch.Tensor:

@@ -51,7 +51,7 @@ def test_opencv_fillers_continue_a_ramp(method, size):
     ), "no look inside"
 
 
-def test_the_hole_is_the_near_mask_grown_by_an_ellipse():
+def test_the_hole_is_the_near_mask_dilated_by_an_ellipse():
     near = np.zeros((41, 41), np.float32)
     near[20, 20] = 0.01
     _, hole = fill_hole(lambda rgb, hole: rgb, np.zeros((41, 41, 3), np.uint8), near, 8)

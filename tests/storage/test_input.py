@@ -91,12 +91,12 @@ def clip(folder: Path, name: str) -> Path:
 def test_an_index_tells_what_reading_everything_tells(
     folder: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    thinned, tables = [], []
+    sparse, tables = [], []
     keep_only, read_packets = RemoteFile.keep_only, packets.read_packets
 
     def watched(self: RemoteFile, wanted: list) -> None:
         keep_only(self, wanted)
-        thinned.append(self.thinned)
+        sparse.append(self.sparse)
 
     def counted(*args: Any, **options: Any) -> Any:
         tables.append(args)
@@ -107,7 +107,7 @@ def test_an_index_tells_what_reading_everything_tells(
     monkeypatch.setattr(RemoteFile, "keep_only", watched)
     monkeypatch.setattr("raydepth.frames.probe.read_packets", counted)
     assert same(probe(bucket.put(name, path.read_bytes())), local)
-    assert thinned == ([] if name in READ_WHOLE else [True])
+    assert sparse == ([] if name in READ_WHOLE else [True])
     assert len(tables) == 1  # not read again in full
 
 

@@ -47,7 +47,7 @@ class FeatGLaCGrad(LatentCompositor):
         self.condition = Condition(
             models.condition.prompt.clone(), models.condition.negative.clone()
         )
-        self._ladder()
+        self._ddim_schedule()
         if compose.grad.checkpointing:
             models.unet.enable_gradient_checkpointing()  # acts in backward passes alone
 
@@ -62,7 +62,7 @@ class FeatGLaCGrad(LatentCompositor):
         noise = seeded_noise(seeds, encoded.shape[1:])[0].to(encoded.device)
         seen = torch.from_numpy(pad_to_multiple(plan.stack.weights(), self.models.multiple, 2))
         with tapped(self.models.unet, list(self.weights)) as taps:
-            ddim = self._ladder()
+            ddim = self._ddim_schedule()
             references = trace(
                 self.predict, taps, ddim, self.recipe,
                 encoded[lanes.reference_picture], noise[lanes.reference_frame], self.condition,
@@ -167,7 +167,7 @@ class FeatGLaCGrad(LatentCompositor):
             (gradient,) = torch.autograd.grad(loss.sum(), leaf)
         return loss.detach(), gradient
 
-    def _ladder(self) -> DDIMSchedule:
+    def _ddim_schedule(self) -> DDIMSchedule:
         schedule = make_schedule(
             self.models.scheduler_config,
             "ddim",

@@ -147,7 +147,7 @@ def adapted(
     lanes = [prompt.no_tokens, prompt.tokens] if guided else [prompt.tokens]
     tokens = torch.cat([lane.expand(frames, -1, -1) for lane in lanes])
 
-    def look(module: Attention, arguments: Any, kwargs: Any) -> tuple[Any, Any]:
+    def capture(module: Attention, arguments: Any, kwargs: Any) -> tuple[Any, Any]:
         if module.processor is not installed[module]:
             raise RuntimeError(
                 "the IP-Adapter's processors are gone: something re-created them during the run"
@@ -168,7 +168,7 @@ def adapted(
     try:
         for module, processor in installed.items():
             module.set_processor(processor)
-            hooks.append(module.register_forward_pre_hook(look, with_kwargs=True))
+            hooks.append(module.register_forward_pre_hook(capture, with_kwargs=True))
         yield
     finally:
         for hook in hooks:

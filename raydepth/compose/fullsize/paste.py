@@ -82,7 +82,7 @@ def paste(
     size = frame.shape[:2]
     if len(patch.rgb) > size[0] or patch.rgb.shape[1] > size[1]:
         patch = _shrunk(patch, size)
-    asked = patch.stack.flatten()[0]
+    target = patch.stack.flatten()[0]
     inside = _differ(patch.edited, patch.rgb, size, patch.region > 0)
     if region is not None:
         whole = cv2.resize(
@@ -99,8 +99,8 @@ def paste(
     layers = [
         (guided.mask(layer.alpha[0]), guided.picture(layer.rgb[0])) for layer in patch.stack.layers
     ]
-    composed = _differ(asked, patch.rgb, size)[:, span]  # elsewhere the asked picture is the frame
-    change = patch.edited.astype(np.float32) - asked
+    composed = _differ(target, patch.rgb, size)[:, span]  # elsewhere the asked picture is the frame
+    change = patch.edited.astype(np.float32) - target
     changed = Enlarged(change, size, span) if change.any() else None
     share = Enlarged(fade(patch.region), size, span)
     frame, out, inside = frame[:, span], out[:, span], inside[:, span]

@@ -68,15 +68,15 @@ def scene_shading(rgb: np.ndarray, inv_depth: np.ndarray) -> np.ndarray:
         least = np.minimum(np.delete(q, -1, axis), np.delete(q, 0, axis))
         step = np.abs(apart) > _STEP * least
         inside &= ~np.insert(step, 0, False, axis) & ~np.insert(step, step.shape[axis], False, axis)
-    count, things = cv2.connectedComponents(inside.astype(np.uint8), connectivity=4)
-    things = things[inside]
-    pixels = np.bincount(things, minlength=count)
-    counted = pixels[things] >= _PIXELS
+    count, regions = cv2.connectedComponents(inside.astype(np.uint8), connectivity=4)
+    regions = regions[inside]
+    pixels = np.bincount(regions, minlength=count)
+    counted = pixels[regions] >= _PIXELS
     if not counted.any():
         return np.zeros(2)
 
     def mean(values: np.ndarray) -> np.ndarray:
-        return (np.bincount(things, values, minlength=count) / np.maximum(pixels, 1))[things]
+        return (np.bincount(regions, values, minlength=count) / np.maximum(pixels, 1))[regions]
 
     light = to_linear(rgb).mean(axis=-1).astype(np.float64)[inside] + _DARK
     excess = light / mean(light) - 1

@@ -141,7 +141,7 @@ class DiffusionFiller(Filler):
             self.models.condition,
             guidance=settings.guidance,
             known=None if inpainting else KnownRegion(known, cells),
-            beside=torch.cat([cells, codec.encode_pixels(pixels * (1 - mask))], 1)
+            conditioning=torch.cat([cells, codec.encode_pixels(pixels * (1 - mask))], 1)
             if inpainting
             else None,
         )
