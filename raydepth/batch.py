@@ -72,8 +72,9 @@ def ok_rows(batch: Batch) -> np.ndarray:
 
 
 def mark_error(batch: Batch, row: int, error_type: str, message: str) -> None:
-    """Turns one frame into an error row, in place; the columns that hold text are object arrays, so
-    any length fits.
+    """Turns one frame into an error row, in place.
+
+    Text columns are object arrays, so a message of any length fits.
     """
     batch["status"][row] = "error"
     batch["error_type"][row] = error_type
@@ -81,8 +82,9 @@ def mark_error(batch: Batch, row: int, error_type: str, message: str) -> None:
 
 
 def frame_identity(batch: Batch, row: int) -> dict[str, Any]:
-    """What names the files beside one frame: ``source``, ``frame_index``, ``pts``, and ``image``
-    (None in videos).
+    """What names a frame's sidecar files: ``source``, ``frame_index``, ``pts`` and ``image``.
+
+    ``image`` is None in videos.
     """
     return {
         "source": str(batch["path"][row]),

@@ -1,6 +1,4 @@
-"""What all sections of a job file share: frozen, strict, closed to unknown keys; and the error of a
-wrong job.
-"""
+"""The base of all sections of a job file: frozen, strict, and closed to unknown keys."""
 
 from typing import Any
 
@@ -8,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 
 class Section(BaseModel):
-    """Base of all sections: frozen, strict, closed to unknown keys, its numbers finite."""
+    """Base of all sections: frozen, strict, closed to unknown keys; numbers are finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 

@@ -1,6 +1,4 @@
-"""The protocol that every source of depth follows, and the loader of the one that the job names
-(step 3).
-"""
+"""The protocol of all depth estimators, and the loader of the one that a job names."""
 
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -26,14 +24,14 @@ class DepthEstimator(Protocol):
     def __call__(self, batch: Batch) -> np.ndarray:
         """Raw maps float32 [N,H,W] in the kind's unit at the batch's working size.
 
-        Error rows are run like the others (their pixels are zeros), so a frame's map does not
-        depend on its neighbours' fate. A row that has no map is all NaN.
+        Error rows, whose pixels are zeros, are estimated like the others. So a frame's map does not
+        depend on whether its neighbours failed. A row without a map is all NaN.
         """
 
 
 @runtime_checkable
 class Explains(Protocol):
-    """An estimator that can say why a row has no map; others are answered for by the stage."""
+    """An estimator that can say why a row has no map; for others the stage says it."""
 
     def explain(self, batch: Batch, row: int) -> tuple[str, str]:
         """Error type and message for a row whose map is not finite."""
@@ -51,8 +49,8 @@ def load_depth(depth: Depth, *, device: str = "cpu", dtype: str = "float32") -> 
             are float32 always.
 
     Raises:
-        JobError: the model is not there, cannot be read, or is not one that raydepth knows how to
-            ask.
+        JobError: the model is not there, cannot be read, or is of a form that raydepth does not
+            know.
     """
     model = depth.model
     if model.startswith("files:"):

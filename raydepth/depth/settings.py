@@ -1,4 +1,4 @@
-"""Sections ``input`` and ``depth``: which frames, and how their depth is estimated."""
+"""Section ``depth``: how depth is estimated."""
 
 from typing import Annotated, Literal
 

@@ -1,8 +1,8 @@
 """Makes the edit that the job names ready for a worker; the one place that knows all edits.
 
 An edit is a module with an ``EditBuilder``: a batch after the layer stage in, an ``EditPlan`` out.
-A new one adds its section to job/edit.py and its module here; nothing after this step knows the
-difference.
+A new one adds its section to edits/settings.py and its module here. Nothing after this step knows
+the difference.
 """
 
 from collections.abc import Mapping
@@ -60,8 +60,9 @@ def load_edit(
 
 
 def check_edit(edit: Edit, layers: Layers) -> None:
-    """Opens every file that an edit names, before anything starts; raises JobError as
-    ``load_edit``.
+    """Opens every file that an edit names, before anything starts.
+
+    Raises JobError as ``load_edit``.
     """
     if isinstance(edit, Insert):
         (read_opaque if edit.segment else read_object)(edit.object)

@@ -1,6 +1,4 @@
-"""Edit ``insert``: an object with alpha stands in the scene; nearer things cover it, pixel by
-pixel.
-"""
+"""Edit ``insert``: an object with alpha stands in the scene and is covered by what is nearer."""
 
 from collections.abc import Mapping
 
@@ -45,7 +43,7 @@ class InsertBuilder:
             edit: the job's section.
             layers: says how depth is cleaned (``edge_filter``, ``min_area``).
             clips: by video id, the depth scale and what ``fix_edit`` fixed.
-            split: pixels at the edges of what covers the object are split, see ``matte_edges``.
+            split: alpha matting of the edges that cover the object, see ``matte_edges``.
 
         Raises:
             JobError: as ``read_object``.
@@ -59,12 +57,12 @@ class InsertBuilder:
         )
 
     def __call__(self, batch: Batch) -> EditPlan:
-        """Near things over the object over the frame; the region is what is seen of object and
-        shadow, grown a little.
+        """What is nearer over the object, over the frame.
 
-        The ground that the object stands on never covers it. Near and far layer show the frame with
-        the shadow on it. The object's layer shows the object on that frame, a whole picture, since
-        every layer may be looked at by a diffusion model.
+        The region is what is seen of object and shadow, dilated a little. The support plane never
+        covers the object. Near and far layer show the frame with the shadow on it. The object's
+        layer shows the object on that frame. It is a whole picture, since a diffusion model may
+        look at any layer.
         """
         rgb, inv_depth = batch["rgb"], batch["inv_depth"]
         scene, object_rgb = rgb.copy(), rgb.copy()
@@ -140,8 +138,9 @@ class InsertBuilder:
     def _cleaned(
         self, inv_depth: np.ndarray, there: np.ndarray, object_inv_depth: float
     ) -> np.ndarray:
-        """The scene's depth with sharp edges, and without specks nearer or farther than the object,
-        where the object is.
+        """The scene's depth where the object is, with sharp edges.
+
+        Specks nearer or farther than the object are removed.
         """
         window = _window(there)
         part = filter_edges(inv_depth[window]) if self.layers.edge_filter else inv_depth[window]

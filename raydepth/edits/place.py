@@ -1,6 +1,4 @@
-"""Stands an object's picture into a frame: its size in perspective, its place as an affine map, and
-its pixels.
-"""
+"""Places an object's picture in a frame: size in perspective, affine map, and pixels."""
 
 import math
 from dataclasses import dataclass
@@ -14,18 +12,18 @@ from raydepth.edits.settings import Insert
 STILL = np.eye(2, 3)
 """The motion of a clip's first frame."""
 _FINER = 2
-"""The object is drawn on a grid finer by this and averaged: soft edges that move in parts of a
-pixel."""
+"""Supersampling factor of the object's rendering, for soft edges that move in parts of a pixel."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an object stands in one frame, in pixels; x grows to the right, y downward, pixel i
-    covers [i, i + 1).
+    """Where an object stands in one frame, in pixels.
+
+    x grows to the right, y downward, and pixel i covers [i, i + 1).
     """
 
     contact: tuple[float, float]
-    """The middle of its lower edge."""
+    """Ground contact: the middle of the object's lower edge."""
     height: float
     width: float
     turn: float
@@ -33,9 +31,7 @@ class Placement:
 
 
 def ground_contact(insert: Insert) -> tuple[float, float]:
-    """Where the middle of the object's foot stands in the first frame: x, y as fractions of width
-    and height.
-    """
+    """The ground contact in the first frame: x, y as fractions of width and height."""
     if insert.box is not None:
         return (insert.box[0] + insert.box[2]) / 2, insert.box[3]
     assert insert.point is not None  # the job's own check
@@ -45,10 +41,10 @@ def ground_contact(insert: Insert) -> tuple[float, float]:
 def height_px(
     insert: Insert, scale: Calibration, inv_depth: float, frame: tuple[int, int]
 ) -> float:
-    """The object's height in the first frame, in pixels of a frame (height, width), but for a
-    ``box``.
+    """The object's height in the first frame, in pixels of a frame (height, width).
 
-    In metres: f * height_m / Z, with f = longer side / 2 / tan(fov / 2), the pinhole camera.
+    A ``box`` has its own height. In metres it is f * height_m / Z, with f = longer side / 2 /
+    tan(fov / 2), the pinhole camera.
     """
     if insert.height_m is None:
         return (insert.height or 0.4) * frame[0]
@@ -64,7 +60,7 @@ def place(
     Args:
         insert: the job's section.
         aspect: width / height of the object's picture.
-        height: as ``height_px`` gives it; a ``box`` has its own say.
+        height: as ``height_px`` gives it; a ``box`` overrides it.
         motion: float64 [2,3], pixels of the first frame -> pixels of this one.
         frame: (height, width) in pixels.
     """
@@ -113,9 +109,7 @@ def render_object(picture: np.ndarray, at: Placement, frame: tuple[int, int]) ->
 
 
 def shrunk(picture: np.ndarray, height: float) -> np.ndarray:
-    """A copy of an object's picture that has about the detail that a height in pixels can show;
-    never enlarged.
-    """
+    """A copy of an object's picture reduced to a height in pixels; never enlarged."""
     share = _FINER * height / len(picture)
     if share >= 1:
         return picture

@@ -1,6 +1,4 @@
-"""What stands behind the near layers: a colour, a picture, or a clip whose frames are decoded at
-the times asked for.
-"""
+"""The new background: a colour, a picture, or a clip decoded at the frames' times."""
 
 from collections import OrderedDict
 from dataclasses import replace
@@ -24,7 +22,7 @@ class SceneryError(RuntimeError):
 
 
 class Scenery:
-    """Pictures of the new scene; ``constant`` says that it is one picture for all times."""
+    """Pictures of the new scene; ``constant``: one picture for all times."""
 
     def __init__(self, source: str, play: Literal["in_step", "loop"]) -> None:
         """Opens what ``edit.source`` names.
@@ -55,8 +53,9 @@ class Scenery:
         self._length = float(self._times[-1] - self._times[0]) + step
 
     def rows(self, time_s: np.ndarray) -> np.ndarray:
-        """Which frame of the clip is shown at these times, int64 [N]: the last that has begun;
-        zeros for a still scene.
+        """Which frame of the clip is shown at these times, int64 [N]: the last that has begun.
+
+        Zeros for a constant scene.
         """
         if self.constant:
             return np.zeros(len(time_s), np.int64)

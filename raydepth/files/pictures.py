@@ -51,15 +51,15 @@ def picture_size(file: str) -> tuple[int, int]:
 def read_image(file: str, height: int, width: int) -> np.ndarray:
     """Reads an image upright and at the given size.
 
-    EXIF orientation is applied. Alpha is dropped, not composited over a colour that was never
-    there; 16-bit images are scaled to 8 bits; grey ones are given three equal channels. Embedded
-    colour profiles are not applied.
+    EXIF orientation is applied. Alpha is dropped, not composited over a colour. 16-bit images are
+    scaled to 8 bits. Grey images get three equal channels. Embedded colour profiles are not
+    applied.
 
     Returns:
         uint8 [height, width, 3], RGB.
 
     Raises:
-        OSError: the file can't be read, is damaged, too large or an animation, or holds 32-bit
+        OSError: the file can't be read, is damaged, is too large or an animation, or holds 32-bit
             floats, which are no colours.
     """
     try:
@@ -115,8 +115,9 @@ _TRANSPOSE = {
 
 
 def read_object(path: str) -> np.ndarray:
-    """An object's picture, float32 [h,w,4]: colour 0..255 times alpha, and alpha 0..1; cut to where
-    alpha is not 0.
+    """An object's premultiplied colour 0..255 and alpha 0..1, float32 [h,w,4].
+
+    It is cropped to where alpha is not 0.
 
     Raises:
         JobError: the file cannot be read, has no alpha, or is transparent everywhere.

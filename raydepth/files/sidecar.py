@@ -9,11 +9,14 @@ _FIELDS = ("parent", "stem", "frame_index", "pts", "image")
 
 
 class SidecarPattern:
-    """A pattern that names one file for every frame.
+    """A pattern that names one sidecar file for every frame.
 
-    It may hold ``{parent}`` (the folder that the source lies in), ``{stem}`` (its name without
-    ending), ``{frame_index}``, ``{pts}`` and ``{image}`` (the picture's name without ending; only
-    where the source is a folder of pictures), each with a format as in ``{frame_index:06d}``.
+    It may hold these fields, each with a format as in ``{frame_index:06d}``:
+
+    * ``{parent}``: the folder that the source lies in,
+    * ``{stem}``: the source's name without ending,
+    * ``{frame_index}`` and ``{pts}``,
+    * ``{image}``: the picture's name without ending, where the source is a folder of pictures.
     """
 
     def __init__(self, pattern: str, endings: tuple[str, ...], what: str) -> None:

@@ -15,8 +15,9 @@ IMAGE_RATE = Fraction(25)
 
 
 def image_sizes(files: Sequence[str]) -> np.ndarray:
-    """Height and width as displayed, int64 [n, 2], from the files' headers; unreadable ones take
-    their neighbour's.
+    """Height and width as displayed, int64 [n, 2], from the files' headers.
+
+    Unreadable files take their neighbour's.
 
     Raises:
         SourceError: "Unreadable", not one image can be read.

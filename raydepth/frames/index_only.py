@@ -1,5 +1,6 @@
-"""Lets probe() learn the packets of an mp4 or mov in object storage from its index, without
-fetching what is in them.
+"""Index-only probing: reads the packets of an mp4 or mov from its index alone.
+
+So probe() does not fetch a video's contents from object storage.
 """
 
 import av.container
@@ -21,11 +22,11 @@ _KEYFRAME_BY_INDEX = frozenset({"mjpeg", "prores", "mpeg4"})
 def read_index_only(
     container: av.container.InputContainer, stream: VideoStream, file: RemoteFile
 ) -> None:
-    """From here on gives the demuxer zeros for all packets but the heads of keyframes, where its
-    packets stay the same.
+    """Makes later reads give zeros for all packets but the heads of keyframes.
 
-    That is so in files that one index describes, which is read already; a fragmented file's is
-    spread over it, and other containers keep sizes and time stamps beside the packets.
+    The demuxer's packets stay the same where one index, which is read already, describes the whole
+    file. The index of a fragmented file is spread over it. Other containers keep sizes and time
+    stamps with the packets.
 
     Raises:
         StorageError: the heads can't be read.

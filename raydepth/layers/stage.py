@@ -17,8 +17,9 @@ FULL = "full near layer: nothing behind it is visible"
 def split_at_planes(
     layers: Layers, inv_depth: np.ndarray, planes: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One frame's filtered depth float32 [H,W] and its alphas float32 [K+1,H,W], near first, from
-    its ``inv_depth``.
+    """Splits one frame's ``inv_depth`` at the planes.
+
+    Returns the filtered depth float32 [H,W] and the alphas float32 [K+1,H,W], near first.
     """
     depth = filter_edges(inv_depth) if layers.edge_filter else inv_depth
     alphas = alpha_masks(depth, planes, feather=layers.feather, min_area=layers.min_area)
@@ -29,8 +30,9 @@ def split_at_planes(
 
 
 def outside_box(shape: tuple[int, ...], box: Sequence[float]) -> np.ndarray:
-    """Bool [H,W], the pixels whose centres lie outside a box x0, y0, x1, y1 of fractions of width
-    and height.
+    """Bool [H,W]: the pixels whose centres lie outside a box.
+
+    The box is x0, y0, x1, y1 as fractions of width and height.
     """
     y, x = ((np.arange(side) + 0.5) / side for side in shape)
     rows, columns = (y >= box[1]) & (y < box[3]), (x >= box[0]) & (x < box[2])
@@ -38,9 +40,7 @@ def outside_box(shape: tuple[int, ...], box: Sequence[float]) -> np.ndarray:
 
 
 class LayerStage:
-    """Cuts every frame of a clip at the clip's planes; a frame's layers depend on nothing but the
-    frame.
-    """
+    """Splits every frame at its clip's planes; a frame's layers depend on the frame alone."""
 
     def __init__(
         self, layers: Layers, thresholds: Mapping[str, tuple[float, ...]], filler: Filler
@@ -57,10 +57,11 @@ class LayerStage:
     def __call__(self, batch: Batch) -> Batch:
         """Adds the layer columns; zeros in error rows. The batch given is left as it was.
 
-        Adds ``threshold`` float32 [N,K], ``alphas`` float32 [N,K+1,H,W] (near first, sum 1),
-        ``near`` float32 [N,H,W] (all but the far alpha), ``hole`` bool [N,H,W], ``background``
-        uint8 [N,H,W,3], ``far_inv_depth`` float32 [N,H,W], ``seconds_layers`` and ``seconds_fill``
-        float32 [N]; ``note`` says where a near layer was empty or full.
+        The columns are ``threshold`` float32 [N,K], ``alphas`` float32 [N,K+1,H,W] (near first, sum
+        1), ``near`` float32 [N,H,W] (1 - far alpha), ``hole`` bool [N,H,W], ``background`` uint8
+        [N,H,W,3], ``far_inv_depth`` float32 [N,H,W], ``seconds_layers`` and ``seconds_fill``
+        float32 [N]. ``note`` says where a near layer was empty or full. ``shared_background`` uint8
+        [N,H,W,3] is there where any frame has one.
         """
         rgb, inv_depth = batch["rgb"], batch["inv_depth"]
         count = len(rgb)

@@ -37,8 +37,9 @@ class NamedModel:
 
 
 def form_of(name: str) -> Form:
-    """What kind of name a model has; a path is a path when it exists, looks absolute, or starts
-    with a dot.
+    """What form of name a model has.
+
+    A path is a path when it exists, looks absolute, or starts with a dot.
     """
     if name == "builtin":
         return "builtin"

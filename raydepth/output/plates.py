@@ -1,5 +1,6 @@
-"""The clips' plates in the output folder: one PNG a clip, its colours and, as alpha, where a
-sampled frame showed them.
+"""The clips' plates in the output folder, one PNG a clip.
+
+Its alpha says where a sampled frame showed the plate.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,8 +27,9 @@ def plate_name(video: str) -> str:
 
 
 def write_plate(folder: OutputFolder, video: str, plate: Plate | str) -> PlateRecord:
-    """Keeps a clip's plate, so that a resumed run fills from the very same one; a clip without
-    plate leaves no file.
+    """Keeps a clip's plate, so that a resumed run fills from the same one.
+
+    A clip without a plate leaves no file.
     """
     if isinstance(plate, str):
         return PlateRecord(missing=plate)

@@ -1,5 +1,6 @@
-"""The sampled frames that hold a clip's depth, in the output folder: two PNGs a clip, colours and
-16-bit depth, one below the other.
+"""The clips' reference frames in the output folder: two PNGs a clip.
+
+One holds colours, the other 16-bit depth; frames lie one below the other.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +24,7 @@ def reference_names(video: str) -> tuple[str, str]:
 
 
 def write_references(folder: OutputFolder, video: str, references: ReferenceFrames) -> None:
-    """Keeps a clip's samples, so that all workers and a resumed run use the very same ones."""
+    """Keeps a clip's reference frames, so that all workers and a resumed run use the same ones."""
     value = np.rint(
         (references.inv_depth.clip(_LOW, _HIGH) - _LOW) * (65535 / (_HIGH - _LOW))
     ).astype(np.uint16)
@@ -36,7 +37,7 @@ def write_references(folder: OutputFolder, video: str, references: ReferenceFram
 
 
 def read_references(folder: OutputFolder, video: str, count: int) -> ReferenceFrames:
-    """A clip's samples, so many of them.
+    """A clip's reference frames, so many of them.
 
     Raises:
         JobError: a file is gone or damaged.
@@ -60,8 +61,9 @@ def read_references(folder: OutputFolder, video: str, count: int) -> ReferenceFr
 def cache_references(
     folder: OutputFolder, counts: Mapping[str, int]
 ) -> Callable[[str], ReferenceFrames | None]:
-    """Video id -> its samples, None where it has none (``counts`` 0); the last few are kept in
-    memory.
+    """Video id -> its reference frames; the last few are kept in memory.
+
+    None where it has none (``counts`` 0).
     """
 
     @lru_cache(4)

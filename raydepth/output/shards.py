@@ -1,5 +1,6 @@
-"""Shards: one Parquet file per part, one row a frame, with ids, status, timings, metrics and
-encoded pictures (step 7).
+"""Shards: one Parquet file per part, one row a frame.
+
+A row holds ids, status, timings, metrics and encoded pictures.
 """
 
 import base64
@@ -57,8 +58,9 @@ _ARRAYS = (
 
 
 class DamagedShard(OSError):
-    """A file among the shards that is none: damaged from outside, as they are written atomically,
-    or put there.
+    """A file among the shards that is no readable shard.
+
+    Shards are written atomically, so it was damaged from outside, or put there.
     """
 
 
@@ -73,8 +75,9 @@ def image_name(video: str, frame_index: int, kind: str) -> str:
 
 
 def encode_pictures(frames: Iterable[Mapping[str, np.ndarray]]) -> dict[str, list]:
-    """Encodes the pictures of a batch, frame by frame as they come; lists have one entry a frame,
-    None where there is none.
+    """Encodes the pictures of a batch, frame by frame.
+
+    Lists have one entry a frame, None where there is no picture.
 
     Args:
         frames: of each frame, the kept pictures by kind: ``rgb``, ``background``, ``edited`` uint8
@@ -93,8 +96,9 @@ def encode_pictures(frames: Iterable[Mapping[str, np.ndarray]]) -> dict[str, lis
 
 
 def batch_table(batch: Batch, pictures: dict[str, list]) -> pa.Table:
-    """One Arrow row a frame: scalar columns as they are, thresholds as lists, pictures as bytes; no
-    tensor columns.
+    """One Arrow row a frame: scalar columns, thresholds as lists, pictures as bytes.
+
+    There are no tensor columns.
     """
     columns: dict[str, pa.Array] = {}
     for name, values in batch.items():
@@ -120,8 +124,7 @@ def batch_table(batch: Batch, pictures: dict[str, list]) -> pa.Table:
 def write_shard(
     folder: OutputFolder, part_name: str, tables: list[pa.Table], output: Output
 ) -> int:
-    """Writes a part's rows as one shard, and its pictures as PNG files where asked; returns the
-    bytes written.
+    """Writes a part's rows as one shard, and PNG files where asked; returns the bytes written.
 
     PNG files come first and the shard last: a shard that exists is complete. Metrics with a
     deprecated name are stored under both names.
@@ -162,8 +165,7 @@ def _with_deprecated(table: pa.Table) -> pa.Table:
 
 
 def read_shards(folder: OutputFolder, *, damaged: list[str]) -> Iterator[pa.Table]:
-    """Streams the shards in name order, each as a table of all columns but the pictures; adds the
-    names of damaged ones to `damaged`.
+    """Streams the shards in name order, without pictures; names damaged ones in `damaged`.
 
     The ledger reads more than it needs, so that it and the report agree on which shards are
     damaged.

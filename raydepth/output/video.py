@@ -1,6 +1,4 @@
-"""Edited clips as videos (``output.video``, step 8): pictures from the shards, times and audio from
-the source.
-"""
+"""Edited clips as videos (``output.video``): pictures from shards, times and audio from sources."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -35,8 +33,9 @@ every processor)."""
 
 @dataclass(frozen=True)
 class Shown:
-    """One frame of a clip as the video shows it: pts in the source's time base; rgb uint8 [H,W,3],
-    None where there is none.
+    """One frame of a clip as the video shows it.
+
+    pts is in the source's time base. rgb is uint8 [H,W,3], None where there is none.
     """
 
     pts: int
@@ -66,8 +65,9 @@ def write_videos(folder: OutputFolder, parts: Sequence[Part], *, crf: int) -> It
 
 
 def shown_frames(folder: OutputFolder, parts: Sequence[Part]) -> Iterator[Shown]:
-    """The edited frames of a clip in order, a shard at a time in memory; frames that are not done
-    come without a picture.
+    """The edited frames of a clip in order, a shard at a time in memory.
+
+    Frames that are not done come without a picture.
     """
     for part in parts:
         try:
@@ -93,13 +93,12 @@ def shown_frames(folder: OutputFolder, parts: Sequence[Part]) -> Iterator[Shown]
 def write_video(
     path: str, parts: Sequence[Part], frames: Iterator[Shown], *, crf: int
 ) -> str | None:
-    """Encodes one clip as H.264 (yuv420p, BT.709) with the source's time stamps, and copies its
-    audio.
+    """Encodes one clip as H.264 (yuv420p, BT.709) with the source's time stamps and audio.
 
-    A frame without a picture shows the one before it (the first ones: the first that has one). Odd
-    sizes get their last row or column twice, as yuv420p needs even ones. A clip of images of
+    A frame without a picture shows the one before it; at the beginning, the first that there is.
+    Odd sizes get their last row or column twice, as yuv420p needs even ones. A clip of images of
     several sizes has the first one's. Where the job starts inside the source (``input.start_s``),
-    its first frame is at time 0; audio is cut to the frames that are there.
+    its first frame is at time 0. Audio is copied, and cut to the frames that are there.
 
     Args:
         path: local file to write.
@@ -138,9 +137,7 @@ def write_video(
 
 
 class _Writer:
-    """An open video file: frames go in one by one, and the audio that is heard before each goes
-    with it.
-    """
+    """An open video file, to which frames and the audio between them are added in order."""
 
     def __init__(
         self,

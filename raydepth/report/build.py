@@ -1,6 +1,4 @@
-"""Builds the whole report from statistics, the rows' small columns and a way to read and write
-files.
-"""
+"""Builds the whole report from statistics and the rows' small columns."""
 
 import math
 from collections.abc import Callable
@@ -25,8 +23,9 @@ ReadPictures = Callable[[list[str]], dict[str, dict[str, bytes]]]
 
 
 class Summary(TypedDict, total=False):
-    """What only the run knows; whatever is missing is left out of the report or counted from the
-    rows.
+    """What only the run knows.
+
+    Whatever is missing is left out of the report or counted from the rows.
     """
 
     name: str
@@ -56,8 +55,8 @@ def build_report(
     summary: Summary,
     write: Callable[[str, bytes], None],
 ) -> dict[str, Any]:
-    """Writes ``report/report.json``, ``report/index.html``, ``report/figures/*.png`` and
-    ``report/pictures/*.jpg``.
+    """Writes ``report.json``, ``index.html``, ``figures/*.png`` and ``pictures/*.jpg`` to
+    ``report/``.
 
     Args:
         statistics: what ``evaluate.fold.fold`` made of all rows.

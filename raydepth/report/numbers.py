@@ -56,8 +56,9 @@ _PLACE = ("frame_id", "video", "path", "frame_index", "time_s")
 def document(
     folded: Fold, frames: pa.Table, summary: dict[str, Any], job: dict[str, Any]
 ) -> dict[str, Any]:
-    """The report as a tree, all but ``pictures`` and ``figures``; may hold NaN and inf, see
-    ``to_json``.
+    """The report as a tree, all but ``pictures`` and ``figures``.
+
+    It may hold NaN and inf, see ``to_json``.
 
     Args:
         folded: statistics of all rows.

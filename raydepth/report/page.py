@@ -1,6 +1,4 @@
-"""The page: one HTML file that opens from disk, without scripts and without anything from the
-network.
-"""
+"""The page: one HTML file that opens from disk, without scripts and without network."""
 
 import math
 from pathlib import Path, PurePath

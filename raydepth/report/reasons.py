@@ -1,6 +1,4 @@
-"""Why a metric has no value, said from the job; and what its value means in this job, said as
-plainly.
-"""
+"""Why a metric has no value in this job, and remarks on what its value means."""
 
 from typing import Any
 

@@ -16,8 +16,10 @@ _AROUND = 96
 
 @dataclasses.dataclass(frozen=True)
 class Mesh:
-    """Triangles: `points` and unit `normals` float32 [V, 3] (world), `uv` float32 [V, 2] in tiles,
-    `faces` uint32 [F, 3].
+    """Triangles in the world.
+
+    They are `points` and unit `normals` float32 [V, 3], `uv` float32 [V, 2] in tiles, and `faces`
+    uint32 [F, 3].
     """
 
     points: np.ndarray
@@ -109,8 +111,9 @@ def _card(solid: Solid) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def _turned(solid: Solid) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Surfaces of revolution: strips of a profile (radius, height), each smooth in itself, turned
-    about the vertical.
+    """Surfaces of revolution: strips of a profile (radius, height), turned about the vertical.
+
+    Each strip is smooth in itself.
     """
     bottom, top = [(0.0, -1.0), (1.0, -1.0)], [(1.0, 1.0), (0.0, 1.0)]
     ticks = np.linspace(-1, 1, 41)

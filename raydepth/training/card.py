@@ -1,6 +1,4 @@
-"""Measures the built-in models on scenes and frames that they never saw and writes MODEL_CARD.md
-with pictures.
-"""
+"""Measures the built-in models on held-out scenes and frames, and writes MODEL_CARD.md."""
 
 from __future__ import annotations
 
@@ -103,9 +101,7 @@ def real_frames(folder: Path, side: int = 256, each: int = 3) -> list[np.ndarray
 
 
 def depth_rows(model: HubDepth, sets: dict[str, list[Truth]]) -> list[str]:
-    """Markdown rows: each set's mean figures, beside those of the guess that lower in the picture
-    is nearer.
-    """
+    """Markdown rows: each set's mean figures, and those of the guess "lower is nearer"."""
     rows = []
     for name, truths in sets.items():
         figures = []
@@ -156,8 +152,9 @@ def round_trip_error(harmoniser: Harmoniser, pictures: list[np.ndarray]) -> int:
 
 
 def composites(count: int) -> list[np.ndarray]:
-    """Naive composites: the near part of one held-out scene, its colours off, pasted on another;
-    uint8 [SIDE, SIDE, 3] each.
+    """Naive composites, uint8 [SIDE, SIDE, 3] each.
+
+    The near part of one held-out scene, its colours off, is pasted on another.
     """
     results = []
     near, far = list(scenes("calm", 2 * count))[::2], list(scenes("calm", 2 * count))[1::2]
@@ -176,7 +173,7 @@ uint8 [S, S, 3]."""
 
 
 def holes(count: int, side: int) -> list[Hole]:
-    """True fills of held-out stagings: seeds below FIRST_SEED."""
+    """True fills of held-out scene setups: seeds below FIRST_SEED."""
     moments = [Snapshot(random_setup(seed, 1.0), 0.0, (side, side), 24) for seed in range(count)]
     return [
         (snapshot.rgb(), snapshot.near.astype(np.float32), snapshot.fill_shadowed())
@@ -202,8 +199,9 @@ def fill_rows(fillers: dict[str, Filler], sets: dict[str, list[Hole]]) -> list[s
 
 
 def draw_curves(logs: dict[str, Path], path: Path) -> None:
-    """Saves the loss of every model over its training steps, as its log has it; loss spans differ,
-    so each has its own axis.
+    """Saves the loss of every model over its training steps, as its log has it.
+
+    Loss ranges differ, so each has its own axis.
     """
     import matplotlib
 
@@ -247,7 +245,7 @@ def _sheet(columns: list[list[np.ndarray]], cell: int, path: Path) -> None:
 
 
 def main() -> None:
-    """Evaluates the models in the package and writes MODEL_CARD.md and card/*.png beside them."""
+    """Evaluates the models in the package and writes MODEL_CARD.md and card/*.png next to them."""
     parser = argparse.ArgumentParser(
         prog="python -m raydepth.training.card", description=main.__doc__
     )

@@ -1,6 +1,4 @@
-"""FeatGLaC, mode kv: layers go through the U-Net beside the generated picture and lend it their
-keys and values.
-"""
+"""Method ``featglac-kv``: the layers' keys and values guide the generated picture."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -22,7 +20,10 @@ from raydepth.edits.plan import EditPlan
 
 
 class FeatGLaC(LatentCompositor):
-    """Method ``featglac-kv``: raydepth's default (method.md, section 2)."""
+    """Method ``featglac-kv``, raydepth's default.
+
+    See raydepth/README.md, "FeatGLaC by keys and values".
+    """
 
     def __init__(self, models: Models, compose: Compose, prompt: ImagePrompt | None = None) -> None:
         """Checks the job against the model.
@@ -75,11 +76,10 @@ class FeatGLaC(LatentCompositor):
         return codec.decode(latents)[:, :, :height, :width]
 
     def _encode(self, lanes: Lanes) -> torch.Tensor:
-        """Latents float32 [P,C,h,w] of the pictures; those of pictures that frames share are kept
-        for the next batch.
+        """Latents float32 [P,C,h,w] of the pictures.
 
-        Shared pictures are encoded one by one, so that their last bits depend neither on the batch
-        nor on what was kept.
+        Those of pictures that frames share are kept for the next batch. Shared pictures are encoded
+        one by one, so that their last bits depend neither on the batch nor on what was kept.
         """
         codec, pictures = (
             self.models.codec,

@@ -1,6 +1,4 @@
-"""Method ``diffusion`` of ``layers.fill``: what lies behind the near layers as a diffusion model
-paints it (step 5).
-"""
+"""Method ``diffusion`` of ``layers.fill``: inpainting by a diffusion model."""
 
 import cv2
 import numpy as np
@@ -65,8 +63,9 @@ def load_diffusion_filler(
 
 
 def takes_mask(models: Models) -> bool:
-    """Whether the U-Net was made for inpainting: 2 C + 1 channels for latents, mask and the masked
-    picture's latents.
+    """Whether the U-Net was made for inpainting.
+
+    Such a one has 2 C + 1 input channels: latents, mask, and latents of the masked picture.
     """
     return models.unet.config.in_channels > models.codec.channels
 
@@ -76,19 +75,24 @@ class NonFiniteFill(ArithmeticError):
 
 
 class DiffusionFiller(Filler):
-    """Paints a hole, starting from its ``telea`` fill noised to ``strength``.
+    """Inpaints a hole, starting from its ``telea`` fill noised to ``strength``.
 
-    A U-Net with 2 C + 1 input channels for C latent ones (9 for Stable Diffusion inpainting) sees
-    latents, mask and the latents of the picture without the hole, as diffusers'
-    ``StableDiffusionInpaintPipeline`` hands them over. One with C channels (any text-to-image
-    checkpoint, ``builtin``) is held to the known region: before every step latents outside the hole
-    are replaced by the noised original (Blended Latent Diffusion, Avrahami et al. 2023; RePaint,
+    C is the number of latent channels. A U-Net with 2 C + 1 input channels (9 for Stable Diffusion
+    inpainting) sees latents, mask and the latents of the picture without the hole, as in diffusers'
+    ``StableDiffusionInpaintPipeline``. A U-Net with C channels (any text-to-image checkpoint,
+    ``builtin``) uses the known-region blend: before every step latents outside the hole are
+    replaced by the noised original (Blended Latent Diffusion, Avrahami et al. 2023; RePaint,
     Lugmayr et al. 2022, without its resampling). Noise is fixed per clip.
     """
 
     def __init__(self, models: Models, settings: Diffusion, seed: int, video: str = "") -> None:
-        """Args: models; settings: sampler, steps, strength and guidance; seed: the job's; video:
-        the clip's id.
+        """Prepares the filler for one clip.
+
+        Args:
+            models: from load_models.
+            settings: sampler, steps, strength and guidance.
+            seed: the job's.
+            video: the clip's id.
         """
         self.models, self.settings, self.seed, self.video = models, settings, seed, video
         self.rough = OpenCVFiller(cv2.INPAINT_TELEA, 5.0)
@@ -99,8 +103,9 @@ class DiffusionFiller(Filler):
         return DiffusionFiller(self.models, self.settings, self.seed, video)
 
     def __call__(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray:
-        """See Filler. In float16, a picture that overflows is painted again in float32, and
-        ``note`` says so.
+        """See Filler.
+
+        In float16, a picture that overflows is inpainted again in float32, and ``note`` says so.
 
         Raises:
             NonFiniteFill: it overflows in float32 too.
@@ -120,8 +125,9 @@ class DiffusionFiller(Filler):
 
     @torch.inference_mode()
     def generate(self, started: np.ndarray, hole: np.ndarray) -> torch.Tensor:
-        """Paints the hole bool [H,W] of a roughly filled picture uint8 [H,W,3]: float32
-        [1,3,H',W'], padded, about -1..1.
+        """Inpaints the hole bool [H,W] of a roughly filled picture uint8 [H,W,3].
+
+        Returns float32 [1,3,H',W'], padded, about -1..1.
         """
         codec, settings, multiple = self.models.codec, self.settings, self.models.multiple
         picture = torch.from_numpy(pad_to_multiple(started, multiple, 0)[None]).to(codec.vae.device)

@@ -15,7 +15,7 @@ _FULL_RESOLUTION = 12_000
 
 
 class Filler(Protocol):
-    """Invents the pixels of a hole; what it does outside the hole does not matter."""
+    """Inpaints the pixels of a hole; its result outside the hole is not used."""
 
     def __call__(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray:
         """Fills.
@@ -40,15 +40,12 @@ class Filler(Protocol):
         return self
 
     def shared_background(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray | None:
-        """A whole far layer uint8 [H,W,3] that this frame shares with others of its clip; None
-        where there is none.
-        """
+        """A far layer uint8 [H,W,3] that this frame shares with others of its clip, or None."""
         return None
 
 
 def load_filler(fill: Fill, *, device: str = "cpu") -> Filler:
-    """The filler that ``layers.fill`` names, of those that need nothing but the frame: OpenCV's and
-    ONNX.
+    """The filler that ``layers.fill`` names, of those that need only the frame: OpenCV's and ONNX.
 
     For ``plate`` it is the one that fills what no frame of the clip shows.
 
@@ -64,20 +61,17 @@ def load_filler(fill: Fill, *, device: str = "cpu") -> Filler:
 
 
 class OpenCVFiller(Filler):
-    """Telea's fast marching (2004) or Bertalmio's Navier-Stokes (2001), as OpenCV has them, coarse
-    to fine.
+    """OpenCV's inpainting, coarse to fine: Telea (2004) or Navier-Stokes (Bertalmio et al. 2001).
 
     Both are made for scratches. In a large hole they take a second a frame at 512 x 912, and
-    Telea's extrapolated gradients run away into white. So a hole of more than 12,000 pixels is
-    filled on a reduced picture, whose cells average known pixels only, and enlarged: 0.02 s, and
-    smoother inside (measured on ``dog``, holes of 42 % and 78 %: 0.64 s and 1.1 s at full
-    resolution on two busy cores).
+    Telea's extrapolated gradients run into white. So a hole of more than 12,000 pixels is filled on
+    a reduced picture and enlarged. Cells of the reduced picture average known pixels only. That
+    takes 0.02 s and is smoother inside. Measured on ``dog``, with holes of 42 % and 78 %: 0.64 s
+    and 1.1 s at full resolution on two busy cores.
     """
 
     def __init__(self, flag: int, radius: float) -> None:
-        """Takes ``cv2.INPAINT_TELEA`` or ``cv2.INPAINT_NS`` and the neighbourhood's radius in
-        pixels.
-        """
+        """Takes ``cv2.INPAINT_TELEA`` or ``cv2.INPAINT_NS``, and the radius in pixels."""
         self.flag, self.radius = flag, radius
         self.name = "telea" if flag == cv2.INPAINT_TELEA else "navier-stokes"
 
@@ -94,8 +88,7 @@ class OpenCVFiller(Filler):
             cv2.resize(rgb * known[..., None], size, interpolation=cv2.INTER_AREA)
             / np.maximum(weight, 1e-6)[..., None]
         )
-        # A cell with a sliver of known pixels is known: its colour is the true one next to the
-        # hole.
+        # A cell with any known pixels is known: its colour is the true one next to the hole.
         small = cv2.inpaint(
             np.rint(mean).clip(0, 255).astype(np.uint8),
             (weight < 1e-3).astype(np.uint8),
@@ -108,15 +101,14 @@ class OpenCVFiller(Filler):
 class OnnxFiller(Filler):
     """An inpainting network: picture [1,3,H,W] and mask [1,1,H,W] in, picture out.
 
-    uint8 inputs are taken as MI-GAN's pipeline has them: colours 0..255, mask 255 = keep, 0 = hole.
-    Float inputs as LaMa has them: colours 0..1, mask 1 = hole; the output may be 0..1 or 0..255.
-    Sizes may be dynamic or fixed; for a fixed one the picture is resized to it and the filled hole
-    back.
+    uint8 inputs are those of MI-GAN's pipeline: colours 0..255, mask 255 = keep, 0 = hole. Float
+    inputs are those of LaMa: colours 0..1, mask 1 = hole; the output may be 0..1 or 0..255. Sizes
+    may be dynamic or fixed. For a fixed one the picture is resized to it and the filled hole back.
 
-    The hole is filled roughly before the network sees it. MI-GAN's pipeline blends over the rim of
-    its mask and takes what it finds there for context: with the thing still in the hole, a rim in
-    its colours stayed and the network made it up again (250 grey levels between two fills of one
-    hole with different colours inside; 0 with the rough fill).
+    The hole is filled roughly before the network sees it. MI-GAN's pipeline blends over the edge of
+    its mask and takes the pixels there for context. With the object still in the hole, an edge in
+    its colours stayed, and the network painted the object again. (Two fills of one hole with
+    different colours inside differed by 250 grey levels; by 0 with the rough fill.)
     """
 
     def __init__(self, path: str, *, device: str = "cpu", threads: int = 2) -> None:
@@ -201,15 +193,14 @@ class OnnxFiller(Filler):
 def fill_hole(
     filler: Filler, rgb: np.ndarray, near: np.ndarray, dilate: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fills what the near layers hide; outside the hole the frame stays, bit for bit, whoever
-    fills.
+    """Fills what the near layers hide; outside the hole the frame stays, bit for bit.
 
     Args:
         filler: as ``Filler``.
         rgb: uint8 [H,W,3].
         near: float32 [H,W], alpha of the near layers.
-        dilate: pixels by which the hole is larger than ``near > 0`` (an ellipse), so that mixed
-            edge pixels go too.
+        dilate: radius in pixels of the ellipse by which ``near > 0`` is dilated, so that mixed edge
+            pixels go too.
 
     Returns:
         background uint8 [H,W,3] and hole bool [H,W]. An empty hole, or one without any pixel to
@@ -233,10 +224,10 @@ def find_hole(near: np.ndarray, dilate: int) -> np.ndarray:
 
 
 def far_depth(inv_depth: np.ndarray, hole: np.ndarray, plane: float) -> np.ndarray:
-    """Continues the far side's inverse depth under the hole, smoothly and from the far side only.
+    """Continues the far layer's inverse depth under the hole, smoothly and from far pixels only.
 
     A push-pull pyramid (Gortler et al. 1996) gives every pixel of the hole a mean of the known far
-    pixels around it; on each level some sweeps of diffusion bring it close to the harmonic
+    pixels around it. On each level some sweeps of diffusion bring it close to the harmonic
     solution, which has no extremum inside the hole.
 
     Args:
