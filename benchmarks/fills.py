@@ -1,10 +1,9 @@
-"""Fillers against true fills: what synthetic worlds show behind their near things, as each method
-of ``layers.fill`` guesses it.
+"""Hole fillers against true fills: each method of ``layers.fill`` on synthetic worlds.
 
     python -m benchmarks.fills --cache runs/ground_truth --out benchmarks/results
 
 Cases, and the cache they are kept in, are those of ``benchmarks.ground_truth``; their seeds were
-never trained on. The hole is the true near layer, grown as a job grows it, and all figures are of
+never trained on. The hole is the true near layer, dilated as in a job, and all figures are of
 the hole alone: RMSE in grey levels, SSIM, and seconds of one core.
 """
 

@@ -1,5 +1,6 @@
-"""Counts the U-Net lanes of ``featglac-grad`` by hooks, for each recipe, against the cost table of
-method.md.
+"""Counts the U-Net lanes of each recipe of ``featglac-grad`` by hooks.
+
+They are compared with the table in raydepth/README.md, "Cost in U-Net evaluations".
 
     python -m benchmarks.grad_lanes
 
@@ -79,7 +80,7 @@ def main() -> None:
     alpha[:, 4:12, 4:12] = 1
     near = Layer("near", source, alpha, alpha)
     stack = LayerStack([near, Layer("far", far, np.ones_like(alpha), 0 * alpha)])
-    print(f"{'recipe':34}{'forward':>9}{'backward':>10}   method.md         count_lanes")
+    print(f"{'recipe':34}{'forward':>9}{'backward':>10}   expected          count_lanes")
     for name, grad, expected in TABLE:
         compose = Compose.model_validate({"method": "featglac-grad", "grad": grad})
         compositor = FeatGLaCGrad(tiny_models(), compose)

@@ -1,5 +1,6 @@
-"""Finds the defaults of featglac-kv by coordinate search against the true edit, on other scenes
-than the benchmark's.
+"""Finds the defaults of featglac-kv by coordinate search against the true edit.
+
+Its scenes are other ones than the benchmark's.
 
     python -m benchmarks.ground_truth_study --scenes 32 --size 128 --out benchmarks/results
 
@@ -39,8 +40,8 @@ START: dict[str, Any] = {
     "rim": False,
     "inject": {"mode": "mosaic", "weight": 1.0, "blocks": ["up"], "window": [0.0, 1.0]},
 }
-"""The settings of method.md, with the whole region redrawn and the layers' light and edges as they
-are."""
+"""Settings close to the paper, with the whole region generated and the layers' light and edges as
+they are."""
 WORTH = 5e-4
 """A change that gains less is none."""
 TRIALS: list[tuple[str, list[Any]]] = [

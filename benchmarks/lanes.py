@@ -1,5 +1,7 @@
-"""Counts the U-Net lanes of each recipe of ``featglac-kv`` by hooks, against method.md, and
-measures what makes lanes cheaper.
+"""Counts the U-Net lanes of each recipe of ``featglac-kv``, and what makes lanes cheaper.
+
+They are counted by hooks, and compared with the table in raydepth/README.md, "Cost in U-Net
+evaluations".
 
     python -m benchmarks.lanes [--sizes 256 512] [--real 256]    a minute or two, two idle cores
 

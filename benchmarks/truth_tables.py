@@ -1,6 +1,4 @@
-"""What the ground-truth benchmark writes: means with bootstrap intervals as JSON and Markdown, a
-figure, a sheet of pictures.
-"""
+"""Writes the ground-truth benchmark: means with bootstrap intervals, a figure, a sheet."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What tests share: the data folder beside the checkout, and small clips."""
+"""What tests share: the data folder next to the checkout, and small clips."""
 
 import os
 from pathlib import Path

@@ -22,10 +22,10 @@ _CONSISTENT = 0.3
 """Where this part of the points goes on as in the frame before, to a pixel, that is the camera; the
 others move themselves."""
 _DEAD = 0.1
-"""Pixels of change below which the motion stays as it was: noise of a still camera."""
+"""Pixels of change below which the motion stays as it was: noise of a camera that stands still."""
 _KEPT = 0.35
-"""The reference frame changes when fewer of its points than this part are found again: drift comes
-from changes only."""
+"""The reference frame changes when fewer of its points than this part are found again: errors
+accumulate at changes only."""
 _BACK = 0.7
 """Pixels by which a point may miss its start when it is followed there and back (Kalal et al.
 2010)."""

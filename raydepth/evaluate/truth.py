@@ -16,7 +16,7 @@ from raydepth.evaluate.image import rmse, ssim
 RING = 4
 """Pixels inside the edge over which colour is compared."""
 _TELLING = 24.0
-"""Grey levels by which two pictures must differ at a pixel for a third to be told one or the
+"""Grey levels by which two pictures must differ at a pixel for a third to count as one or the
 other."""
 
 

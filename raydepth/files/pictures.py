@@ -177,8 +177,7 @@ def crop_middle(picture: np.ndarray, frame: tuple[int, int]) -> np.ndarray:
 
 @lru_cache(maxsize=16)
 def read_cover(path: str, frame: tuple[int, int]) -> np.ndarray:
-    """A picture scaled and cropped to cover a frame (height, width): uint8 [H,W,3], not to be
-    written to.
+    """A picture scaled and cropped to cover a frame (height, width): uint8 [H,W,3], read-only.
 
     Raises:
         OSError: it cannot be read.

@@ -63,5 +63,5 @@ class SidecarPattern:
             pts=pts,
             image="" if image is None else storage.stem(image),
         )
-        beside = storage.is_remote(source) and self.pattern.startswith("{parent}")
-        return path + storage.locate(source).query if beside else path
+        is_sidecar = storage.is_remote(source) and self.pattern.startswith("{parent}")
+        return path + storage.locate(source).query if is_sidecar else path

@@ -66,7 +66,7 @@ class Trial:
             self.first = self.first or frame
             self.damaged |= frame.is_corrupt
             if (packet_shown := packet_number(frame)) is None:
-                self.damaged = True  # a frame of no packet could not be asked for again
+                self.damaged = True  # a frame of no packet could not be decoded again
             else:
                 self.shown.append((frame.pts, packet_shown))
 

@@ -55,8 +55,7 @@ def build_report(
     summary: Summary,
     write: Callable[[str, bytes], None],
 ) -> dict[str, Any]:
-    """Writes ``report.json``, ``index.html``, ``figures/*.png`` and ``pictures/*.jpg`` to
-    ``report/``.
+    """Writes ``report.json``, ``index.html``, figures and pictures to ``report/``.
 
     Args:
         statistics: what ``evaluate.fold.fold`` made of all rows.

@@ -38,9 +38,9 @@ _CARDS = {
         "grey levels is black for white.",
     ),
     "rmse_target_depth": (
-        "Did the edit do what was asked?",
-        "Depth estimated again on the edited frame, against the depth that the edit asked for. 1 "
-        "is a whole clip's range of inverse depth.",
+        "Is the edit at the depth that was asked for?",
+        "Depth estimated again on the edited frame, against the target depth of the edit. 1 is a "
+        "whole clip's range of inverse depth.",
     ),
     "rmse_true_edit": (
         "Is the edit right?",
@@ -153,7 +153,7 @@ def _verdict(frames: dict[str, int]) -> dict[str, str]:
 
 
 def _card(name: str, tree: dict[str, Any]) -> dict[str, Any]:
-    """One RMSE, with the rows beside its number and the places of its range bar in percent."""
+    """One RMSE, with its related rows and the places of its range bar in percent."""
     question, meaning = _CARDS[name]
     metrics = tree["metrics"]
     statistics = metrics[name]

@@ -126,9 +126,7 @@ class World:
     def depth(
         self, camera: Camera, size: tuple[int, int], *, beyond: float = _CLOSEST
     ) -> np.ndarray:
-        """Distance along the optical axis at the pixel centres in metres, float32 [H, W], at most
-        FAR.
-        """
+        """Depth along the optical axis at pixel centres in metres, float32 [H, W], at most FAR."""
         return self._depth(camera, size, beyond, (0, size[0], 0, size[1]))
 
     def coverage(self, camera: Camera, size: tuple[int, int], nearer_than: float) -> np.ndarray:

@@ -105,8 +105,8 @@ def _card(solid: Solid) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
     flat = np.stack([x * solid.half[0], y * solid.half[1]], 1)
     flat = np.concatenate([np.zeros((1, 2)), flat])
     points = np.column_stack([flat, np.zeros(len(flat))])
-    rim = np.arange(len(angle))
-    faces = np.stack([np.zeros_like(rim), rim + 1, (rim + 1) % len(angle) + 1], 1)
+    ring = np.arange(len(angle))
+    faces = np.stack([np.zeros_like(ring), ring + 1, (ring + 1) % len(angle) + 1], 1)
     return points, np.tile([0.0, 0.0, -1.0], (len(points), 1)), _tiled(solid.material, flat), faces
 
 

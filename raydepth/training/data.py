@@ -137,11 +137,10 @@ class Cache:
         return len(self._rgb) * SHARD
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns one picture, rgb float32 [3, H, W] in 0..1, and its extra channel, float32 [1, H,
-        W].
+        """Returns one picture, rgb float32 [3, H, W] in 0..1, and its extra channel [1, H, W].
 
-        The extra channel of a scene is inverse depth in 1 / metres; of a fill it is 1 where the
-        near objects are. H = W = SIDE unless an earlier version rendered the shard.
+        The extra channel, float32, is inverse depth in 1 / metres of a scene; of a fill it is 1
+        where the near objects are. H = W = SIDE unless an earlier version rendered the shard.
         """
         shard, row = divmod(index, SHARD)
         rgb = torch.from_numpy(self._rgb[shard][row].astype(np.float32)).permute(2, 0, 1) / 255

@@ -125,8 +125,9 @@ def save(model: GLPNForDepthEstimation, out: Path, effort: dict[str, float]) -> 
 def run(
     data: Path, out: Path, budget: Budget, *, resume: bool, start: Path | None = None, seed: int = 0
 ) -> None:
-    """Trains on cached scenes and writes `out/depth` (the model) and `out/depth-training`
-    (checkpoint and log).
+    """Trains on cached scenes and writes the model, a checkpoint and a log.
+
+    The model is `out/depth`, checkpoint and log `out/depth-training`.
 
     Args:
         data: Folder of shards made by `raydepth.training.data.build`.

@@ -82,8 +82,7 @@ def build_scheduler() -> DDIMScheduler:
 def draw_picture(
     cache: Cache, side: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Draws a random training picture: three of four are scenes, the rest photographs and dead
-    leaves.
+    """Draws a random training picture: of four, three are scenes, one a photograph or dead leaves.
 
     Returns:
         float32 [3, side, side] in -1..1, and of scenes the cache's extra channel, float32 [1, side,

@@ -24,9 +24,9 @@ def test_outside_is_exact_and_deep_inside_is_the_edit():
     assert np.array_equal(result[region == 0], source[region == 0])
     deep = (slice(10 + FEATHER, 30 - FEATHER), slice(10 + FEATHER, 40 - FEATHER))
     assert np.array_equal(result[0][deep], edited[0][deep])
-    rim = np.abs(result[0, 10, 20:30].astype(int) - source[0, 10, 20:30])
+    edge = np.abs(result[0, 10, 20:30].astype(int) - source[0, 10, 20:30])
     assert (
-        rim <= np.abs(edited[0, 10, 20:30].astype(int) - source[0, 10, 20:30]) / (FEATHER + 1) + 1
+        edge <= np.abs(edited[0, 10, 20:30].astype(int) - source[0, 10, 20:30]) / (FEATHER + 1) + 1
     ).all()
 
 

@@ -13,7 +13,7 @@ from raydepth.errors import JobError
 
 @pytest.fixture
 def world(make_models):
-    """(predict, ladder, scheduler, condition) of a small U-Net."""
+    """(predict, ddim, scheduler, condition) of a small U-Net."""
 
     def make(prediction_type="epsilon", steps=50, strength=1.0):
         models = make_models(prediction_type=prediction_type)

@@ -1,6 +1,4 @@
-"""Token masks: shares that sum to 1 on any grid, opacities that give the shares back, roles that
-lose no query.
-"""
+"""Token masks: shares, opacities and query groups on any grid."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,4 @@
-"""Edit background: another picture, clip or colour behind the near layers, and no old background on
-their rim.
-"""
+"""Edit background: a picture, clip or colour behind the near layers, with matted edges."""
 
 import cv2
 import numpy as np
@@ -129,8 +127,8 @@ def test_the_old_background_is_taken_out_of_edge_pixels(soft):
     plain, clean = (
         np.abs(picture - true).max(axis=-1) for picture in (over(frame, cut), over(rgb, alpha))
     )
-    rim = (share > 0) & (share < 1) & (cut > 0)
-    assert plain[rim].mean() > 25 and clean[rim].mean() < 4
+    edge = (share > 0) & (share < 1) & (cut > 0)
+    assert plain[edge].mean() > 25 and clean[edge].mean() < 4
     assert np.array_equal(rgb[share == 1], frame[share == 1])
     assert (alpha <= cut).all() and np.array_equal(alpha[share == 1], cut[share == 1])
 

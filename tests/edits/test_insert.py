@@ -59,7 +59,7 @@ def test_nearer_things_cover_it_pixel_by_pixel(scene, plan_of):
 
 def test_the_support_plane_does_not_cover_the_ground_contact(scene, plan_of):
     rgb, depth = scene()
-    # The floor reaches 0.46 under the foot; the object's middle lies farther back.
+    # The floor reaches 0.46 at the ground contact; the object's middle lies farther back.
     plan, _ = plan_of(rgb, depth, at=0.4, point=[0.55, 0.8])
     alpha, shown = plan.stack.layers[1].alpha, plan.stack.weights()[1]
     post = depth == np.float32(0.9)
@@ -225,8 +225,9 @@ def test_a_drawn_object_keeps_its_colour_and_its_area(x, y, height, turn, grow):
 
 
 def test_an_object_in_the_scene_goes_with_the_camera_to_a_pixel(data, plan_of):
-    """A pan over a real frame, hand-held and growing a little: the foot stays on its scene point to
-    within one pixel.
+    """The ground contact stays on its scene point to within one pixel.
+
+    The clip is a pan over a real frame, hand-held and zooming in a little.
     """
     from raydepth.frames.decode import decode
     from raydepth.frames.probe import probe

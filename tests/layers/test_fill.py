@@ -96,7 +96,7 @@ def test_far_depth_continues_a_slope_under_the_hole():
     far = far_depth(np.where(near > 0, np.float32(0.9), wall), near > 0, 0.6)
     assert np.abs(far - wall).max() < 0.02
     step = np.abs(np.diff(far, axis=1)).max()
-    assert step < 0.02, "no seam at the hole's rim"
+    assert step < 0.02, "no seam at the hole's edge"
 
 
 def test_far_depth_does_not_see_near_pixels_outside_the_hole():

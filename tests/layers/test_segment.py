@@ -98,7 +98,7 @@ def test_the_largest_part_is_kept_with_a_soft_edge_and_without_the_old_backgroun
     assert ((alpha > 0) & (alpha < 1)).sum() > 50
     assert abs(alpha.sum() - inside.sum()) < 0.1 * inside.sum()
     seen = alpha > 0.1
-    assert np.abs(colour[seen].astype(int) - RED).max() < 8, "no green is left on the rim"
+    assert np.abs(colour[seen].astype(int) - RED).max() < 8, "no green is left on the edge"
     assert np.abs(rgb[seen].astype(int) - RED).max() > 80
 
 

@@ -158,11 +158,10 @@ class FeatGLaCGrad(LatentCompositor):
         cells: torch.Tensor,
         iteration: int,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """J [N] and its gradient [N,C,h,w] in the latents, from a conditional pass; weights are
-        frozen.
+        """J [N] and its gradient [N,C,h,w] in the latents, from a conditional pass.
 
-        The frames' losses are summed. No frame's loss depends on another's latents, so frames are
-        independent.
+        Weights are frozen. The frames' losses are summed. No frame's loss depends on another's
+        latents, so frames are independent.
         """
         leaf = latents.detach().requires_grad_(True)
         with torch.enable_grad():

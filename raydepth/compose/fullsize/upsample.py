@@ -88,8 +88,7 @@ def detail_gain(
 
 
 class Guided:
-    """Arrays of one frame enlarged to full size, with the full-size frame's detail where it is
-    theirs.
+    """Arrays of one frame enlarged to full size, with the frame's detail where it is theirs.
 
     Args:
         guide: uint8 [h,w,3], the frame at low resolution.

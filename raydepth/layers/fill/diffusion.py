@@ -16,7 +16,7 @@ from raydepth.layers.settings import Fill
 BUILTIN_STEPS, BUILTIN_STRENGTH = 10, 0.1
 """One step. On 48 true holes at 128 px and 12 at 256 that benchmarks.fills does not use, two from
 0.2 are as good (RMSE 24.3 against 24.7, and 23.2 against 23.0), but take twice as long and leave a
-bright rim on pale walls."""
+bright edge on pale walls."""
 
 
 def load_diffusion_filler(

@@ -49,7 +49,7 @@ class BlockDCT(ModelMixin, ConfigMixin):
             latent_channels: 3 * block * block.
             block_out_channels: Only its length counts: pipelines take 2 ** (length - 1) for the
                 spatial factor.
-            force_upcast: Keep this codec in float32 beside a U-Net in half precision: rounded
+            force_upcast: Keep this codec in float32 with a U-Net in half precision: rounded
                 figures are not lossless.
 
         Raises:

@@ -308,7 +308,7 @@ def test_a_picture_that_stays_non_finite_is_failed(make_grad, make_plan):
 @pytest.mark.parametrize(
     ("grad", "forward", "backward"),
     [
-        ({"recipe": "composition"}, 1490, 690),  # method.md, section 5
+        ({"recipe": "composition"}, 1490, 690),  # "Cost in U-Net evaluations"
         ({"recipe": "composition", "references": "invert"}, 390, 190),
         ({"recipe": "lite"}, 90, 30),
         ({"recipe": "insertion", "references": "invert", "steps": 10}, 20 + 12 + 20, 12),

@@ -1,6 +1,4 @@
-"""IP-Adapter from real files: nothing at scale 0, nothing outside the object, and it lives beside
-the injection.
-"""
+"""IP-Adapter from real files: no effect at scale 0 or outside the object, and with injection."""
 
 import numpy as np
 import pytest

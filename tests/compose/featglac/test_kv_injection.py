@@ -1,5 +1,6 @@
-"""The exact properties of injection (method.md, section 2), on the U-Net call and on whole
-compositions.
+"""The exact properties of injection, on the U-Net call and on whole pictures.
+
+See raydepth/README.md, "FeatGLaC by keys and values".
 """
 
 import math

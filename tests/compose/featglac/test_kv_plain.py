@@ -82,7 +82,7 @@ def test_pictures_equal_the_img2img_pipeline_when_injection_is_off(
             {},
             1,
             80,
-        ),  # method.md, section 5: kv, CFG on gen
+        ),  # "Cost in U-Net evaluations"
         ({"steps": 20, "strength": 0.5}, {}, 1, 30),
         ({"steps": 8, "strength": 1.0, "sampler": "lcm"}, {}, 1, 24),
         ({"steps": 4, "strength": 1.0, "sampler": "lcm"}, {}, 1, 12),
