@@ -1,10 +1,9 @@
-"""Fillers against true fills: what synthetic worlds show behind their near things, as each method
-of ``layers.fill`` guesses it.
+"""Hole fillers against true fills: each method of ``layers.fill`` on synthetic worlds.
 
     python -m benchmarks.fills --cache runs/ground_truth --out benchmarks/results
 
 Cases, and the cache they are kept in, are those of ``benchmarks.ground_truth``; their seeds were
-never trained on. The hole is the true near layer, grown as a job grows it, and all figures are of
+never trained on. The hole is the true near layer, dilated as in a job, and all figures are of
 the hole alone: RMSE in grey levels, SSIM, and seconds of one core.
 """
 
@@ -110,7 +109,8 @@ def markdown(tables: dict[int, dict[str, dict[str, Any]]]) -> str:
                 if method != "telea":
                     gain, low, high = entry[f"{name}_gain"]
                     text = f"{gain:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
-                    cell += f"<br>{f'**{text}**' if low * high > 0 else text}, better in {entry[f'{name}_better']:.0%}"
+                    bold = f"**{text}**" if low * high > 0 else text
+                    cell += f"<br>{bold}, better in {entry[f'{name}_better']:.0%}"
                 cells.append(cell)
             lines.append(
                 f"| {method} | {entry['holes']} | {' | '.join(cells)} | {entry['seconds']:.3f} |"

@@ -1,5 +1,6 @@
-"""Flow-warped error of the edited region, against the input's: the jobs insert, background and
-remove, shipped and real clips.
+"""Flow-warped error of the edited region, against the input's.
+
+The jobs are insert, background and remove, on shipped and real clips.
 
 Run: ``python -m benchmarks.flicker [--frames N] [--only NAME ...]``. It takes the jobs' own steps
 without Ray; the settings for the real clips are read from the commands in the jobs' head comments,

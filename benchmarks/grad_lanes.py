@@ -1,5 +1,6 @@
-"""Counts the U-Net lanes of ``featglac-grad`` by hooks, for each recipe, against the cost table of
-method.md.
+"""Counts the U-Net lanes of each recipe of ``featglac-grad`` by hooks.
+
+They are compared with the table in raydepth/README.md, "Cost in U-Net evaluations".
 
     python -m benchmarks.grad_lanes
 
@@ -38,11 +39,20 @@ TABLE = [
 def tiny_models() -> Models:
     """A U-Net of the real class with two levels of 8 channels, random weights."""
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(
-        sample_size=4, layers_per_block=1, block_out_channels=(8, 8), cross_attention_dim=8, attention_head_dim=2,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        norm_num_groups=4,
-    ).eval().requires_grad_(False)  # fmt: skip
+    unet = (
+        UNet2DConditionModel(
+            sample_size=4,
+            layers_per_block=1,
+            block_out_channels=(8, 8),
+            cross_attention_dim=8,
+            attention_head_dim=2,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            norm_num_groups=4,
+        )
+        .eval()
+        .requires_grad_(False)
+    )
     vae = AutoencoderTiny(
         encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8),
         num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1),
@@ -77,13 +87,13 @@ def main() -> None:
         with counted_lanes(compositor.models.unet) as count:
             compositor.generate(EditPlan(stack, alpha), source, np.zeros(1, np.int64))
         found = (count.forward, count.backward)
-        said = (
+        line = (
             "none"
             if expected is None
             else f"{expected[0]}/{expected[1]} {'agrees' if found == expected else 'DIFFERS'}"
         )
         counted = "agrees" if count_evaluations(compose, 2) == sum(found) else "DIFFERS"
-        print(f"{name:34}{count.forward:9}{count.backward:10}   {said:18}{counted}")
+        print(f"{name:34}{count.forward:9}{count.backward:10}   {line:18}{counted}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-"""Every method against the true edit of synthetic worlds: what FeatGLaC gains over pasting, and
-what it costs, in figures.
+"""Every method against the true edit of synthetic worlds, in error and in cost.
 
     python -m benchmarks.ground_truth --scenes 200 --size 128 --out benchmarks/results
 
@@ -53,7 +52,7 @@ BY_THE_BOOK: dict[str, Any] = KV | {
     "light": PLAIN_LIGHT,
     "alpha_matting": False,
 }
-"""The settings of method.md: strength 0.6, the whole region redrawn, layers' light and edges as
+"""Settings close to the paper: strength 0.6, the whole region generated, layers' light and edges as
 they are."""
 
 METHODS: dict[str, dict[str, dict[str, Any]]] = {

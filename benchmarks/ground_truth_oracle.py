@@ -1,5 +1,4 @@
-"""What would be worth knowing: errors of pasting if a part of the truth were known, on the scenes
-of the study.
+"""Oracle study: errors of pasting if a part of the truth were known.
 
     python -m benchmarks.ground_truth_oracle --scenes 96 --out benchmarks/results
 

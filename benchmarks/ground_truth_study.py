@@ -1,5 +1,6 @@
-"""Finds the defaults of featglac-kv by coordinate search against the true edit, on other scenes
-than the benchmark's.
+"""Finds the defaults of featglac-kv by coordinate search against the true edit.
+
+Its scenes are other ones than the benchmark's.
 
     python -m benchmarks.ground_truth_study --scenes 32 --size 128 --out benchmarks/results
 
@@ -29,9 +30,16 @@ FIRST_SEED = 5000
 EDITS = ("background", "insert")
 JUDGED = ("rmse", "lab_gap", "seam")
 START: dict[str, Any] = {
-    "method": "featglac-kv", "sampler": "ddim", "steps": 10, "strength": 0.6, "edge_band": 1.0, "blend": True,
-    "light": PLAIN_LIGHT, "alpha_matting": False, "inject": {"mode": "mosaic", "weight": 1.0, "blocks": ["up"], "window": [0.0, 1.0]},
-}  # fmt: skip
+    "method": "featglac-kv",
+    "sampler": "ddim",
+    "steps": 10,
+    "strength": 0.6,
+    "edge_band": 1.0,
+    "blend": True,
+    "light": PLAIN_LIGHT,
+    "alpha_matting": False,
+    "inject": {"mode": "mosaic", "weight": 1.0, "blocks": ["up"], "window": [0.0, 1.0]},
+}
 """The settings of method.md, with the whole region redrawn and the layers' light and edges as they
 are."""
 WORTH = 5e-4

@@ -1,9 +1,10 @@
-"""How far the injected keys and values reach in the built-in model: attention, latents, picture,
-with weight 1 against weight 0.
+"""Effect of the injected keys and values in the built-in model, weight 1 against weight 0.
+
+It is measured on attention, latents and picture.
 
     python -m benchmarks.injection --scenes 8 --out benchmarks/results
 
-The whole region is redrawn and all blocks are injected, on the scenes of the study. Attention is
+The whole region is generated and all blocks are injected, on the scenes of the study. Attention is
 compared in the first step, where both runs see the same latents; ``features`` are what a block adds
 its attention to. Norms are over the generated rows.
 """

@@ -1,7 +1,9 @@
-"""Counts the U-Net lanes of each recipe of ``featglac-kv`` by hooks, against method.md, and
-measures what makes lanes cheaper.
+"""Counts the U-Net lanes of each recipe of ``featglac-kv``, and what makes lanes cheaper.
 
-    python -m benchmarks.lanes [--sizes 256 512] [--real 256]          a minute or two on two idle cores
+They are counted by hooks, and compared with the table in raydepth/README.md, "Cost in U-Net
+evaluations".
+
+    python -m benchmarks.lanes [--sizes 256 512] [--real 256]    a minute or two, two idle cores
 
 Lanes do not depend on the U-Net's size, so they are counted on a tiny one. Savings are measured on
 the topology of Stable Diffusion 1.5 with random weights: operations by PyTorch's counter on shapes
@@ -113,7 +115,7 @@ def recipe_lanes(frames: int = 8) -> list[dict[str, Any]]:
     rows.append(
         {
             "recipe": "diffusion hole fill, 20 steps, CFG",
-            "method_md": 40,
+            "expected": 40,
             "lanes": float(ran.forward),
         }
     )
@@ -121,7 +123,7 @@ def recipe_lanes(frames: int = 8) -> list[dict[str, Any]]:
 
 
 def call(
-    unet: UNet2DConditionModel, size: int, blocks: list[str], *, ending: bool, references: int = 2
+    unet: UNet2DConditionModel, size: int, blocks: list[str], *, exits: bool, references: int = 2
 ) -> torch.Tensor:
     """One U-Net call of a generation lane and its reference lanes on pictures of this size; the
     generation row.
@@ -137,18 +139,24 @@ def call(
     weights[1] = 1 - weights[0]
     modules = select(unet, blocks)
     injection = make_injection(
-        "mosaic", 1.0, generated=1, layer_rows=np.array([[0], [1]]), weights=weights, latent_size=(side, side),
-        levels=4, dtype=unet.dtype,
-    )  # fmt: skip
+        "mosaic",
+        1.0,
+        generated=1,
+        layer_rows=np.array([[0], [1]]),
+        weights=weights,
+        latent_size=(side, side),
+        levels=4,
+        dtype=unet.dtype,
+    )
     context = (
-        early_exit(unet, modules, injection, references) if ending else injected(modules, injection)
+        early_exit(unet, modules, injection, references) if exits else injected(modules, injection)
     )
     with torch.inference_mode(), context:
         return unet(latents, 400, encoder_hidden_states=text, return_dict=False)[0][:1]
 
 
-def ending_savings(sizes: list[int], real_size: int | None) -> list[dict]:
-    """What a reference lane costs, of a whole lane, when it ends after the last injected attention."""
+def early_exit_savings(sizes: list[int], real_size: int | None) -> list[dict]:
+    """Cost of a reference lane that exits after the last injected attention, over a whole lane."""
     rows: list[dict[str, Any]] = []
     torch.set_default_dtype(torch.bfloat16)
     real = (
@@ -161,36 +169,42 @@ def ending_savings(sizes: list[int], real_size: int | None) -> list[dict]:
         for blocks in BLOCKS:
             row: dict = {"size": size, "blocks": "+".join(blocks)}
             flops = {}
-            for ending in (False, True):
+            for exits in (False, True):
                 with FakeTensorMode(allow_non_fake_inputs=True), operations_counter() as counter:
-                    call(fake, size, blocks, ending=ending)
-                flops[ending] = counter.get_total_flops()
+                    call(fake, size, blocks, exits=exits)
+                flops[exits] = counter.get_total_flops()
             lane = flops[False] / 3
             row |= {
                 "tflop_a_lane": lane / 1e12,
                 "reference_lane": (flops[True] - lane) / (2 * lane),
             }
             row["operations"] = flops[True] / flops[False]
-            said = f"{size:5} {row['blocks']:26}{row['tflop_a_lane']:8.3f}{row['reference_lane']:11.3f}{row['operations']:10.3f}"
+            line = (
+                f"{size:5} {row['blocks']:26}{row['tflop_a_lane']:8.3f}"
+                f"{row['reference_lane']:11.3f}{row['operations']:10.3f}"
+            )
             if real is not None and size == real_size and blocks in TIMED:
                 row |= _timed(real, size, blocks)
-                said += f"{row['time']:8.3f}{row['seconds_whole']:9.2f}{row['largest_difference']:13.2g}"
+                line += (
+                    f"{row['time']:8.3f}{row['seconds_whole']:9.2f}"
+                    f"{row['largest_difference']:13.2g}"
+                )
             rows.append(row)
-            print(said, flush=True)
+            print(line, flush=True)
     return rows
 
 
 def _timed(unet: UNet2DConditionModel, size: int, blocks: list[str]) -> dict:
     results, seconds = {}, {}
-    call(unet, size, blocks, ending=True)
-    for ending in (False, True):
+    call(unet, size, blocks, exits=True)
+    for exits in (False, True):
         torch.manual_seed(0)
         began = time.perf_counter()
-        results[ending] = call(unet, size, blocks, ending=ending)
-        seconds[ending] = time.perf_counter() - began
+        results[exits] = call(unet, size, blocks, exits=exits)
+        seconds[exits] = time.perf_counter() - began
     return {
         "seconds_whole": seconds[False],
-        "seconds_ending": seconds[True],
+        "seconds_early_exit": seconds[True],
         "time": seconds[True] / seconds[False],
         "largest_difference": float((results[True] - results[False]).abs().max()),
         "load": os.getloadavg()[0],
@@ -220,23 +234,28 @@ def main() -> None:
     arguments = parser.parse_args()
     sizes = arguments.sizes
     recipes = recipe_lanes()
-    print(f"{'lanes a frame':36}{'method.md':>10}{'counted':>9}{'shared far lane, batch of 8':>30}")
+    print(f"{'lanes a frame':36}{'expected':>10}{'counted':>9}{'shared far lane, batch of 8':>30}")
     for row in recipes:
         shared = f"{row['lanes_shared_far']:.2f}" if "lanes_shared_far" in row else ""
-        print(f"{row['recipe']:36}{row['method_md'] or '':>10}{row['lanes']:9.0f}{shared:>30}")
+        print(f"{row['recipe']:36}{row['expected'] or '':>10}{row['lanes']:9.0f}{shared:>30}")
     print("\nreference lanes that end, two of three lanes of a call (SD 1.5, random weights):")
     print(
-        f"{'size':>5} "
-        f"{'injected':26}{'TFLOP':>8}{'ref. lane':>11}{'call ops':>10}{'time':>8}{'seconds':>9}{'difference':>13}"
+        f"{'size':>5} {'injected':26}{'TFLOP':>8}{'ref. lane':>11}{'call ops':>10}"
+        f"{'time':>8}{'seconds':>9}{'difference':>13}"
     )
-    ending = ending_savings(sizes, arguments.real)
+    exits = early_exit_savings(sizes, arguments.real)
     plates = [plate_saving(size) for size in sizes]
     for row in plates:
         print(
             f"encoding a plate at {row['size']}: {row['tflop_encode']:.2f} TFLOP, once a clip "
             "instead of once a batch"
         )
-    result = {"recipes": recipes, "ending": ending, "plate": plates, "environment": environment()}
+    result = {
+        "recipes": recipes,
+        "early_exit": exits,
+        "plate": plates,
+        "environment": environment(),
+    }
     file = Path(__file__).parent / "results" / "lanes.json"
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(result, indent=2))

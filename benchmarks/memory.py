@@ -1,5 +1,6 @@
-"""Peak memory of a whole run (driver, Ray and workers together) at 100 and at 1,000 frames of one
-4K clip.
+"""Peak memory of a whole run at 100 and at 1,000 frames of one 4K clip.
+
+It is that of driver, Ray and workers together.
 
     python -m benchmarks.memory            about six minutes on two cores
 

@@ -1,5 +1,6 @@
-"""Throughput of 1, 2 and 4 nodes of a Ray cluster simulated on this machine, with a GPU stage that
-sleeps half a second a frame.
+"""Throughput of 1, 2 and 4 nodes of a Ray cluster simulated on this machine.
+
+Its GPU stage sleeps half a second a frame.
 
     python -m benchmarks.nodes           about eight minutes
 

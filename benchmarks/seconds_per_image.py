@@ -1,5 +1,6 @@
-"""Seconds per image of every step, for FeatGLaC and for the baselines, on one clip and one worker
-without Ray.
+"""Seconds per image of every step, for FeatGLaC and for the baselines.
+
+One worker without Ray edits one clip.
 
     python -m benchmarks.seconds_per_image                       the shipped clip, builtin models
     python -m benchmarks.seconds_per_image --clip CLIP --frames 16 --size 256

@@ -1,5 +1,6 @@
-"""25,000 frames of a 4K video with a stand-in for the models, real decoding, shards and report,
-while workers are killed at random.
+"""Soak test: 25,000 frames of a 4K video, while workers are killed at random.
+
+Models are a stand-in; decoding, shards and report are real.
 
     python -m benchmarks.soak            a quarter of an hour on two cores
     python -m benchmarks.soak --frames 2500 --kill-every 20
@@ -185,8 +186,8 @@ def plot(watcher: Watcher, file: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    query_groups = ("driver", "worker", "decoder", "raylet", "gcs", "tracker")
-    colours = {role: f"C{i}" for i, role in enumerate(query_groups)}
+    roles = ("driver", "worker", "decoder", "raylet", "gcs", "tracker")
+    colours = {role: f"C{i}" for i, role in enumerate(roles)}
     figure, (upper, lower) = plt.subplots(2, 1, figsize=(9, 6), sharex=True, height_ratios=(2, 1))
     for life in watcher.lives.values():
         if life.role in colours:

@@ -1,6 +1,4 @@
-"""Stand-ins for the models, for measuring and breaking what is around them: real decoding,
-scheduling, shards and report.
-"""
+"""Stand-ins for the models, to measure and break decoding, scheduling, shards and report."""
 
 import time
 from collections.abc import Callable

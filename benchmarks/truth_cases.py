@@ -1,6 +1,4 @@
-"""Cases of synthetic truth on their way through raydepth's own steps: cached pictures in, one plan
-for several scenes out.
-"""
+"""Cases of synthetic truth for raydepth's own steps, cached, with one plan for several scenes."""
 
 import os
 from collections.abc import Callable, Sequence

@@ -1,6 +1,4 @@
-"""What the ground-truth benchmark writes: means with bootstrap intervals as JSON and Markdown, a
-figure, a sheet of pictures.
-"""
+"""Writes the ground-truth benchmark: means with bootstrap intervals, a figure, a sheet."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -121,8 +119,9 @@ def _cell(found: Mapping[str, float], digits: int) -> str:
         return ""
     cell = f"{found['mean']:.{digits}f} [{found['low']:.{digits}f}, {found['high']:.{digits}f}]"
     if "gain" in found:
-        gain = f"{found['gain']:+.{digits}f} [{found['gain_low']:+.{digits}f}, {found['gain_high']:+.{digits}f}]"
-        cell += f"<br>{f'**{gain}**' if found['gain_low'] * found['gain_high'] > 0 else gain}"
+        low, high = found["gain_low"], found["gain_high"]
+        gain = f"{found['gain']:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+        cell += f"<br>{f'**{gain}**' if low * high > 0 else gain}"
     return cell
 
 

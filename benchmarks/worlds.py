@@ -1,5 +1,6 @@
-"""Draws a contact sheet of synthetic worlds and of one case with all its truths: python -m
-benchmarks.worlds OUT.jpg.
+"""Makes a contact sheet of synthetic worlds and of one case with all its truths.
+
+python -m benchmarks.worlds OUT.jpg
 """
 
 import sys

@@ -1,42 +1,62 @@
-"""The column batch that travels between the steps: its column names, and the two things every step
-does with its status.
+"""The column batch that travels between the steps, and what every step does with its status.
 
 A batch is a ``dict[str, np.ndarray]`` whose arrays share their first axis, the N frames of one
-micro-batch. All frames of a batch come from one video and have one working size H x W.
+micro-batch. All frames of a batch come from one video and have one working size H x W. K is the
+number of planes, or in ``layer_*`` of layers.
 
-=================  ==================  =========================================================================
-column             dtype, shape        meaning
-=================  ==================  =========================================================================
-``frame_id``       str [N]             ``<video>:<pts>``, the identity of a frame
-``video``          str [N]             id derived from the file's content
-``path``           str [N]             where the source was read from
-``frame_index``    int64 [N]           index of the frame in the source, in display order
-``pts``            int64 [N]           presentation time stamp in the stream's time base
-``time_s``         float64 [N]         presentation time in seconds
-``rgb``            uint8 [N,H,W,3]     the frame at working resolution; zeros where it could not be decoded
-``inv_depth``      float32 [N,H,W]     inverse depth, larger = nearer, normalised once per clip (about 0..1)
-``near``           float32 [N,H,W]     alpha of everything nearer than the farthest plane, 0..1
-``hole``           bool [N,H,W]        where ``background`` was invented (the near layer, dilated)
-``background``     uint8 [N,H,W,3]     the far layer with the hole behind the near one filled
-``shared_background``uint8 [N,H,W,3]     the clip's plate where the frame's far layer is the plate; else its background
-``far_inv_depth``  float32 [N,H,W]     inverse depth of that far layer, continued under the hole
-``target_inv_depth`` float32 [N,H,W]    inverse depth that the edit asked for
-``region``         float32 [N,H,W]     where the edit may change pixels, 0..1
-``layer_names``    str [N,K]           the asked layers, near first; this and the next three only where they are kept
-``layer_rgb``      uint8 [N,K,H,W,3]   their pictures
-``layer_alpha``    float32 [N,K,H,W]   their alphas, 0..1, straight
-``layer_inv_depth`` float32 [N,K,H,W]  their inverse depths
-``patch``          object [N]          where it was made on a crop: that, as a Patch (``compose.crop``), else None
-``origin``         object [N]          gives, when called, the source-size frame as a Frame; only for sharp crops
-``edited``         uint8 [N,H,W,3]     the result
-``status``         str [N]             ``ok`` or ``error``
-``error_type``     str [N]             empty where ok
-``error_message``  str [N]             empty where ok
-``note``           str [N]             what a step skipped and why, for example ``empty near layer``; empty otherwise
-``threshold``      float32 [N,K]       the resolved planes, as normalised inverse depth, nearest first
-``seconds_<step>`` float32 [N]         wall-clock seconds that the step spent on the frame (a batch's time / N)
-``rmse_...`` etc.  float64 [N]         metrics; NaN where not measured
-=================  ==================  =========================================================================
+=====================  ===================  ========================================================
+column                 dtype, shape         meaning
+=====================  ===================  ========================================================
+``frame_id``           str [N]              ``<video>:<pts>``, the identity of a frame
+``video``              str [N]              id of the source, derived from the file's content
+``path``               str [N]              where the source was read from
+``image``              str [N]              file of the frame in a folder of images; empty in videos
+``frame_index``        int64 [N]            index of the frame in the source, in display order
+``pts``                int64 [N]            presentation time stamp in the stream's time base
+``time_s``             float64 [N]          presentation time in seconds
+``rgb``                uint8 [N,H,W,3]      frame at working resolution; zeros where not decoded
+``inv_depth``          float32 [N,H,W]      normalised inverse depth, larger = nearer, about 0..1
+``depth_lo``           float64 [N]          raw inverse depth at ``inv_depth`` 0; NaN: no scale
+``depth_hi``           float64 [N]          raw inverse depth at ``inv_depth`` 1; NaN: no scale
+``threshold``          float32 [N,K]        planes as normalised inverse depth, nearest first
+``alphas``             float32 [N,K+1,H,W]  share of each layer, near first; their sum is 1
+``near``               float32 [N,H,W]      1 - share of the far layer, 0..1
+``hole``               bool [N,H,W]         where ``background`` is inpainted: the near layers,
+                                            dilated; not dilated where that would swallow the last
+                                            known pixel
+``background``         uint8 [N,H,W,3]      the far layer, inpainted in the hole
+``shared_background``  uint8 [N,H,W,3]      the clip's plate where it stands for the frame's far
+                                            layer, else ``background``; only where any frame has it
+``far_inv_depth``      float32 [N,H,W]      inverse depth of the far layer, continued in the hole
+``edited``             uint8 [N,H,W,3]      the result
+``region``             float32 [N,H,W]      where the edit may change pixels, 0..1
+``target_inv_depth``   float32 [N,H,W]      target depth: inverse depth of the edit's layer stack
+``layer_names``        str [N,K]            layers of the edit, near first; this and the next three
+                                            only where layers are kept
+``layer_rgb``          uint8 [N,K,H,W,3]    their colours
+``layer_alpha``        float32 [N,K,H,W]    their straight alphas, 0..1
+``layer_inv_depth``    float32 [N,K,H,W]    their inverse depths
+``patch``              object [N]           the crop that was composed, as ``compose.crop.Patch``;
+                                            None: the whole frame; only with ``compose.crop``
+``origin``             object [N]           callable that gives the source-size ``Frame``; only for
+                                            crops at source size
+``status``             str [N]              ``ok`` or ``error``
+``error_type``         str [N]              empty where ok
+``error_message``      str [N]              empty where ok
+``note``               str [N]              what a step skipped and why, for example
+                                            ``empty near layer``; else empty
+``attempts``           int64 [N]            attempts at the frame, over all runs
+``segment``, ``part``  int64 [N]            numbers of the segment and of the part
+``height``, ``width``  int64 [N]            size of the result in pixels
+``seed``               int64 [N]            seed of the clip's noise
+``depth_kind``         str [N]              kind of the depth estimator; empty: no scale
+``seconds_<step>``     float32 [N]          seconds that the step spent on the frame
+``rmse_...``           float64 [N]          metrics (``evaluate.measures.MEASURES``); NaN where
+                                            not measured
+=====================  ===================  ========================================================
+
+One clip has one depth normalisation. The worker adds ``attempts`` to ``depth_kind`` before a batch
+becomes rows of a shard.
 """
 
 from typing import Any
@@ -52,8 +72,9 @@ def ok_rows(batch: Batch) -> np.ndarray:
 
 
 def mark_error(batch: Batch, row: int, error_type: str, message: str) -> None:
-    """Turns one frame into an error row, in place; the columns that hold text are object arrays, so
-    any length fits.
+    """Turns one frame into an error row, in place.
+
+    Text columns are object arrays, so a message of any length fits.
     """
     batch["status"][row] = "error"
     batch["error_type"][row] = error_type
@@ -61,8 +82,9 @@ def mark_error(batch: Batch, row: int, error_type: str, message: str) -> None:
 
 
 def frame_identity(batch: Batch, row: int) -> dict[str, Any]:
-    """What names the files beside one frame: ``source``, ``frame_index``, ``pts``, and ``image``
-    (None in videos).
+    """What names a frame's sidecar files: ``source``, ``frame_index``, ``pts`` and ``image``.
+
+    ``image`` is None in videos.
     """
     return {
         "source": str(batch["path"][row]),

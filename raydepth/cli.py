@@ -1,5 +1,6 @@
-"""The command line: parse, call, print. Heavy imports wait inside the commands, so that ``--help``
-answers at once.
+"""The command line: parse, call, print.
+
+Heavy imports are made inside the commands, so that ``--help`` answers at once.
 """
 
 import json
@@ -42,8 +43,9 @@ OutFolder = Annotated[str, typer.Argument(metavar="OUT", help="The output folder
 
 
 def main() -> None:
-    """The ``raydepth`` program: runs a command and turns what it raises into the exit codes of
-    design.md, section 4.
+    """The ``raydepth`` program: runs a command and turns its exceptions into exit codes.
+
+    The codes are listed in raydepth/README.md, "Conventions and contracts".
     """
     try:
         code = app(standalone_mode=False)

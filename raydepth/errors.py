@@ -2,8 +2,9 @@
 
 
 class JobError(ValueError):
-    """The job is wrong: nothing was started. The message names the field, the value that came and
-    what is allowed.
+    """The job is wrong, and nothing was started.
+
+    The message names the field, the value that was given, and what is allowed.
     """
 
 

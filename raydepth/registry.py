@@ -1,7 +1,7 @@
 """Registries: the methods that a job may name at a field, and how outside packages add to them.
 
-A registry belongs to a room. Its entries carry all that the rest of the program asks of a method, so
-that nothing outside the method's own module asks for it by name.
+A registry belongs to a room. Its entries carry all that the rest of the program asks of a method,
+so that nothing outside the method's own module asks for it by name.
 """
 
 import difflib

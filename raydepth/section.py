@@ -10,7 +10,7 @@ from raydepth.errors import JobNote
 
 
 class Section(BaseModel):
-    """Base of all sections: frozen, strict, closed to unknown keys, its numbers finite."""
+    """Base of all sections: frozen, strict, closed to unknown keys; numbers are finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 

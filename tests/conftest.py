@@ -30,7 +30,7 @@ use_threads()  # for fixtures of a session or module, too
 
 @pytest.fixture(autouse=True)
 def threads() -> None:
-    """The same for every test, whatever a worker that ran in the process of an earlier one has set."""
+    """The same for every test, whatever a worker in this process has set before."""
     use_threads()
 
 

@@ -1,1 +1,1 @@
-"""Motion between the frames of a clip: what a still camera allows, and what a moving one asks for."""
+"""Camera motion between the frames of a clip: estimated, tracked, and used to stabilise depth."""

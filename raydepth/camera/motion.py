@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 STILL_PX = 0.5
-"""A camera whose far pixels stay within this is still: no pixel is resampled."""
+"""Pixels; a camera whose far pixels stay within this is still, and no pixel is resampled."""
 _FEATURES = 12
 """Fewer corners or matched features than this say nothing about the camera."""
 _ALIKE_LEVELS = 6.0
@@ -14,13 +14,13 @@ _ALIKE_LEVELS = 6.0
 def camera_motion(
     frame: np.ndarray, known: np.ndarray, onto: np.ndarray, onto_known: np.ndarray
 ) -> np.ndarray | None:
-    """The homography float64 [3,3] that takes a frame's far pixels onto another's; None where none
-    does.
+    """Homography float64 [3,3] from one frame's far pixels to another's; None where none fits.
 
-    Exactly the identity where the camera has not moved: the pictures agree as they lie, or the
-    corners of one are found where they were (Lucas-Kanade flow, there and back). Otherwise a
-    homography between matched features (SIFT; RANSAC, 2 pixels) that explains at least half of
-    them, under which the pictures agree clearly better than as they lie.
+    The camera stands still where the pictures agree as they are, or where corners of one are found
+    in their old place (Lucas-Kanade flow, forward and backward). The result is then exactly the
+    identity. Otherwise it is a homography between matched features (SIFT; RANSAC, 2 pixels). It has
+    to explain at least half of them, and the pictures have to agree clearly better under it than
+    without it.
 
     Args:
         frame: uint8 [H,W,3].
@@ -44,8 +44,8 @@ def camera_motion(
 
 
 def _stands_still(grey: np.ndarray, known: np.ndarray, onto: np.ndarray) -> bool:
-    # Windows that lie on far pixels of both only, and no pyramid: what moves in front must not
-    # carry corners away.
+    # Windows lie on pixels that are far in both, and there is no pyramid, so that motion in front
+    # does not move a corner.
     window = (13, 13)
     clear = cv2.erode(known.astype(np.uint8), np.ones(window), borderType=cv2.BORDER_REPLICATE)
     corners = cv2.goodFeaturesToTrack(grey, 400, 0.01, 7, mask=clear)
@@ -85,8 +85,9 @@ def _matched_homography(
 
 
 def is_still(motion: np.ndarray, shape: tuple[int, ...]) -> bool:
-    """Whether a homography float64 [3,3] moves no corner of a picture (height, width) by more than
-    ``STILL_PX``.
+    """Whether a homography float64 [3,3] moves no corner of a picture by more than ``STILL_PX``.
+
+    The picture's shape is (height, width).
     """
     height, width = shape
     corners = np.array([[[0, 0]], [[width, 0]], [[0, height]], [[width, height]]], np.float64)
@@ -96,8 +97,9 @@ def is_still(motion: np.ndarray, shape: tuple[int, ...]) -> bool:
 def _difference(
     a: np.ndarray, a_known: np.ndarray, b: np.ndarray, b_known: np.ndarray
 ) -> float | None:
-    """Median difference in grey levels of two pictures uint8 [H,W] where both are known; None where
-    nowhere is.
+    """Median difference in grey levels of two pictures uint8 [H,W] where both are known.
+
+    None where no pixel is known in both.
     """
     both = a_known & b_known
     return float(np.median(cv2.absdiff(a, b)[both])) if both.any() else None

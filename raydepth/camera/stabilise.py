@@ -1,10 +1,9 @@
-"""Option ``steady`` of ``depth``: where the camera stands still, a frame's depth leans on what the
-clip's samples show (step 3).
+"""Temporal stabilisation of depth, for clips whose camera stands still.
 
-Networks give the same wall another depth in every frame. What is seen of a still scene at a pixel
-comes again in other frames in the same colours, so frames sampled over the whole clip in the
-calibration pass vote on its depth. A frame's result depends on that frame and on these samples
-alone, not on its neighbours, batch or part.
+Estimators give the same wall another depth in every frame. Where the camera stands still, a static
+pixel has the same colours again in other frames. So reference frames, sampled over the whole clip
+in the calibration pass, vote on the depth of such pixels. A frame's result depends on the frame and
+the reference frames alone, not on its neighbours, its batch or its part.
 """
 
 from collections.abc import Sequence
@@ -17,25 +16,25 @@ from raydepth.camera.motion import camera_motion
 from raydepth.depth.calibrate import fit_scale_and_shift
 
 SIDE = 256
-"""Short side in pixels of the samples; networks see about as much."""
+"""Short side in pixels of the reference frames; networks see about as much."""
 _ALIKE = 20.0
 """Grey levels by which two views of one thing differ: noise, compression, a shadow's edge."""
 _PATCH = 5
 """Side in pixels of the neighbourhood whose colours are compared."""
 _OWN = 0.1
-"""Weight of a frame's own depth; a sample of the same colours has up to 1."""
+"""Weight of a frame's own depth; a reference frame of the same colours has up to 1."""
 _SURE = 0.5
-"""Sum of the samples' weights from which on their depth says how a frame's own is off."""
+"""Sum of the references' weights from which on they correct a frame's own depth."""
 _NEAR_BY = 0.12
-"""Standard deviation, as a part of the short side, over which that is carried into what no sample
-shows."""
+"""Standard deviation, as a part of the short side, over which that correction is carried into
+pixels that no reference shows."""
 _EVERY = 13
 """Of the pixels of which a scale is fitted, every 13th counts."""
 
 
 @dataclass(frozen=True)
 class ReferenceFrames:
-    """Frames of a clip seen by a still camera, small."""
+    """Reference frames of a clip whose camera stands still, at reduced size."""
 
     rgb: np.ndarray
     """uint8 [n,h,w,3]."""
@@ -43,12 +42,12 @@ class ReferenceFrames:
     """float32 [n,h,w], on one scale."""
 
     def stabilise(self, rgb: np.ndarray, inv_depth: np.ndarray) -> np.ndarray:
-        """A frame's depth, held by the reference frames that show the same colours at the same
-        place.
+        """A frame's depth after a vote of the reference frames that show the same colours there.
 
-        It is brought to their scale first (least squares, the worst left out), then moved by what
-        it is off around a place, and weighed against them (a bilateral filter over the clip, after
-        Tomasi and Manduchi 1998). What no reference frame shows keeps its own depth, rescaled.
+        First the depth is aligned to theirs by scale and shift (least squares without the worst
+        pixels). Then the local offset between both is removed. Last it is averaged with them,
+        weighted by how alike the colours are (a bilateral filter over the clip, after Tomasi and
+        Manduchi 1998). Pixels that no reference frame shows keep their own aligned depth.
 
         Args:
             rgb: uint8 [H,W,3], the frame.
@@ -64,7 +63,7 @@ class ReferenceFrames:
         expected, weight = _voted(small, self)
         sure = weight >= _SURE
         own = _rescaled(own, expected, sure)
-        # Not next to what moves: its own depth is smeared over its rim there.
+        # Not next to what moves: there its depth is smeared across its edge.
         clear = cv2.erode(sure.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(np.float32)
         sigma = _NEAR_BY * min(size)
         mass = cv2.GaussianBlur(clear, (0, 0), sigma)
@@ -78,8 +77,9 @@ class ReferenceFrames:
 def gather(
     frames: Sequence[np.ndarray], inv_depths: Sequence[np.ndarray]
 ) -> ReferenceFrames | None:
-    """Keeps a clip's sampled frames to stabilise depth by, their depths brought to one scale; None
-    where the camera moves.
+    """Makes reference frames of a clip's sampled frames, their depths aligned to one scale.
+
+    None where the camera moves.
 
     Args:
         frames: uint8 [H,W,3], the clip's first frame first.
@@ -87,7 +87,7 @@ def gather(
     """
     size = _small(frames[0].shape[:2])
     first, everywhere = frames[0], np.ones(frames[0].shape[:2], bool)
-    still = [
+    static = [
         (
             cv2.resize(frame, size, interpolation=cv2.INTER_AREA),
             cv2.resize(depth, size, interpolation=cv2.INTER_AREA),
@@ -95,29 +95,32 @@ def gather(
         for frame, depth in zip(frames, inv_depths, strict=True)
         if frame.shape == first.shape and _stands(frame, first, everywhere)
     ]
-    if 2 * len(still) <= len(frames):
+    if 2 * len(static) <= len(frames):
         return None
-    samples = ReferenceFrames(
-        np.stack([rgb for rgb, _ in still]), np.stack([depth for _, depth in still])
+    references = ReferenceFrames(
+        np.stack([rgb for rgb, _ in static]), np.stack([depth for _, depth in static])
     )
     for _ in range(2):
         depths = []
-        for index, (rgb, depth) in enumerate(zip(samples.rgb, samples.inv_depth, strict=True)):
+        for index, (rgb, depth) in enumerate(
+            zip(references.rgb, references.inv_depth, strict=True)
+        ):
             others = ReferenceFrames(
-                np.delete(samples.rgb, index, 0), np.delete(samples.inv_depth, index, 0)
+                np.delete(references.rgb, index, 0), np.delete(references.inv_depth, index, 0)
             )
             expected, weight = _voted(rgb, others)
             depths.append(_rescaled(depth, expected, weight >= _SURE))
-        samples = ReferenceFrames(samples.rgb, np.stack(depths))
-    return samples
+        references = ReferenceFrames(references.rgb, np.stack(depths))
+    return references
 
 
-def _voted(rgb: np.ndarray, samples: ReferenceFrames) -> tuple[np.ndarray, np.ndarray]:
-    """Mean depth of the samples that look like a frame, pixel by pixel, and the sum of their
-    weights; float32 [h,w] each.
+def _voted(rgb: np.ndarray, references: ReferenceFrames) -> tuple[np.ndarray, np.ndarray]:
+    """Mean depth of the reference frames that look like a frame, and the sum of their weights.
+
+    Both are float32 [h,w].
     """
     total, mass = np.zeros(rgb.shape[:2], np.float32), np.zeros(rgb.shape[:2], np.float32)
-    for other, depth in zip(samples.rgb, samples.inv_depth, strict=True):
+    for other, depth in zip(references.rgb, references.inv_depth, strict=True):
         red, green, blue = cv2.split(cv2.absdiff(rgb, other))
         apart = cv2.blur(cv2.max(cv2.max(red, green), blue), (_PATCH, _PATCH))
         weight = cv2.LUT(apart, _WEIGHT)
@@ -130,8 +133,9 @@ _WEIGHT = np.exp(-((np.arange(256) / _ALIKE) ** 2)).astype(np.float32)
 
 
 def _rescaled(inv_depth: np.ndarray, expected: np.ndarray, sure: np.ndarray) -> np.ndarray:
-    """A map on the scale of another, as the pixels say at which the other is sure; as it is where
-    they cannot say.
+    """A map aligned to another by scale and shift, fitted where the other is reliable.
+
+    The map stays as it is where too few pixels are reliable.
     """
     there, here = expected[sure][::_EVERY], inv_depth[sure][::_EVERY]
     fitted = fit_scale_and_shift(there, here) if len(there) >= 12 else None
@@ -147,6 +151,6 @@ def _stands(frame: np.ndarray, first: np.ndarray, everywhere: np.ndarray) -> boo
 
 
 def _small(shape: tuple[int, int]) -> tuple[int, int]:
-    """Width and height of the samples of frames (height, width)."""
+    """Width and height of the reference frames for frames of (height, width)."""
     share = min(SIDE / min(shape), 1.0)
     return max(round(shape[1] * share), 1), max(round(shape[0] * share), 1)

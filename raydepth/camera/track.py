@@ -1,6 +1,4 @@
-"""The camera's motion over a clip, measured once before editing, so that what stands in the scene
-does not slide.
-"""
+"""The camera's motion over a clip, measured once, so that inserted objects do not slide."""
 
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -20,14 +18,14 @@ _FEW, _SHARE = 12, 0.2
 _AWAY = 0.03
 """Frame heights by which the neighbourhood may differ from the whole picture; more is something
 that moves by itself."""
-_STEADY = 0.3
+_CONSISTENT = 0.3
 """Where this part of the points goes on as in the frame before, to a pixel, that is the camera; the
 others move themselves."""
 _DEAD = 0.1
-"""Pixels of change below which the motion stays as it was: noise of a still camera."""
+"""Pixels of change below which the motion stays as it was: noise of a camera that stands still."""
 _KEPT = 0.35
-"""The reference frame changes when fewer of its points than this part are found again: drift comes
-from changes only."""
+"""The reference frame changes when fewer of its points than this part are found again: errors
+accumulate at changes only."""
 _BACK = 0.7
 """Pixels by which a point may miss its start when it is followed there and back (Kalal et al.
 2010)."""
@@ -42,11 +40,10 @@ _RESPONSE = 0.15
 
 @dataclass(frozen=True)
 class Track:
-    """How the scene's picture has moved since the clip's first frame, one row for every wanted
-    frame.
+    """Similarity motion of the picture since the clip's first frame, one row per wanted frame.
 
-    A point (x, y), in frame heights from the upper left corner, of the first frame is seen in frame
-    n at (a x - b y + u, b x + a y + v) with motion[n] = (a, b, u, v): a similarity.
+    A point (x, y) of the first frame is seen in frame n at (a x - b y + u, b x + a y + v), with
+    motion[n] = (a, b, u, v). Points are in frame heights from the upper left corner.
     """
 
     pts: tuple[int, ...]
@@ -70,8 +67,9 @@ class Track:
 
 @dataclass(frozen=True)
 class View:
-    """One frame of the tracking pass: its pts, grey uint8 [h,w] (None: not to be had), and its true
-    width / height.
+    """One frame of the tracking pass.
+
+    It holds pts, grey picture uint8 [h,w] (None: not decoded), and the frame's width / height.
     """
 
     pts: int
@@ -80,15 +78,15 @@ class View:
 
 
 def measure_track(views: Iterable[View], focus: tuple[float, float]) -> Track:
-    """Follows corners from a reference frame (Lucas-Kanade in pyramids, there and back) and fits
-    affine maps by RANSAC.
+    """Follows corners from a reference frame and fits affine maps by RANSAC.
 
-    The reference stays as long as enough of it is seen, so a still camera has no drift at all, and
-    motion that goes on steadily is believed before a larger group of points that starts to move:
-    that is a person. When the camera moves, the points around the focus decide where they agree
-    among themselves and about with the whole picture, because with parallax each depth moves on its
-    own. Where there are no corners, phase correlation gives a shift. After a cut the track goes on
-    from where it was.
+    Corners are followed by pyramidal Lucas-Kanade, forward and backward. A reference frame is kept
+    as long as enough of its corners are seen, so a camera that stands still gathers no error.
+    Motion that goes on as before is preferred to a larger group of points that begins to move,
+    which is usually a person. With parallax every depth moves differently. So when the camera
+    moves, the points around the focus decide, where they agree among themselves and roughly with
+    the whole picture. Without corners phase correlation gives a shift. After a cut the track goes
+    on from where it was.
 
     Args:
         views: of a clip's wanted frames in display order, at least one.
@@ -131,15 +129,14 @@ def measure_track(views: Iterable[View], focus: tuple[float, float]) -> Track:
 def _upright(motion: np.ndarray, focus: tuple[float, float]) -> tuple[float, float, float, float]:
     """The similarity (a, b, u, v) of what stands upright at the focus.
 
-    A camera's roll turns rows and columns of the picture alike, and its zoom stretches them alike;
-    parallax shears a floor, but not what stands on it. So what rows and columns have in common
-    counts.
+    Roll turns rows and columns of the picture alike, and zoom stretches them alike. Parallax shears
+    a floor, but not what stands on it. So only what rows and columns have in common counts.
     """
     x, y = focus
     a = 1 + _common(motion[0, 0] - 1, motion[1, 1] - 1)
     b = _common(motion[1, 0], -motion[0, 1])
-    foot = _apply(motion, np.array([focus]))[0]
-    return a, b, float(foot[0] - a * x + b * y), float(foot[1] - b * x - a * y)
+    contact = _apply(motion, np.array([focus]))[0]
+    return a, b, float(contact[0] - a * x + b * y), float(contact[1] - b * x - a * y)
 
 
 def _common(one: float, other: float) -> float:
@@ -147,8 +144,9 @@ def _common(one: float, other: float) -> float:
 
 
 class _Reference:
-    """A frame whose corners are looked for in the frames after it; ``motion`` is first frame ->
-    this one, in heights.
+    """A frame whose corners are looked for in later frames.
+
+    ``motion`` goes from the first frame to this one, in frame heights.
     """
 
     def __init__(self, view: View, motion: np.ndarray) -> None:
@@ -161,8 +159,9 @@ class _Reference:
     def follow(
         self, grey: np.ndarray, last: np.ndarray, focus: tuple[float, float]
     ) -> tuple[np.ndarray, float] | None:
-        """Motion float64 [3,3] from the first frame to this one, and the part of the points found;
-        None: not enough.
+        """Motion float64 [3,3] from the first frame to this one, and the share of points found.
+
+        None where too few are found.
         """
         start = self._points
         if len(start) < _FEW:
@@ -185,9 +184,9 @@ class _Reference:
         good &= (end >= 0).all(axis=1) & (end < np.array(grey.shape[::-1])).all(axis=1)
         a, b = start[good] * self._heights, end[good] * self._heights
         kept, pixel = float(good.mean()), 1 / grey.shape[0]
-        steady = np.hypot(*(b - _apply(to_last, a)).T) < pixel
-        if steady.sum() >= max(_FEW, _STEADY * len(a)):
-            motion = _affine(a[steady], b[steady], pixel)
+        consistent = np.hypot(*(b - _apply(to_last, a)).T) < pixel
+        if consistent.sum() >= max(_FEW, _CONSISTENT * len(a)):
+            motion = _affine(a[consistent], b[consistent], pixel)
         else:
             motion = _affine(a, b, pixel)
         if motion is None:
@@ -229,8 +228,9 @@ def _corners(grey: np.ndarray) -> np.ndarray:
 def _affine(
     a: np.ndarray, b: np.ndarray, tolerance: float, share: float = _SHARE
 ) -> np.ndarray | None:
-    """The affine map float64 [3,3] that takes most points a to b, float [P,2]; None where too few
-    agree.
+    """The affine map float64 [3,3] that takes most points a to b, float [P,2].
+
+    None where too few agree.
     """
     if len(a) < _FEW:
         return None
@@ -246,8 +246,9 @@ def _affine(
 
 
 def _shift(previous: np.ndarray, view: View) -> np.ndarray | None:
-    """The shift between two frames by phase correlation, float64 [3,3] in heights; None where there
-    is no clear peak.
+    """The shift between two frames by phase correlation, float64 [3,3] in frame heights.
+
+    None where there is no clear peak.
     """
     assert view.grey is not None
     height, width = view.grey.shape

@@ -1,1 +1,1 @@
-"""How layers become one picture again (step 6): compositors behind one protocol."""
+"""Composition: compositors behind one protocol make one picture of the layers."""

@@ -1,6 +1,4 @@
-"""Baselines behind the same interface as FeatGLaC: the layers pasted as they are, and Poisson
-blending of that paste.
-"""
+"""Baselines: the naive composite, and its Poisson blending."""
 
 import cv2
 import numpy as np
@@ -29,8 +27,9 @@ class Paste(Compositor):
 
 
 class Poisson(Paste):
-    """Gradient-domain blending of the composite into the source (Perez et al., Poisson Image
-    Editing, 2003).
+    """Gradient-domain blending of the composite into the source.
+
+    Perez et al., Poisson Image Editing, 2003.
     """
 
     def blend(self, composite: np.ndarray, source: np.ndarray, region: np.ndarray) -> np.ndarray:
@@ -41,14 +40,14 @@ class Poisson(Paste):
 
 
 def poisson(composite: np.ndarray, source: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Poisson-blends one composite uint8 [H,W,3] into its source where ``inside`` bool [H,W];
-    empty: the source.
+    """Poisson-blends one composite uint8 [H,W,3] into its source where ``inside`` bool [H,W].
 
-    ``cv2.seamlessClone`` takes the composite's gradients where its mask, eroded three times, is,
-    and the source's elsewhere on the mask's bounding box, whose own rim is the boundary condition.
-    It clears the mask at the picture's border, places the box by its centre, and fails on boxes of
-    a pixel's width. So the mask is grown by one pixel within a margin that continues the pictures:
-    composite where the region touches the border, lest what is edited out there bleed back in.
+    An empty mask gives the source. ``cv2.seamlessClone`` takes the composite's gradients where its
+    mask, eroded three times, is set, and the source's elsewhere on the mask's bounding box. The
+    box's border is the boundary condition. The function clears the mask at the picture's border,
+    places the box by its centre, and fails on boxes of a pixel's width. So the mask is dilated by
+    one pixel within a margin that continues the pictures. The margin shows the composite where the
+    region touches the border, lest what is edited out there bleeds back in.
     """
     if not inside.any():
         return source.copy()

@@ -1,5 +1,6 @@
-"""Composing on a crop around the edit (``compose.crop: region``): small edits get all of the
-model's pixels (step 6).
+"""Composing on a crop around the edit (``compose.crop: region``).
+
+A small edit then gets all of the model's pixels.
 """
 
 import math
@@ -21,11 +22,11 @@ MOST = 6
 
 
 def find_window(region: np.ndarray) -> tuple[int, int, int, int] | None:
-    """The window (y0, x0, y1, x1) in pixels around what may change in any of N frames; None where
-    that is most of the frame.
+    """The window (y0, x0, y1, x1) in pixels around what may change in any of N frames.
 
-    It has the frame's aspect, at least a quarter of its height, a sixteenth of the frame around the
-    edit where there is room, and begins on sixteenths.
+    None where that is most of the frame. The window has the frame's aspect, at least a quarter of
+    its height, and a sixteenth of the frame around the edit where there is room. It begins on
+    sixteenths.
 
     Args:
         region: float32 [N,H,W], not empty everywhere.
@@ -53,7 +54,7 @@ def find_window(region: np.ndarray) -> tuple[int, int, int, int] | None:
 
 
 class Crops:
-    """Composes frames on a crop around the edit, of the working size in pixels, and pastes it back."""
+    """Composes frames on a crop around the edit, at the working size, and pastes the crop back."""
 
     def __init__(self, compositor: Compositor, *, keep_source: bool) -> None:
         """Args: compositor: of the job; keep_source: ``compose.paste_back``."""
@@ -123,8 +124,9 @@ def _enlarged(masks: np.ndarray, window: tuple[int, int, int, int]) -> np.ndarra
 def make_patch(
     plan: EditPlan, rgb: np.ndarray, frame: np.ndarray, window: tuple[int, int, int, int]
 ) -> Patch:
-    """What is to be edited of one frame, on a grid of the working size over a window of it;
-    ``edited`` is yet to come.
+    """One frame's edit on a grid of the working size over a window of it.
+
+    ``edited`` is not yet made.
 
     Args:
         plan: of this frame alone, at working size.

@@ -1,5 +1,6 @@
-"""What every compositor on a latent diffusion model shares: rounding, paste-back, the codec's
-floor, and the repeat in float32.
+"""What all compositors on a latent diffusion model share.
+
+That is rounding, paste-back, the codec's round trip, and the repeat in float32.
 """
 
 from abc import abstractmethod
@@ -22,8 +23,9 @@ class LatentCompositor(Compositor):
     compose: Latent
 
     def __call__(self, plan: EditPlan, source: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-        """See Compositor. In float16, frames that overflow are repeated once in float32, and the
-        note says so.
+        """See Compositor.
+
+        In float16, frames that overflow are repeated once in float32, and the note says so.
         """
         if self.compose.edge_band < 1:
             band = max(round(self.compose.edge_band * min(source.shape[1:3])), 1)
@@ -45,17 +47,19 @@ class LatentCompositor(Compositor):
 
     @abstractmethod
     def generate(self, plan: EditPlan, source: np.ndarray, seeds: np.ndarray) -> torch.Tensor:
-        """What the model makes of the plan, before rounding and paste-back: float32 [N,3,H,W],
-        nominally -1..1.
+        """Generates the plan's pictures, before rounding and paste-back.
+
+        They are float32 [N,3,H,W], nominally -1..1.
         """
 
     def remarks(self, frames: int) -> list[str]:
-        """What the last ``generate`` has to say about each of its frames; empty where nothing."""
+        """Notes of the last ``generate``, one for each frame; empty where there is none."""
         return [""] * frames
 
     def round_trip(self, rgb: np.ndarray) -> np.ndarray:
-        """Encodes and decodes pictures uint8 [N,H,W,3] without diffusion: the floor of every
-        preservation figure.
+        """Encodes and decodes pictures uint8 [N,H,W,3] without diffusion.
+
+        No preservation error can be below that of the round trip.
         """
         height, width = rgb.shape[1:3]
         latents = self.models.codec.encode(pad_to_multiple(rgb, self.models.multiple, 1))

@@ -1,6 +1,4 @@
-"""Preservation: what must stay the source's, on the latent grid while sampling and exactly, in
-pixels, at the end.
-"""
+"""Preservation of the source: on the latent grid while sampling, and exactly, in pixels."""
 
 from dataclasses import replace
 
@@ -14,8 +12,9 @@ from raydepth.edits.plan import EditPlan
 
 
 def latent_region(region: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Takes a region float32 [N,H,W] to latent cells, float32 [N,1,h,w]: a cell may change as far
-    as any pixel of it may.
+    """A region float32 [N,H,W] on latent cells, float32 [N,1,h,w], by max pooling.
+
+    A cell may change as far as any pixel of it may.
     """
     return F.adaptive_max_pool2d(region[:, None], size)
 
@@ -23,11 +22,10 @@ def latent_region(region: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 def restrict_to_edge_band(
     plan: EditPlan, source: np.ndarray, band: int
 ) -> tuple[EditPlan, np.ndarray]:
-    """Leaves to the model what the naive composite cannot know: the layers' edges, and what was
-    invented.
+    """Restricts the region to the harmonised edge band and to what was inpainted.
 
-    Inside the layers the composite is what was asked for, pixel by pixel, and a model could only
-    lose detail of it.
+    Inside the layers the naive composite is exactly what the edit specifies, and a model could only
+    lose detail of it. So the model gets the layers' edges and inpainted pixels only.
 
     Args:
         plan: of N frames.
@@ -35,16 +33,16 @@ def restrict_to_edge_band(
         band: pixels on either side of an edge.
 
     Returns:
-        The plan with a smaller region, and the pictures uint8 [N,H,W,3] that stand outside of that:
+        The plan with a smaller region, and the pictures uint8 [N,H,W,3] that stand outside of it:
         the composites in the frames.
     """
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * band + 1, 2 * band + 1))
-    redraw = np.zeros(plan.region.shape, bool) if plan.inpainted is None else plan.inpainted > 0
+    harmonised = np.zeros(plan.region.shape, bool) if plan.inpainted is None else plan.inpainted > 0
     for layer in plan.stack.weights()[:-1] > 0:
         for row, seen in enumerate(layer.astype(np.uint8)):
-            redraw[row] |= cv2.dilate(seen, kernel) > cv2.erode(seen, kernel)
+            harmonised[row] |= cv2.dilate(seen, kernel) > cv2.erode(seen, kernel)
     ground = paste_back(source, plan.stack.flatten(), plan.region)
-    return replace(plan, region=plan.region * redraw), ground
+    return replace(plan, region=plan.region * harmonised), ground
 
 
 def paste_back(

@@ -1,4 +1,4 @@
-"""The protocol of everything that turns a layer stack into one picture (step 6)."""
+"""The protocol of compositors, which turn a layer stack into one picture."""
 
 from typing import Protocol
 
@@ -8,8 +8,9 @@ from raydepth.edits.plan import EditPlan
 
 
 class Compositor(Protocol):
-    """Composes batches of frames. After a call, ``notes`` and ``failed`` speak of the frames of
-    that call.
+    """Composes batches of frames.
+
+    After a call, ``notes`` and ``failed`` are about the frames of that call.
     """
 
     notes: list[str]
@@ -31,7 +32,8 @@ class Compositor(Protocol):
         ...
 
     def round_trip(self, rgb: np.ndarray) -> np.ndarray | None:
-        """Takes pictures uint8 [N,H,W,3] through the method's codec and back; None where the method
-        has no codec.
+        """Takes pictures uint8 [N,H,W,3] through the method's codec and back.
+
+        None where the method has no codec.
         """
         return None

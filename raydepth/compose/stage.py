@@ -1,6 +1,4 @@
-"""The compose stage (step 6): asks the edit for layers and a region, and a compositor for the
-picture.
-"""
+"""The compose stage: the edit gives layers and a region, a compositor makes the picture."""
 
 import time
 from collections.abc import Mapping
@@ -20,9 +18,9 @@ from raydepth.layers.stack import stack_columns
 class ComposeStage:
     """Adds ``edited``, ``region``, ``target_inv_depth`` and ``seconds_compose``.
 
-    Frames that may not change anywhere (an empty region: no near layer) are the source, whatever
-    the method, and cost nothing; failed frames keep zeros. A frame whose picture is not finite
-    becomes the error row ``NonFinitePicture``.
+    Frames with an empty region (no near layer) are the source, whatever the method, and cost
+    nothing. Failed frames keep zeros. A frame whose picture is not finite becomes the error row
+    ``NonFinitePicture``.
     """
 
     def __init__(
@@ -42,7 +40,7 @@ class ComposeStage:
             edit: from ``load_edit``.
             compositor: from ``load_compositor``.
             seed: the job's.
-            keep_stack: adds the asked layers to the batch, for full-size results and for export.
+            keep_stack: adds the edit's layers to the batch, for full-size results and for export.
             crops: composes on crops around the edit, where that is worth while; None: always on
                 whole frames.
             light: how far moved layers are brought into the scene's light; None: not at all.

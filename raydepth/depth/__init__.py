@@ -1,3 +1,1 @@
-"""Step 3: a depth map for every frame, whatever gives it, in the one depth convention of the
-project.
-"""
+"""A depth map for every frame, from any estimator, in one convention of depth."""

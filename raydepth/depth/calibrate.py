@@ -1,4 +1,4 @@
-"""The one depth convention: inverse depth, larger = nearer, on one scale for a whole clip (step 3)."""
+"""The one depth convention: inverse depth, larger = nearer, on one scale for a whole clip."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +11,15 @@ NEAREST_M = 1e-3
 """Metres closer than this count as this, so that inverse depth stays finite."""
 
 _FITS = 0.12
-"""Median rest of the fit above which two maps have too little in common."""
+"""Median residual of the fit above which two maps have too little in common."""
 _SCALES = (0.5, 2.0)
-"""Scales beyond these are no drift."""
+"""Scales outside these are no variation of one estimator."""
 
 
 def to_inverse(raw: np.ndarray, kind: DepthKind) -> np.ndarray:
     """Turns an estimator's numbers into unnormalised inverse depth, larger = nearer.
+
+    Relative depth is only affine in depth, so no division is justified; its sign is changed.
 
     Args:
         raw: float [...] in the kind's unit: ``disparity_rel`` (any scale, larger = nearer),
@@ -26,7 +28,7 @@ def to_inverse(raw: np.ndarray, kind: DepthKind) -> np.ndarray:
 
     Returns:
         float32 of the same shape: the disparity itself, 1 / max(metres, 1e-3), or minus the
-        relative depth (which is only affine in depth, so no division is justified). NaN stays NaN.
+            relative depth. NaN stays NaN.
     """
     raw = np.asarray(raw, dtype=np.float32)
     if kind == "depth_m":
@@ -51,9 +53,7 @@ class Calibration:
     hi: float
 
     def normalise(self, raw: np.ndarray) -> np.ndarray:
-        """Raw estimates [...] to ``inv_depth`` float32 [...]: 0..1 in the clip's robust range,
-        unclipped.
-        """
+        """Raw estimates [...] to ``inv_depth`` float32 [...]: robust range to 0..1, unclipped."""
         return self.normalise_inverse(to_inverse(raw, self.kind))
 
     def normalise_inverse(self, raw_inverse: np.ndarray | float) -> np.ndarray:
@@ -67,8 +67,7 @@ class Calibration:
         return self.lo + np.asarray(inv_depth, dtype=np.float64) * (self.hi - self.lo)
 
     def metres(self, inv_depth: np.ndarray | float) -> np.ndarray:
-        """``inv_depth`` [...] to metres, float64 [...]; inf at and behind the horizon (inverse
-        depth <= 0).
+        """``inv_depth`` [...] to metres, float64 [...]; inf at an inverse depth of 0 or less.
 
         Raises:
             ValueError: the kind is not metric.
@@ -80,10 +79,9 @@ class Calibration:
 
 
 def calibrate(raw: Sequence[np.ndarray], *, estimator: str, kind: DepthKind) -> Calibration:
-    """Fixes a clip's scale once: the robust 2 %..98 % range of all pixels of frames sampled over
-    it.
+    """Fixes a clip's scale: the 2 %..98 % range of all pixels of its sampled frames.
 
-    One range for the clip instead of one a frame is what keeps video from flickering
+    One range for the clip, instead of one for each frame, keeps video from flickering
     (Depth-Anything-V2#85).
 
     Args:
@@ -116,11 +114,11 @@ def calibrate(raw: Sequence[np.ndarray], *, estimator: str, kind: DepthKind) -> 
 
 
 def fit_scale_and_shift(reference: np.ndarray, inv_depth: np.ndarray) -> tuple[float, float] | None:
-    """Scale and offset that take inverse depths of one frame to another's: least squares, the worst
-    left out.
+    """Scale and shift that align one frame's inverse depths to another's.
 
-    Estimators drift from frame to frame. Most of a scene stands still, so what moved is among what
-    is left out.
+    They are a least-squares fit without the worst points, because estimates vary from frame to
+    frame by scale and shift. Most of a scene is static, so the points that moved are among those
+    left out.
 
     Args:
         reference: float [n], n >= 2, of one frame.

@@ -22,14 +22,14 @@ class DepthEstimator(Protocol):
     def __call__(self, batch: Batch) -> np.ndarray:
         """Raw maps float32 [N,H,W] in the kind's unit at the batch's working size.
 
-        Error rows are run like the others (their pixels are zeros), so a frame's map does not
-        depend on its neighbours' fate. A row that has no map is all NaN.
+        Error rows, whose pixels are zeros, are estimated like the others. So a frame's map does not
+        depend on whether its neighbours failed. A row without a map is all NaN.
         """
 
 
 @runtime_checkable
 class Explains(Protocol):
-    """An estimator that can say why a row has no map; others are answered for by the stage."""
+    """An estimator that can say why a row has no map; for others the stage says it."""
 
     def explain(self, batch: Batch, row: int) -> tuple[str, str]:
         """Error type and message for a row whose map is not finite."""

@@ -1,4 +1,4 @@
-"""Depth from files beside the input: sensor readings to cut layers by, or ground truth (step 3)."""
+"""Depth from sidecar files: sensor readings as an estimator, or ground truth."""
 
 import io
 import os
@@ -68,8 +68,9 @@ def read_depth(path: str, scale: float) -> np.ndarray:
 
 
 def fill_nearest(depth: np.ndarray) -> np.ndarray:
-    """Gives every NaN of a map float32 [H,W] the value of its nearest reading; without any, it
-    stays NaN.
+    """Gives every NaN of a map float32 [H,W] the value of its nearest reading.
+
+    A map without any reading stays NaN.
     """
     missing = np.isnan(depth)
     if not missing.any() or missing.all():
@@ -83,12 +84,12 @@ def fill_nearest(depth: np.ndarray) -> np.ndarray:
 
 
 class DepthFiles:
-    """Depth files found by a pattern, as an estimator or as ground truth.
+    """Depth from sidecar files, as an estimator or as ground truth.
 
     Attributes:
         name: ``files:`` and the pattern.
         kind: what the numbers are.
-        reads_pixels: False: depth of an edited picture cannot be asked for.
+        reads_pixels: False: depth of an edited picture cannot be estimated.
     """
 
     reads_pixels = False
@@ -102,8 +103,8 @@ class DepthFiles:
             pattern: see ``SidecarPattern``; ending in .png, .tif, .tiff or .npy.
             kind: what the numbers are.
             scale: metres per unit of integer files.
-            fill: give pixels without a reading that of the nearest pixel (an estimator needs whole
-                maps), or keep them NaN (ground truth must not be invented).
+            fill: gives pixels without a reading that of the nearest pixel, as an estimator needs
+                whole maps. Otherwise they stay NaN, as ground truth must be measured.
 
         Raises:
             JobError: the pattern is malformed or has another ending.
@@ -133,8 +134,9 @@ class DepthFiles:
         return maps
 
     def _read(self, path: str, height: int, width: int) -> np.ndarray:
-        """One map at the working size; raises as read_depth, and ValueError where shape or unit are
-        not the source's.
+        """One map at the working size.
+
+        Raises as read_depth, and ValueError where shape or unit are not the source's.
         """
         depth = read_depth(path, self.scale)
         shape = depth.shape

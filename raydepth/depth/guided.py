@@ -1,4 +1,4 @@
-"""Option ``guided`` of ``depth``: edges of depth move to the picture's edges near by (step 3)."""
+"""Guided filter of depth (``depth.guided``): moves edges of depth to the picture's edges."""
 
 import cv2
 import numpy as np
@@ -15,10 +15,9 @@ _EPS = 2e-3
 def guided_filter(rgb: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Smooths a map along a picture's surfaces and sharpens it at the picture's edges.
 
-    In every window the map is fitted by an affine function of the three colours, and a pixel takes
-    the mean of its windows' fits (He et al. 2010, eq. 14-16). The coefficients come from a reduced
-    copy and are enlarged, as in the fast guided filter (He and Sun 2015), so the cost hardly grows
-    with the frame.
+    In every window the map is fitted by an affine function of the three colours. A pixel takes the
+    mean of its windows' fits (He et al. 2010, eq. 14-16). The coefficients come from a reduced copy
+    and are enlarged (fast guided filter, He and Sun 2015), so the cost hardly grows with the frame.
 
     Args:
         rgb: uint8 [H,W,3].

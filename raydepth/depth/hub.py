@@ -1,4 +1,4 @@
-"""Depth from a transformers checkpoint: a hub id, a local directory or the built-in model (step 3)."""
+"""Depth from a transformers checkpoint: a hub id, a local directory or the built-in model."""
 
 import json
 from pathlib import Path
@@ -20,9 +20,9 @@ weights."""
 
 
 class HubDepth:
-    """An ``AutoModelForDepthEstimation`` with our own preprocessing on the device.
+    """An ``AutoModelForDepthEstimation`` with raydepth's own preprocessing on the device.
 
-    DPT / MiDaS and Depth Anything give disparity; ZoeDepth, Depth Pro, GLPN, Depth Anything's
+    DPT / MiDaS and Depth Anything give disparity. ZoeDepth, Depth Pro, GLPN, Depth Anything's
     metric checkpoints and the DINOv2-based DPTs (trained on metres) give metres. ``raydepth_kind``
     in the checkpoint's config.json overrides that.
 
@@ -43,8 +43,9 @@ class HubDepth:
         device: str = "cpu",
         dtype: str = "float32",
     ) -> None:
-        """Loads the checkpoint, from the local cache where it is there; only safetensors, never
-        remote code.
+        """Loads the checkpoint: only safetensors, never remote code.
+
+        A checkpoint in the local cache is not fetched again.
 
         Args:
             where: hub id or directory.
@@ -79,7 +80,8 @@ class HubDepth:
             self.preprocessing = self.preprocessing.with_short_side(
                 input_size, patch if isinstance(patch, int) else 32
             )
-        # ZoeDepth with several heads lets a batch vote on one: alone, a frame's depth is its own.
+        # ZoeDepth with several heads lets the batch choose one. Frames are run alone, so that a
+        # frame's depth does not depend on its batch.
         self.one_by_one = len(getattr(config, "bin_configurations", None) or ()) > 1
         self.repeated: tuple[int, ...] = ()
 
@@ -144,7 +146,7 @@ def _kind(config: Any, name: str) -> DepthKind:
 
 
 def _load(where: str, name: str, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
-    """The network and its parsed preprocessor file; what is cached is not asked of the hub again."""
+    """The network and its parsed preprocessor file; cached files are not fetched again."""
     from transformers import AutoModelForDepthEstimation
 
     for local in (True, False):
@@ -184,7 +186,10 @@ def _load(where: str, name: str, dtype: torch.dtype) -> tuple[Any, dict[str, Any
 
 
 def _preprocessor_file(where: str, local: bool) -> dict[str, Any]:
-    """The parsed file; empty where a checkpoint has none, OSError where it is not in the cache."""
+    """The parsed preprocessor file; empty where a checkpoint has none.
+
+    Raises OSError where it is not in the cache.
+    """
     name = "preprocessor_config.json"
     if Path(where).is_dir():
         path = Path(where) / name

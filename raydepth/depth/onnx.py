@@ -1,6 +1,4 @@
-"""Depth from an ONNX file such as FastDepth: picture in, map out, on the CPU or a CUDA provider
-(step 3).
-"""
+"""Depth from an ONNX file such as FastDepth, on the CPU or a CUDA provider."""
 
 import json
 from dataclasses import replace
@@ -21,13 +19,12 @@ _CREDIBLE_M = 0.1
 
 
 class OnnxDepth:
-    """A network with one picture input [N,3,H,W] or [N,1,H,W] and a map as first output, [N,1,h,w]
-    or [N,h,w].
+    """A network with one picture input and a map as first output.
 
-    Sizes may be fixed (the picture is resized to them and the map back) or dynamic (the working
-    size, rounded to what the network accepts). The input is float32 RGB 0..1, or luma for one
-    channel; a ``preprocessor_config.json`` beside the file, in transformers' format, says
-    otherwise.
+    The input is [N,3,H,W] or [N,1,H,W], the map [N,1,h,w] or [N,h,w]. Sizes may be fixed or
+    dynamic. For fixed ones the picture is resized to them and the map back. For dynamic ones the
+    working size is rounded to what the network accepts. The input is float32 RGB 0..1, or luma for
+    one channel. A sidecar file ``preprocessor_config.json`` in transformers' format overrides that.
 
     Attributes:
         name: path of the file.
@@ -43,8 +40,7 @@ class OnnxDepth:
         device: str = "cpu",
         threads: int = 2,
     ) -> None:
-        """Opens the file and runs it once on an empty picture, so that a wrong model is refused
-        before the run.
+        """Opens the file and runs it once, so that a wrong model is refused before the run.
 
         Raises:
             JobError: as ``open_session``, or the inputs, outputs or sizes are not those above.
@@ -71,9 +67,9 @@ class OnnxDepth:
             if isinstance(shape[2], int) and isinstance(shape[3], int)
             else None
         )
-        beside = Path(path).with_name("preprocessor_config.json")
+        preprocessor_file = Path(path).with_name("preprocessor_config.json")
         self.preprocessing = read_preprocessing(
-            json.loads(beside.read_text()) if beside.is_file() else {}
+            json.loads(preprocessor_file.read_text()) if preprocessor_file.is_file() else {}
         )
         if fixed and input_size not in (None, min(fixed)):
             raise JobError(
@@ -113,8 +109,9 @@ class OnnxDepth:
             )
         maps = self._run(pixels.numpy())
         if self.kind == "depth_m":
-            # FastDepth's last unit is dead in bright skies: it answers 0 m, which as the nearest of
-            # all would swap the layers. The nearest credible pixel speaks for such a patch.
+            # FastDepth's last unit is dead in bright skies and gives 0 m there. That would be the
+            # nearest depth of all and swap the layers. Such a patch takes the depth of the
+            # nearest credible pixel.
             maps = np.stack(
                 [
                     fill_nearest(np.where(depth >= _CREDIBLE_M, depth, np.float32(np.nan)))

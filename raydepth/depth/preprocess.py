@@ -1,6 +1,4 @@
-"""A checkpoint's preprocessor file, carried out in torch on the device and undone on the map (step
-3).
-"""
+"""A checkpoint's preprocessor file, carried out in torch on the device, and its inverse."""
 
 import math
 from collections.abc import Mapping
@@ -42,7 +40,7 @@ class Preprocessing:
     """How frames become a network's input, and its output a map at their size again.
 
     Attributes:
-        size: (height, width) asked for, or None: the frame's own size.
+        size: target (height, width), or None: the frame's own size.
         keep_aspect_ratio: scale both sides alike, by the factor of ``size`` that changes the
             picture less (DPT's rule).
         multiple_of: both sides are rounded to multiples of this.
@@ -76,9 +74,7 @@ class Preprocessing:
     pad_divisor: int | None = None
 
     def with_short_side(self, short_side: int, multiple_of: int) -> "Preprocessing":
-        """The same with another short side in pixels, both sides multiples of what the network
-        needs.
-        """
+        """The same with another short side in pixels; both sides become multiples."""
         return replace(
             self,
             short_side=short_side,
@@ -111,7 +107,7 @@ class Preprocessing:
         return max(high, math.ceil(multiple)), max(wide, math.ceil(multiple))
 
     def apply(self, rgb: torch.Tensor) -> torch.Tensor:
-        """Frames uint8 [N,H,W,3] to the network's input float32 [N,3,h,w], on the frames' device."""
+        """Frames uint8 [N,H,W,3] to the network's input float32 [N,3,h,w], on the same device."""
         pixels = rgb.permute(0, 3, 1, 2).float()
         if self.reflect:
             top, left = _reflection(*pixels.shape[-2:])
@@ -145,8 +141,8 @@ class Preprocessing:
     def undo(self, maps: torch.Tensor, height: int, width: int) -> torch.Tensor:
         """Network output float [N,h',w'] to float32 [N,H,W] at the frames' size, padding removed.
 
-        Bilinear, where the checkpoints' own processors take bicubic: bicubic overshoots at depth
-        steps, and metres that overshoot to zero are an inverse depth without bound.
+        It is bilinear, where the checkpoints' own processors are bicubic. Bicubic interpolation
+        overshoots at depth steps, and metres that overshoot to zero are an unbounded inverse depth.
         """
         maps = maps.float().unsqueeze(1)
         top, left = _reflection(height, width) if self.reflect else (0, 0)
@@ -165,8 +161,9 @@ class Preprocessing:
 
 
 def read_preprocessing(file: Mapping[str, Any], model_type: str = "") -> Preprocessing:
-    """Reads the contents of a ``preprocessor_config.json``; where it is silent, the class's own
-    processor decides.
+    """Reads the contents of a ``preprocessor_config.json``.
+
+    Where it is silent, the defaults of the class's own processor hold.
 
     Args:
         file: the parsed file; empty where the checkpoint has none.

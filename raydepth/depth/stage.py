@@ -1,4 +1,4 @@
-"""Step 3 as a plain callable on a column batch: every frame gets ``inv_depth`` on its clip's scale."""
+"""The depth stage: every frame of a batch gets ``inv_depth`` on its clip's scale."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -13,15 +13,16 @@ from raydepth.depth.guided import guided_filter
 
 
 class Stabiliser(Protocol):
-    """Keeps the depth of one clip from wavering between frames; see ``raydepth.camera.stabilise``."""
+    """Removes the flicker of depth between a clip's frames; see ``raydepth.camera.stabilise``."""
 
     def stabilise(self, rgb: np.ndarray, inv_depth: np.ndarray) -> np.ndarray:
-        """Depth float32 [H,W] of a frame uint8 [H,W,3], given as it was estimated and normalised."""
+        """Stabilised depth float32 [H,W], from a frame uint8 [H,W,3] and its normalised depth."""
 
 
 class DepthStage:
-    """Estimates and normalises; a frame without a finite map becomes an error row, its neighbours
-    go on.
+    """Estimates and normalises depth.
+
+    A frame without a finite map becomes an error row, and its neighbours go on.
     """
 
     def __init__(
@@ -36,9 +37,9 @@ class DepthStage:
 
         Args:
             estimator: the source of depth.
-            calibrations: by video id; a clip that is missing here had no frame to fix a scale from,
-                and its frames become error rows of type ``NotCalibrated``.
-            references: by video id, what stabilises its depth (``depth.steady``); None: nothing
+            calibrations: by video id. A clip that is missing here had no frame to fix a scale from;
+                its frames become error rows of type ``NotCalibrated``.
+            references: by video id, what stabilises its depth (``depth.stabilise``); None: nothing
                 does.
             guided: ``depth.guided``.
         """
@@ -50,11 +51,12 @@ class DepthStage:
         )
 
     def __call__(self, batch: Batch) -> Batch:
-        """Adds ``inv_depth`` float32 [N,H,W] (zeros in error rows), ``depth_lo``, ``depth_hi``
-        float64 [N] (NaN where the clip has no scale) and ``seconds_depth`` float32 [N].
+        """Adds ``inv_depth``, ``depth_lo``, ``depth_hi`` and ``seconds_depth``.
 
-        The batch given is left as it was. Error types: ``NonFiniteDepth``, ``NotCalibrated``, and
-        what the estimator's own ``explain`` says (``MissingDepthFile`` ...).
+        The batch given is left as it was. ``inv_depth`` float32 [N,H,W] is zeros in error rows.
+        ``depth_lo`` and ``depth_hi`` float64 [N] are NaN where the clip has no scale. Error types
+        are ``NonFiniteDepth``, ``NotCalibrated``, and those of the estimator's ``explain``
+        (``MissingDepthFile`` ...).
         """
         started = time.perf_counter()
         count = len(batch["frame_id"])
@@ -107,8 +109,9 @@ class DepthStage:
 def refined(
     rgb: np.ndarray, inv_depth: np.ndarray, stabiliser: Stabiliser | None, guided: bool
 ) -> np.ndarray:
-    """A frame's normalised depth float32 [H,W] after ``depth.steady`` and ``depth.guided``; as it
-    was without them.
+    """A frame's normalised depth float32 [H,W] after stabilisation and guided filter.
+
+    It stays as it was where neither is asked for.
     """
     if stabiliser is not None:
         inv_depth = stabiliser.stabilise(rgb, inv_depth)

@@ -1,3 +1,1 @@
-"""What any method on a Stable-Diffusion-class model needs: codec, loading, schedules, sampling,
-attention.
-"""
+"""What methods on Stable-Diffusion-class models share: loading, codec, sampling, attention."""

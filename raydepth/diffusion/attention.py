@@ -1,9 +1,8 @@
-"""Injection: self-attention whose generation lanes take keys and values from the reference lanes of
-the same call.
+"""Injection: self-attention in which generated rows use keys and values of reference rows.
 
-The processors are installed for one call and taken out again, so whatever else touches the U-Net's
-processors (LoRA, slicing, IP-Adapter, all of which re-create them silently) cannot get between
-installation and use.
+All rows are of one call of the U-Net. The processors are installed for one call and then taken out
+again. So nothing else that re-creates the U-Net's processors (LoRA, slicing, IP-Adapter) can come
+between installation and use.
 """
 
 import math
@@ -63,7 +62,7 @@ class Injection:
     mode: Literal["mosaic", "concat", "replace"]
     weight: float
     """w in (0, 1]. mosaic: share of the layers. concat: log(w) is added to the layers' logits, so
-    that at w a layer key counts w times as much as an own key would (our choice, the paper has
+    that a layer key counts w times as much as an own key would (raydepth's choice, the paper has
     none). replace: without own keys that bias cancels in the softmax, so every w > 0 is the
     same."""
     generated: int
@@ -76,7 +75,7 @@ class Injection:
     """mosaic: by token count, opacity [K,N,T,1] of each layer over those behind it, in the U-Net's
     dtype."""
     query_groups: dict[int, list[list[QueryGroup]]] = field(default_factory=dict)
-    """concat, replace: by token count, the roles of each frame."""
+    """concat, replace: by token count, the query groups of each frame."""
 
 
 def make_injection(
@@ -115,16 +114,18 @@ def make_injection(
 
 
 class InjectProcessor:
-    """Self-attention of diffusers' ``AttnProcessor2_0`` with injection; stateless beyond the run's
-    ``Injection``.
+    """Self-attention of diffusers' ``AttnProcessor2_0`` with injection.
 
-    Norms, masks and residuals that ``Attention`` knows for other uses are never set on the
-    ``attn1`` of a transformer block.
+    It has no state beyond the run's ``Injection``. Norms, masks and residuals that ``Attention``
+    has for other uses are never set on the ``attn1`` of a transformer block.
     """
 
     def __init__(self, injection: Injection, *, last: bool = False) -> None:
-        """Args: injection: the run's; last: nothing reads the reference rows after this module, so
-        they come out as zeros.
+        """Keeps the run's injection.
+
+        Args:
+            injection: the run's.
+            last: nothing reads the reference rows after this module, so they come out as zeros.
         """
         self.injection, self.last = injection, last
 
@@ -151,8 +152,9 @@ class InjectProcessor:
 
 
 def mosaic(x: torch.Tensor, injection: Injection) -> None:
-    """K' = (1 - w) K_gen + w sum_k m_k K_k, in place on the generation rows of keys or values
-    [B,T,C].
+    """K' = (1 - w) K_gen + w sum_k m_k K_k, in place on the generation rows.
+
+    Keys or values are [B,T,C].
     """
     references = x[injection.generated :]
     opacity = injection.opacities[x.shape[1]]
@@ -167,10 +169,10 @@ def mosaic(x: torch.Tensor, injection: Injection) -> None:
 def gathered_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, injection: Injection
 ) -> torch.Tensor:
-    """Modes concat and replace on [B,heads,T,d]: each role of queries attends to own keys (concat)
-    and visible layer keys.
+    """Modes concat and replace on [B,heads,T,d], one query group at a time.
 
-    Queries may be those of the generation rows alone.
+    A group attends to visible layer keys, and in concat to own keys too. Queries may be those of
+    the generation rows alone.
     """
     generated = injection.generated
     out = torch.empty_like(query)
@@ -178,10 +180,10 @@ def gathered_attention(
         out[generated:] = F.scaled_dot_product_attention(
             query[generated:], key[generated:], value[generated:]
         )
-    for n, frame_roles in enumerate(injection.query_groups[query.shape[2]]):
+    for n, frame_groups in enumerate(injection.query_groups[query.shape[2]]):
         own = slice(n, generated, injection.frames)  # all generation lanes of this frame
         lanes = key[own].shape[0]
-        for group in frame_roles:
+        for group in frame_groups:
             keys = [key[own]] if injection.mode == "concat" else []
             values = [value[own]] if injection.mode == "concat" else []
             for row, tokens in group.keys:
@@ -203,8 +205,7 @@ def gathered_attention(
 def injected(
     modules: Mapping[str, Attention], injection: Injection, *, last: str | None = None
 ) -> Iterator[None]:
-    """Installs the injection in these modules and puts their own processors back at the end,
-    whatever happens.
+    """Installs the injection in these modules, and puts their own processors back at the end.
 
     Args:
         modules: by name.

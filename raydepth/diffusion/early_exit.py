@@ -1,6 +1,4 @@
-"""Cheaper reference lanes: past the last injected attention nobody reads them, so hooks leave them
-out of the U-Net's call.
-"""
+"""Early exit of reference rows: they leave the U-Net's call after the last injected attention."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -21,13 +19,12 @@ def early_exit(
     injection: Injection,
     references: int,
 ) -> Iterator[None]:
-    """Installs the injection, and ends the reference rows where their keys and values have been
-    read for the last time.
+    """Installs the injection; reference rows exit where they have been read for the last time.
 
     The last injected attention computes queries for the generation rows only. What follows it
-    inside its block sees the generation rows, and the reference rows come out as zeros, since the
-    block adds and concatenates tensors of all rows; every later block sees the generation rows
-    alone, and so does the call's result: [generated,C,h,w]. The model is as it was afterwards.
+    inside its block sees the generation rows. The reference rows come out of the block as zeros,
+    since the block adds and concatenates tensors of all rows. Every later block sees the generation
+    rows alone, and so does the call's result: [generated,C,h,w]. Afterwards the model is as it was.
 
     Args:
         unet: of the blocks that diffusers calls ``(CrossAttn)DownBlock2D``,
@@ -67,9 +64,7 @@ def _order(name: str) -> tuple[int, list[int]]:
 def _following(
     unet: UNet2DConditionModel, last: str
 ) -> tuple[list[torch.nn.Module], list[torch.nn.Module]]:
-    """The modules that run after an ``attn1`` inside its block, and the parts of the U-Net that run
-    after that block.
-    """
+    """What runs after an ``attn1``: modules inside its block, and the later parts of the U-Net."""
     name, i, j = re.fullmatch(
         r"(.+)\.attentions\.(\d+)\.transformer_blocks\.(\d+)\.attn1", last
     ).groups()  # type: ignore[union-attr]

@@ -1,5 +1,6 @@
-"""DDIM steps in both directions and null-text optimisation: the noise from which a picture comes
-back (method.md, section 3).
+"""DDIM steps in both directions, and null-text inversion.
+
+See raydepth/README.md, "FeatGLaC by gradients".
 """
 
 from collections.abc import Callable
@@ -16,8 +17,9 @@ EARLY_STOP = (1e-5, 2e-5)
 
 
 class Predict(Protocol):
-    """A U-Net as a function: (latents float32 [B,C,h,w], timestep, text [B,L,D]) -> prediction
-    float32 [B,C,h,w].
+    """A U-Net as a function of latents, timestep and text.
+
+    Latents float32 [B,C,h,w] and text [B,L,D] give a prediction float32 [B,C,h,w].
     """
 
     def __call__(
@@ -27,9 +29,7 @@ class Predict(Protocol):
 
 @dataclass(frozen=True)
 class DDIMSchedule:
-    """The S steps that run, noisiest first, and the noise levels before, between and after them
-    (level S: clean).
-    """
+    """The S steps that run, noisiest first, and the noise levels between them (level S: clean)."""
 
     timesteps: torch.Tensor
     """int64 [S]; step i goes from level i to level i + 1."""
@@ -38,8 +38,9 @@ class DDIMSchedule:
     prediction_type: str
 
     def _step(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Factors p and q of z' = p z + q prediction, the DDIM step with eta 0 (Song et al. 2021,
-        eq. 12).
+        """Factors p and q of z' = p z + q prediction, the DDIM step with eta 0.
+
+        Song et al. 2021, eq. 12.
         """
         a, a_to = self.alphas[step : step + 2].sqrt()
         b, b_to = (1 - self.alphas[step : step + 2]).sqrt()
@@ -86,14 +87,15 @@ def guided(
     text: torch.Tensor,
     scale: float,
 ) -> torch.Tensor:
-    """Classifier-free guidance in one call of the lanes [unconditional, conditional]; one lane
-    where the scale is 1.
+    """Classifier-free guidance in one call; without an unconditional row where the scale is 1.
+
+    Rows are [unconditional, conditional].
 
     Args:
         predict: the U-Net.
         latents: float32 [B,C,h,w].
         t: the timestep.
-        null: [B,L,D], what the unconditional lanes are told.
+        null: [B,L,D], text of the unconditional rows.
         text: [B,L,D].
         scale: of guidance, >= 1.
     """
@@ -113,16 +115,15 @@ def invert(
     text: torch.Tensor,
     on_step: Callable[[int], None] = lambda step: None,
 ) -> list[torch.Tensor]:
-    """DDIM inversion at guidance 1: the deterministic sampler run backwards (Dhariwal and Nichol
-    2021).
+    """DDIM inversion at guidance 1: the deterministic sampler run backwards.
 
-    The prediction that a step needs is that of the noisier latents, which are not known yet; the
-    U-Net sees the cleaner ones with the noisier timestep instead, as everybody does. The error is
-    of second order in the step's length.
+    After Dhariwal and Nichol 2021. A step needs the prediction of the noisier latents, which are
+    not known yet. As usual, the U-Net is given the cleaner ones with the noisier timestep. The
+    error is of second order in the step's length.
 
     Args:
         predict: the U-Net.
-        ladder: the steps.
+        ddim: the steps.
         clean: float32 [R,C,h,w].
         text: [R,L,D].
         on_step: called after the U-Net's call for each step, S - 1 first: what it left in hooks
@@ -150,17 +151,16 @@ def optimise_null_text(
     iterations: int,
     early_stop: tuple[float, float] = EARLY_STOP,
 ) -> list[torch.Tensor]:
-    """Null-text inversion (Mokady et al., CVPR 2023): null embeddings with which guided sampling
-    stays on the inverted path.
+    """Null-text inversion: null embeddings that keep guided sampling on the inverted path.
 
-    In each step i Adam, anew, moves the embedding left by the step before, with rate 1e-2 (1 -
-    i/100), until the row's mean squared distance from the path is below ``early_stop[0] +
-    early_stop[1] i``. Rows do not couple: each has its own loss, and one that has stopped stays as
-    it is.
+    Mokady et al., CVPR 2023. In each step i a new Adam moves the embedding of the step before, with
+    rate 1e-2 (1 - i/100). It stops where the row's mean squared distance from the path is below
+    ``early_stop[0] + early_stop[1] i``. Rows are independent: each has its own loss, and one that
+    has stopped stays as it is.
 
     Args:
         predict: the U-Net, differentiable in ``text``.
-        ladder: the steps.
+        ddim: the steps.
         latents: from ``invert``, the S + 1 levels.
         null: [R,L,D], the embedding to begin with.
         text: [R,L,D].

@@ -1,6 +1,4 @@
-"""Counts the U-Net lanes that really run, by hooks: what the cost table is held against in tests
-and benchmarks.
-"""
+"""Counts, by hooks, the U-Net lanes that really run; tests and benchmarks compare with it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +19,9 @@ class LaneCount:
 
 @contextmanager
 def counted_lanes(unet: UNet2DConditionModel) -> Iterator[LaneCount]:
-    """Counts a U-Net's lanes: rows of its calls, and rows of the gradients that come back through
-    its last decoder block.
+    """Counts a U-Net's lanes: rows of its calls, and rows of gradients.
+
+    Gradients are counted where they come back through the last decoder block.
     """
     count = LaneCount()
 

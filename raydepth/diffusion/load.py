@@ -1,6 +1,4 @@
-"""Loads the parts of a Stable-Diffusion-class pipeline from the hub, a local directory or the
-package itself.
-"""
+"""Loads the parts of a Stable-Diffusion-class pipeline: hub, local directory or built-in."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,7 +28,7 @@ _CONFIGS = {"unet": "config.json", "vae": "config.json", "scheduler": "scheduler
 
 @dataclass
 class Models:
-    """Everything that sampling needs; the text encoder has done its work and is gone."""
+    """Everything that sampling needs; the text encoder has been used and released."""
 
     unet: UNet2DConditionModel
     codec: Codec
@@ -126,8 +124,9 @@ def load_models(
 
 
 def with_prompts(models: Models, settings: Diffusion, *, section: str) -> Models:
-    """The same weights under other prompts: only the text encoder is loaded again; for neither
-    ``builtin`` nor a model with a LoRA.
+    """The same weights under other prompts: only the text encoder is loaded again.
+
+    Not for ``builtin``, nor for a model with a LoRA.
 
     Raises:
         JobError: as load_models.
@@ -157,8 +156,9 @@ def _encode_prompts(
 
 
 def codec_class(config: Mapping[str, Any]) -> Any:
-    """The class that a VAE's configuration names: of diffusers, or raydepth's own; raises
-    ValueError.
+    """The class that a VAE's configuration names, of diffusers or raydepth's own.
+
+    Raises ValueError for any other.
     """
     name = config["_class_name"]
     found: Any = getattr(diffusers, name, None)
@@ -235,7 +235,7 @@ def _check_class(unet: UNet2DConditionModel, codec: Codec, named: str, inpaintin
 def _fuse_lora(
     lora: str, unet: UNet2DConditionModel, text: tuple[CLIPTextModel, CLIPTokenizer] | None
 ) -> None:
-    """Adds the LoRA's weights to the models', in place, before any attention processor is touched."""
+    """Adds the LoRA's weights to the models', in place; attention processors are set later."""
     encoder, tokenizer = text or (None, None)
     pipeline = StableDiffusionPipeline(
         vae=None, text_encoder=encoder, tokenizer=tokenizer, unet=unet, scheduler=None,

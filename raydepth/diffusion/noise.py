@@ -4,7 +4,8 @@ from hashlib import blake2b
 
 
 def clip_seed(seed: int, video: str) -> int:
-    """Seed of all noise of a clip, 0 <= seed < 2^63, from the job's seed and the video's id: noise
-    that does not flicker.
+    """Seed of all noise of a clip, 0 <= seed < 2^63, from the job's seed and the video's id.
+
+    One seed a clip keeps the noise from flickering.
     """
     return int.from_bytes(blake2b(f"{seed}:{video}".encode(), digest_size=8).digest(), "big") >> 1

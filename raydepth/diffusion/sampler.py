@@ -1,5 +1,6 @@
-"""The sampling loop of FeatGLaC, mode kv: from the naive composite's noise down to one harmonised
-picture in latent space.
+"""The sampling loop: from noised latents to clean ones, with guidance and references.
+
+``featglac-kv`` generates with it, and so does the hole filler ``diffusion``.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class References:
-    """The lanes that hand over keys and values, and where and when they do."""
+    """The reference rows that give keys and values, and where and when they do."""
 
     latents: torch.Tensor
     """float32 [R,C,h,w], clean."""
@@ -42,8 +43,9 @@ class References:
 
 @dataclass(frozen=True)
 class KnownRegion:
-    """Blended sampling: what stays the source's at every noise level (Avrahami et al., Blended
-    Latent Diffusion, 2023).
+    """Known-region blend: what stays the source's at every noise level.
+
+    Avrahami et al., Blended Latent Diffusion, 2023.
     """
 
     original: torch.Tensor
@@ -55,12 +57,13 @@ class KnownRegion:
 def seeded_noise(
     seeds: Sequence[int] | np.ndarray, shape: Sequence[int]
 ) -> tuple[torch.Tensor, list[torch.Generator]]:
-    """Draws noise float32 [N,*shape], shape [C,h,w], on the CPU, frame by frame, so that it depends
-    neither on device nor on batch.
+    """Draws noise float32 [N,*shape], shape [C,h,w], on the CPU, frame by frame.
+
+    So it depends neither on the device nor on the batch.
 
     Returns:
-        The noise and the generators, which go on with the draws of samplers that add noise in every
-        step (LCM).
+        The noise, and the generators. These go on with the draws of samplers that add noise in
+        every step (LCM).
     """
     generators = [torch.Generator("cpu").manual_seed(int(seed)) for seed in seeds]
     return torch.stack(
@@ -79,14 +82,14 @@ def sample(
     guidance: float = 1.0,
     references: References | None = None,
     known: KnownRegion | None = None,
-    beside: torch.Tensor | None = None,
+    conditioning: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Generates N frames together. Without references and keep it is image-to-image as diffusers
-    does it, bit for bit.
+    """Generates N frames together.
 
-    Latents stay in float32 whatever the U-Net's dtype. References are renoised to the step's level
-    with the frame's own noise, no inversion: z_t = sqrt(abar_t) z_0 + sqrt(1 - abar_t) eps (for LCM
-    eps is the noise of the start).
+    Without references and known region it is diffusers' image-to-image, bit for bit. Latents stay
+    in float32 whatever the U-Net's dtype. References are noised to the step's level with the
+    frame's own noise, not inverted: z_t = sqrt(abar_t) z_0 + sqrt(1 - abar_t) eps. For LCM eps is
+    the noise of the start.
 
     Args:
         unet: any SD-class U-Net.
@@ -95,11 +98,11 @@ def sample(
         noise: float32 [N,C,h,w].
         generators: N, for samplers that draw in every step.
         condition: text embeddings.
-        guidance: classifier-free guidance scale; 1 runs no unconditional lane.
-        references: reference lanes; None for plain image-to-image.
-        keep: what to hold outside the region; None to hold nothing.
-        beside: float32 [N,E,h,w], further channels that an inpainting U-Net sees beside the latents
-            in every step; such a U-Net has no reference lanes.
+        guidance: classifier-free guidance scale; 1 runs no unconditional row.
+        references: reference rows; None for plain image-to-image.
+        known: what to hold outside the region; None to hold nothing.
+        conditioning: float32 [N,E,h,w], further input channels of an inpainting U-Net, concatenated
+            to the latents in every step; such a U-Net has no reference rows.
 
     Returns:
         float32 [N,C,h,w], clean latents.
@@ -125,8 +128,8 @@ def sample(
             )
         with injection:
             seen = scheduler.scale_model_input(torch.cat(lanes), t)
-            if beside is not None:
-                seen = torch.cat([seen, torch.cat([beside] * len(lanes))], 1)
+            if conditioning is not None:
+                seen = torch.cat([seen, torch.cat([conditioning] * len(lanes))], 1)
             prediction = unet(
                 seen.to(unet.dtype),
                 t,

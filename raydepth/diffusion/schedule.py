@@ -1,6 +1,4 @@
-"""Samplers and their steps: which noise levels a composition runs through, and in which of them
-features are injected.
-"""
+"""Samplers and their steps: the noise levels of a run, and the steps with injection."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +14,9 @@ SAMPLERS = {"ddim": DDIMScheduler, "dpm++": DPMSolverMultistepScheduler, "lcm": 
 
 @dataclass
 class Schedule:
-    """A scheduler ready for exactly one sampling run (multistep schedulers keep state) and the
-    timesteps it will run.
+    """A scheduler for exactly one sampling run, and the timesteps that it runs.
+
+    Multistep schedulers keep state, so none is used twice.
     """
 
     scheduler: Any
@@ -28,13 +27,13 @@ class Schedule:
 def make_schedule(
     config: Mapping[str, Any], sampler: str, *, steps: int, strength: float, device: str = "cpu"
 ) -> Schedule:
-    """Builds a sampler from a checkpoint's scheduler config, standing at the start of the last
-    ``strength`` of its steps.
+    """Builds a sampler from a checkpoint's scheduler config, for the last part of its steps.
 
-    The noise schedule, prediction type (epsilon or v) and timestep spacing are the checkpoint's;
-    the solver is the job's. Clipping of x_0 to [-1, 1], which DDIM does unless told otherwise, is
-    for pixels: off where the config does not say. LCM is meant for weights that were distilled for
-    it (an LCM LoRA); on plain weights it runs, but gives soft pictures.
+    That part is ``strength``. The noise schedule, prediction type (epsilon or v) and timestep
+    spacing are the checkpoint's; the solver is the job's. Clipping of x_0 to [-1, 1], DDIM's
+    default, is meant for pixels, so it is off where the config does not mention it. LCM is meant
+    for weights that were distilled for it (an LCM LoRA). On plain weights it runs, but gives soft
+    pictures.
 
     Raises:
         JobError: the sampler cannot make so many steps.
@@ -51,15 +50,17 @@ def make_schedule(
 
 
 def steps_run(steps: int, strength: float) -> int:
-    """Number of steps that run, at least one; rounded down as diffusers' image-to-image pipelines
-    do.
+    """Number of steps that run, at least one.
+
+    It is rounded down as in diffusers' image-to-image pipelines.
     """
     return max(1, int(steps * strength))
 
 
 def window_steps(window: Sequence[float], run: int) -> range:
-    """The steps of a run of length ``run`` that lie in ``window``, fractions [first, last]; [a, a]
-    is empty.
+    """The steps of a run of length ``run`` that lie in ``window``.
+
+    The window is fractions [first, last]; [a, a] is empty.
     """
     first, last = (round(part * run) for part in window)
     return range(first, last)

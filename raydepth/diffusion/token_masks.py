@@ -1,6 +1,4 @@
-"""Layer masks on token grids: what the attention of each U-Net resolution needs to know about the
-layers, once a batch.
-"""
+"""Layer masks on the token grids of the U-Net's resolutions, made once a batch."""
 
 from dataclasses import dataclass
 
@@ -14,25 +12,26 @@ zero by itself."""
 
 
 def token_grids(height: int, width: int, levels: int) -> list[tuple[int, int]]:
-    """Token grids (h, w) of a U-Net on latents height x width, finest first; each level halves,
-    rounding up.
+    """Token grids (h, w) of a U-Net on latents height x width, finest first.
+
+    Each level halves, rounding up.
     """
     return [(-(-height // 2**level), -(-width // 2**level)) for level in range(levels)]
 
 
 def pool(weights: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-    """Area-pools layer weights float32 [K,N,H,W] that sum to 1 over K to tokens: float32 [K,N,T],
-    summing to 1 as well.
+    """Area-pools layer weights float32 [K,N,H,W] to tokens, float32 [K,N,T].
+
+    Both sum to 1 over K.
     """
     return F.adaptive_avg_pool2d(weights, grid).flatten(2)
 
 
 def opacities(tokens: torch.Tensor) -> torch.Tensor:
-    """Turns shares float32 [K,N,T] that sum to 1 over K into the share of each layer against
-    everything behind it.
+    """Opacity of each layer over all behind it, from shares float32 [K,N,T] that sum to 1 over K.
 
-    Painting the layers from the last to the first, each with this opacity, gives every layer its
-    share back, and interpolates between equal things without any rounding.
+    Painting the layers from the last to the first with these opacities gives every layer its share
+    back. It interpolates between equal values without any rounding.
     """
     behind = tokens.flip(0).cumsum(0).flip(0)
     return torch.where(
@@ -51,20 +50,20 @@ class QueryGroup:
 
 
 def query_groups(tokens: torch.Tensor, layer_rows: np.ndarray) -> list[list[QueryGroup]]:
-    """Groups the queries of each frame by the layers that they see: inside one layer that layer, in
-    a feather ring all there.
+    """Groups the queries of each frame by the layers that they see.
 
-    Groups instead of a mask: a boolean mask at 64x64 tokens and three layers is 48 MB a frame and a
-    dense call, while the groups cost an index list, leave invisible keys out of the products, and
-    keep the unmasked kernels. Every query sees at least its own position of some layer (shares sum
-    to 1), so no softmax is ever empty.
+    Inside one layer that is the layer itself; in the ring of a feather it is all layers there. A
+    boolean mask at 64x64 tokens and three layers would be 48 MB a frame and a dense call. Groups
+    cost an index list, leave invisible keys out of the products, and keep the unmasked kernels.
+    Every query sees at least its own position of some layer (shares sum to 1), so no softmax is
+    ever empty.
 
     Args:
         tokens: float32 [K,N,T], summing to 1 over K, K <= 255 (a layer counts from VISIBLE on).
         layer_rows: int64 [K,N], the reference row where a frame finds a layer.
 
     Returns:
-        For every frame its roles, whose queries together are all T tokens, each once.
+        For every frame its query groups, whose queries together are all T tokens, each once.
     """
     visible = tokens.cpu() >= VISIBLE
     frames = []

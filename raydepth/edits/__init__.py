@@ -1,3 +1,1 @@
-"""Edits (step 6, first half): each turns a batch of frames into a stack of layers and says where
-pixels may change.
-"""
+"""Edits: each turns a batch of frames into a layer stack and a region that may change."""

@@ -1,5 +1,6 @@
-"""How a frame's depth scale differs from the first frame's: estimators drift from frame to frame,
-objects should not.
+"""Scale-and-shift alignment of a frame's depth to the first frame's.
+
+Estimates vary from frame to frame; an inserted object should not move with them.
 """
 
 import cv2
@@ -14,9 +15,7 @@ _SAME = 0.02
 
 
 def thumbnail(inv_depth: np.ndarray) -> tuple[tuple[float, ...], ...]:
-    """A small copy of a map float32 [H,W] to be kept with the clip, rows of numbers with 4
-    decimals.
-    """
+    """A small copy of a map float32 [H,W] that is kept with the clip, with 4 decimals."""
     height, width = inv_depth.shape
     share = min(_GRID / min(height, width), 1.0)
     size = (max(round(width * share), 1), max(round(height * share), 1))
@@ -27,8 +26,10 @@ def thumbnail(inv_depth: np.ndarray) -> tuple[tuple[float, ...], ...]:
 def align_scale_and_shift(
     reference: tuple[tuple[float, ...], ...], inv_depth: np.ndarray, motion: np.ndarray
 ) -> tuple[float, float]:
-    """Scale and offset that take the first frame's inverse depth to this frame's, by ``fit_scale_and_shift``;
-    (1, 0) where the scales agree, or where the frames have too little in common.
+    """Scale and shift from the first frame's inverse depth to this frame's.
+
+    They come from ``fit_scale_and_shift``. They are (1, 0) where the scales agree, or where the
+    frames have too little in common.
 
     Args:
         reference: ``thumbnail`` of the clip's first frame.

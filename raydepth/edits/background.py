@@ -1,6 +1,4 @@
-"""Edit ``background``: the frame's near layers over another picture, clip or colour, or over what a
-model makes up.
-"""
+"""Edit ``background``: the near layers over another picture, clip, colour or prompt."""
 
 import numpy as np
 
@@ -38,8 +36,8 @@ class BackgroundBuilder:
             scales: the clips' depth scales, by video id.
             estimator: for ``depth: aligned``; one that reads depth from files has none for the new
                 scene.
-            matte: edge pixels are matted on both sides of the edge, where ``edit.decontaminate`` asks for
-                it at all.
+            matte: edge pixels are matted on both sides of the edge, where ``edit.decontaminate``
+                asks for it at all.
 
         Raises:
             JobError: as ``Scenery``.
@@ -49,14 +47,15 @@ class BackgroundBuilder:
         self._scale: Calibration | None = None
 
     def __call__(self, batch: Batch) -> EditPlan:
-        """The near layers over the new scene; the region is all that is not near, and the near
-        layers' rim.
+        """The near layers over the new scene.
+
+        The region is all that is not near, and the near layers' edges.
         """
         rgb, near = batch["rgb"], batch["near"]
         ok = ok_rows(batch)
         frame = rgb.shape[1:3]
         far, far_depth = np.zeros_like(rgb), np.zeros_like(near)
-        if self.scenery is None:  # a prompt: the model makes it up, beginning from noise
+        if self.scenery is None:  # a prompt: the model generates it, beginning from noise
             far[ok], far_depth[ok] = batch["background"][ok], batch["far_inv_depth"][ok]
         elif len(ok):
             far[ok] = self.scenery.pictures(self.scenery.rows(batch["time_s"][ok]), frame)

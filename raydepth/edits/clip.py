@@ -1,6 +1,4 @@
-"""What an edit fixes once per clip, beside its depth scale: where an inserted object stands, and
-how the camera moves.
-"""
+"""What an edit fixes once per clip: where an inserted object stands, and the camera's motion."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -32,15 +30,16 @@ class ClipEdit:
     track: Track | None
     """The camera's motion; None where the object is anchored in the picture."""
     front: float | None = None
-    """The inverse depth of the ground under the object's foot, where that reaches nearer than the
-    object; see ``support_plane``."""
+    """Inverse depth of the support plane under the front of the object's ground contact, where that
+    is nearer than the object; see ``support_plane``."""
     floor: Floor | None = None
     """What the object stands on in the first frame; None: its colours are taken from each frame."""
 
     @staticmethod
     def from_tree(tree: dict[str, Any]) -> "ClipEdit":
-        """What ``dataclasses.asdict`` and JSON made of it; raises ValueError, TypeError or KeyError
-        where it is damaged.
+        """The inverse of ``dataclasses.asdict`` and JSON.
+
+        Raises ValueError, TypeError or KeyError where the tree is damaged.
         """
         inv_depth = float(tree["inv_depth"])
         front = None if tree.get("front") is None else float(tree["front"])
@@ -56,8 +55,9 @@ class ClipEdit:
         return ClipEdit(inv_depth, first, track, front, floor)
 
     def in_frame(self, inv_depth: np.ndarray, motion: np.ndarray) -> tuple[float, float]:
-        """The object's inverse depth on a frame's own scale (see ``align_scale_and_shift``), and that of its foot's
-        front.
+        """Inverse depth of the object, and of the front of its ground contact, in one frame.
+
+        Both are on the frame's own scale (see ``align_scale_and_shift``).
 
         Args:
             inv_depth: float32 [H,W], the frame's.

@@ -1,6 +1,4 @@
-"""Edit ``insert``: an object with alpha stands in the scene; nearer things cover it, pixel by
-pixel.
-"""
+"""Edit ``insert``: an object with alpha stands in the scene and is covered by what is nearer."""
 
 from collections.abc import Mapping
 
@@ -59,12 +57,12 @@ class InsertBuilder:
         )
 
     def __call__(self, batch: Batch) -> EditPlan:
-        """Near things over the object over the frame; the region is what is seen of object and
-        shadow, grown a little.
+        """What is nearer over the object, over the frame.
 
-        The ground that the object stands on never covers it. Near and far layer show the frame with
-        the shadow on it. The object's layer shows the object on that frame, a whole picture, since
-        every layer may be looked at by a diffusion model.
+        The region is what is seen of object and shadow, dilated a little. The support plane never
+        covers the object. Near and far layer show the frame with the shadow on it. The object's
+        layer shows the object on that frame. It is a whole picture, since a diffusion model may
+        look at any layer.
         """
         rgb, inv_depth = batch["rgb"], batch["inv_depth"]
         scene, object_rgb = rgb.copy(), rgb.copy()
@@ -80,20 +78,20 @@ class InsertBuilder:
             height = height_px(self.edit, scale, clip.inv_depth, frame)
             aspect = self.picture.shape[1] / self.picture.shape[0]
             first, at = (place(self.edit, aspect, height, m, frame) for m in (STILL, motion))
-            drawn = render_object(
+            rendered = render_object(
                 shrunk(self.picture, first.height), at, frame
             )  # one grain for the whole clip
-            alpha[row] = drawn[..., 3]
+            alpha[row] = rendered[..., 3]
             if clip.track and pts in clip.track.lost:
                 notes[row] = LOST
             if not alpha[row].any():
                 notes[row] = OUTSIDE
                 continue
-            depth, foot = clip.in_frame(inv_depth[row], motion)
+            depth, contact = clip.in_frame(inv_depth[row], motion)
             near[row] = 1 - visible(
                 np.ones_like(inv_depth[row]),
-                foot,
-                self._cleaned(inv_depth[row], alpha[row] > 0, foot),
+                contact,
+                self._cleaned(inv_depth[row], alpha[row] > 0, contact),
             )
             seen = (alpha[row] * (1 - near[row])) >= 0.5 / 255
             if self.edit.shadow:
@@ -108,7 +106,7 @@ class InsertBuilder:
             there = alpha[row] > 0
             cushion = render_object(self.cushion, at, frame)[there]
             normals[row][there] = cushion[:, :2] / np.maximum(cushion[:, 3:], 1e-3)
-            colour = drawn[there][:, :3] / drawn[there][:, 3:]
+            colour = rendered[there][:, :3] / rendered[there][:, 3:]
             object_rgb[row][there] = np.rint(colour).clip(0, 255)
             object_depth[row][there] = depth
             if not seen.any():
@@ -140,8 +138,9 @@ class InsertBuilder:
     def _cleaned(
         self, inv_depth: np.ndarray, there: np.ndarray, object_inv_depth: float
     ) -> np.ndarray:
-        """The scene's depth with sharp edges, and without specks nearer or farther than the object,
-        where the object is.
+        """The scene's depth where the object is, with sharp edges.
+
+        Specks nearer or farther than the object are removed.
         """
         window = _window(there)
         part = filter_edges(inv_depth[window]) if self.layers.edge_filter else inv_depth[window]

@@ -1,6 +1,4 @@
-"""Stands an object's picture into a frame: its size in perspective, its place as an affine map, and
-its pixels.
-"""
+"""Places an object's picture in a frame: size in perspective, affine map, and pixels."""
 
 import math
 from dataclasses import dataclass
@@ -14,18 +12,18 @@ from raydepth.edits.settings import Insert
 STILL = np.eye(2, 3)
 """The motion of a clip's first frame."""
 _FINER = 2
-"""The object is drawn on a grid finer by this and averaged: soft edges that move in parts of a
-pixel."""
+"""Supersampling factor of the object's rendering, for soft edges that move in parts of a pixel."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an object stands in one frame, in pixels; x grows to the right, y downward, pixel i
-    covers [i, i + 1).
+    """Where an object stands in one frame, in pixels.
+
+    x grows to the right, y downward, and pixel i covers [i, i + 1).
     """
 
-    foot: tuple[float, float]
-    """The middle of its lower edge."""
+    contact: tuple[float, float]
+    """Ground contact: the middle of the object's lower edge."""
     height: float
     width: float
     turn: float
@@ -33,9 +31,7 @@ class Placement:
 
 
 def ground_contact(insert: Insert) -> tuple[float, float]:
-    """Where the middle of the object's foot stands in the first frame: x, y as fractions of width
-    and height.
-    """
+    """The ground contact in the first frame: x, y as fractions of width and height."""
     if insert.box is not None:
         return (insert.box[0] + insert.box[2]) / 2, insert.box[3]
     assert insert.point is not None  # the job's own check
@@ -45,10 +41,10 @@ def ground_contact(insert: Insert) -> tuple[float, float]:
 def height_px(
     insert: Insert, scale: Calibration, inv_depth: float, frame: tuple[int, int]
 ) -> float:
-    """The object's height in the first frame, in pixels of a frame (height, width), but for a
-    ``box``.
+    """The object's height in the first frame, in pixels of a frame (height, width).
 
-    In metres: f * height_m / Z, with f = longer side / 2 / tan(fov / 2), the pinhole camera.
+    A ``box`` has its own height. In metres it is f * height_m / Z, with f = longer side / 2 /
+    tan(fov / 2), the pinhole camera.
     """
     if insert.height_m is None:
         return (insert.height or 0.4) * frame[0]
@@ -64,7 +60,7 @@ def place(
     Args:
         insert: the job's section.
         aspect: width / height of the object's picture.
-        height: as ``height_px`` gives it; a ``box`` has its own say.
+        height: as ``height_px`` gives it; a ``box`` overrides it.
         motion: float64 [2,3], pixels of the first frame -> pixels of this one.
         frame: (height, width) in pixels.
     """
@@ -72,10 +68,10 @@ def place(
     if insert.box is not None:
         x0, y0, x1, y1 = insert.box
         height = min((y1 - y0) * frame[0], (x1 - x0) * frame[1] / aspect)
-    foot = motion[:, :2] @ (x * frame[1], y * frame[0]) + motion[:, 2]
+    contact = motion[:, :2] @ (x * frame[1], y * frame[0]) + motion[:, 2]
     size = height * math.hypot(motion[0, 0], motion[1, 0])
     turn = math.atan2(motion[1, 0], motion[0, 0])
-    return Placement((float(foot[0]), float(foot[1])), size, size * aspect, turn)
+    return Placement((float(contact[0]), float(contact[1])), size, size * aspect, turn)
 
 
 def render_object(picture: np.ndarray, at: Placement, frame: tuple[int, int]) -> np.ndarray:
@@ -90,16 +86,16 @@ def render_object(picture: np.ndarray, at: Placement, frame: tuple[int, int]) ->
     Returns:
         float32 [H,W,4], colour 0..255 times alpha, and alpha 0..1; zeros where the object is not.
     """
-    drawn = np.zeros((*frame, 4), np.float32)
+    canvas = np.zeros((*frame, 4), np.float32)
     height, width = picture.shape[:2]
     c, s = math.cos(at.turn), math.sin(at.turn)
     linear = np.array([[c, -s], [s, c]]) @ np.diag([at.width / width, at.height / height])
-    offset = np.array(at.foot) - linear @ (width / 2, height)
+    offset = np.array(at.contact) - linear @ (width / 2, height)
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]]) @ linear.T + offset
     low = np.maximum(np.floor(corners.min(axis=0)).astype(int) - 1, 0)
     high = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 1, frame[::-1])
     if (high <= low).any():
-        return drawn
+        return canvas
     # OpenCV's coordinates are those of pixel centres.
     fine = linear * _FINER
     shift = (offset - low) * _FINER + fine @ (0.5, 0.5) - 0.5
@@ -108,14 +104,12 @@ def render_object(picture: np.ndarray, at: Placement, frame: tuple[int, int]) ->
         picture, np.column_stack([fine, shift]), size.tolist(), flags=cv2.INTER_LINEAR
     )
     area = cv2.resize(warped, (high - low).tolist(), interpolation=cv2.INTER_AREA)
-    drawn[low[1] : high[1], low[0] : high[0]] = area
-    return drawn
+    canvas[low[1] : high[1], low[0] : high[0]] = area
+    return canvas
 
 
 def shrunk(picture: np.ndarray, height: float) -> np.ndarray:
-    """A copy of an object's picture that has about the detail that a height in pixels can show;
-    never enlarged.
-    """
+    """A copy of an object's picture reduced to a height in pixels; never enlarged."""
     share = _FINER * height / len(picture)
     if share >= 1:
         return picture

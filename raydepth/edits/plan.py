@@ -1,6 +1,4 @@
-"""What an edit hands to a compositor: the layers of the asked picture, and the region that may
-differ from the source.
-"""
+"""What an edit hands to a compositor: the edit's layer stack, and the region that may change."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,18 +9,18 @@ import numpy as np
 from raydepth.batch import Batch
 from raydepth.layers.stack import Layer, LayerStack
 
-RIM = 6
+MARGIN = 6
 """Pixels by which a region is larger than what is edited: the paste-back's feather (4) ends before
 the edit begins."""
 
 
 @dataclass
 class EditPlan:
-    """The asked picture of N frames, before any harmonisation."""
+    """The edit of N frames as layers, before any harmonisation."""
 
     stack: LayerStack
-    """Near first; its flattened picture is the naive composite, its flattened depth what the edit
-    asks for."""
+    """Near first; its flattened picture is the naive composite, its flattened depth the target
+    depth."""
     region: np.ndarray
     """float32 [N,H,W], 0..1: where pixels may change."""
     notes: Mapping[int, str] = field(default_factory=dict)
@@ -63,17 +61,17 @@ EditBuilder = Callable[[Batch], EditPlan]
 fixed for its clip alone."""
 
 
-def dilated(mask: np.ndarray, pixels: int = RIM) -> np.ndarray:
-    """A mask bool [H,W] grown by so many pixels all round."""
+def dilated(mask: np.ndarray, pixels: int = MARGIN) -> np.ndarray:
+    """A mask bool [H,W] dilated by so many pixels."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1, 2 * pixels + 1))
     return cv2.dilate(mask.astype(np.uint8), kernel).astype(bool)
 
 
 def inpainted_mask(batch: Batch) -> np.ndarray:
-    """Where something behind the near layers was made up, bool [N,H,W]: the hole.
+    """Where the background behind the near layers was inpainted, bool [N,H,W]: the hole.
 
-    Nowhere in frames that are hole all over: there was nothing to fill it from, so what lies behind
-    is not known.
+    It is empty in frames that are hole all over. Those had nothing to fill from, so what lies
+    behind is not known.
     """
     hole = batch["hole"]
     return hole & ~hole.all(axis=(1, 2), keepdims=True)

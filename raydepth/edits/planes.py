@@ -16,8 +16,9 @@ _LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 
 class MergedPlanes(ValueError):
-    """A clip has fewer planes than the job, because some came out equal, so entries and layers do
-    not match.
+    """A clip has fewer planes than the job, so entries and layers do not match.
+
+    Some of the job's planes came out equal.
     """
 
 
@@ -29,7 +30,7 @@ class PlanesBuilder:
 
         Args:
             edit: the job's section.
-            dilate: ``layers.fill.dilate``, the rim in which a removed layer's mixed pixels go with
+            dilate: ``layers.fill.dilate``, the band in which a removed layer's mixed pixels go with
                 it.
 
         Raises:
@@ -46,11 +47,11 @@ class PlanesBuilder:
                     ) from error
 
     def __call__(self, batch: Batch) -> EditPlan:
-        """The frame's own stack with the entries carried out; the region is where a changed layer
-        was seen, grown a little.
+        """The frame's own stack with the entries carried out.
 
-        What a removed layer hid is shown by the layers behind it: the far one is the filled
-        background there. In a frame that the near layers fill nothing is known of it, so they stay.
+        The region is where a changed layer was seen, dilated a little. What a removed layer hid is
+        shown by the layers behind it; the far one is the filled background there. In a frame that
+        the near layers fill nothing is known of what is behind, so they stay.
         """
         stack = decompose(batch)
         if len(stack.layers) != len(self.edit.layers):
@@ -68,11 +69,11 @@ class PlanesBuilder:
         )
         changed = np.zeros(rgb.shape[:3], bool)
         removed = np.zeros_like(changed)
-        asked = np.zeros(len(rgb), bool)
+        requested = np.zeros(len(rgb), bool)
         for layer, entry, share in zip(stack.layers, entries, shares, strict=True):
             if entry == "keep":
                 continue
-            asked |= (share > 0).any(axis=(1, 2))
+            requested |= (share > 0).any(axis=(1, 2))
             if entry == "remove":
                 removed |= (share > 0) & behind
                 layer.alpha = np.where(behind, 0, layer.alpha)
@@ -84,20 +85,20 @@ class PlanesBuilder:
         far = stack.layers[-1]
         for row in ok_rows(batch):
             if not changed[row].any():
-                if not asked[row]:
+                if not requested[row]:
                     notes[row] = KEPT if all(entry == "keep" for entry in entries) else NOT_THERE
-                continue  # asked for, but nothing is behind it: the layer stage has said so
+                continue  # nothing is behind the layer: the layer stage has noted that
             region[row] = dilated(changed[row])
             if removed[row].any():
-                # The far layer's rim around what is removed is mixed with it, and was filled for
-                # that reason.
-                rim = (dilated(removed[row], self.dilate) if self.dilate else removed[row]) & batch[
-                    "hole"
-                ][row]
-                region[row] = np.maximum(region[row], rim)
-                inpainted[row] = rim
-                far.rgb[row] = np.where(rim[..., None], batch["background"][row], far.rgb[row])
-                far.inv_depth[row] = np.where(rim, batch["far_inv_depth"][row], far.inv_depth[row])
+                # Around what is removed the far layer's pixels are mixed with it. The hole was
+                # dilated for that reason.
+                band = (
+                    dilated(removed[row], self.dilate) if self.dilate else removed[row]
+                ) & batch["hole"][row]
+                region[row] = np.maximum(region[row], band)
+                inpainted[row] = band
+                far.rgb[row] = np.where(band[..., None], batch["background"][row], far.rgb[row])
+                far.inv_depth[row] = np.where(band, batch["far_inv_depth"][row], far.inv_depth[row])
         for layer, entry in zip(stack.layers, entries, strict=True):
             if isinstance(entry, ReplaceLayer):
                 layer.rgb = np.repeat(
@@ -109,9 +110,7 @@ class PlanesBuilder:
 
 
 def graded(rgb: np.ndarray, grade: Grade) -> np.ndarray:
-    """A picture uint8 [...,3] in another light: tint and exposure, then saturation, in linear
-    light.
-    """
+    """A picture uint8 [...,3] graded in linear light: tint and exposure, then saturation."""
     if grade == Grade():
         return rgb
     light = to_linear(rgb) * to_linear(parse_colour(grade.tint)) * np.float32(2**grade.exposure)

@@ -1,6 +1,4 @@
-"""Edit ``recompose``: the frame's own near layers over its own filled far layer; the picture asked
-for is the frame.
-"""
+"""Edit ``recompose``: the frame's near layers over its filled far layer, which is the frame."""
 
 import numpy as np
 
@@ -10,7 +8,5 @@ from raydepth.layers.stack import decompose
 
 
 def build(batch: Batch) -> EditPlan:
-    """Layers of the frame as they are; the region is the hole, that is the near layer dilated,
-    where it could be filled.
-    """
+    """Layers of the frame as they are; the region is the hole, where it could be filled."""
     return EditPlan(stack=decompose(batch), region=inpainted_mask(batch).astype(np.float32))

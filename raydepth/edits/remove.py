@@ -1,4 +1,4 @@
-"""Edit ``remove``: the far layer alone, its hole filled; the picture asked for is what lies behind."""
+"""Edit ``remove``: the far layer alone, its hole filled."""
 
 import numpy as np
 
@@ -8,8 +8,9 @@ from raydepth.layers.stack import Layer, LayerStack
 
 
 def build(batch: Batch) -> EditPlan:
-    """One opaque layer, the filled background with its own depth; the region is the hole, where it
-    could be filled.
+    """One opaque layer, the filled background with its own depth.
+
+    The region is the hole, where it could be filled.
     """
     background = batch["background"]
     opaque = np.ones(background.shape[:3], np.float32)

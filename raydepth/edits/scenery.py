@@ -1,6 +1,4 @@
-"""What stands behind the near layers: a colour, a picture, or a clip whose frames are decoded at
-the times asked for.
-"""
+"""The new background: a colour, a picture, or a clip decoded at the frames' times."""
 
 from collections import OrderedDict
 from dataclasses import replace
@@ -24,7 +22,7 @@ class SceneryError(RuntimeError):
 
 
 class Scenery:
-    """Pictures of the new scene; ``still`` says that it is one picture for all times."""
+    """Pictures of the new scene; ``constant``: one picture for all times."""
 
     def __init__(self, source: str, play: Literal["in_step", "loop"]) -> None:
         """Opens what ``edit.source`` names.
@@ -35,11 +33,11 @@ class Scenery:
         self.source, self._play = source, play
         self.colour = parse_colour(source) if source.startswith("#") else None
         self._frames: OrderedDict[tuple[int, tuple[int, int]], np.ndarray] = OrderedDict()
-        self.still = self.colour is not None or suffix(source) in IMAGE_SUFFIXES
+        self.constant = self.colour is not None or suffix(source) in IMAGE_SUFFIXES
         if self.colour is not None:
             return
         try:
-            if self.still:
+            if self.constant:
                 read_cover(source, (8, 8))
                 return
             clip = probe(source)
@@ -55,10 +53,11 @@ class Scenery:
         self._length = float(self._times[-1] - self._times[0]) + step
 
     def rows(self, time_s: np.ndarray) -> np.ndarray:
-        """Which frame of the clip is shown at these times, int64 [N]: the last that has begun;
-        zeros for a still scene.
+        """Which frame of the clip is shown at these times, int64 [N]: the last that has begun.
+
+        Zeros for a constant scene.
         """
-        if self.still:
+        if self.constant:
             return np.zeros(len(time_s), np.int64)
         at = time_s % self._length if self._play == "loop" else time_s
         # Time stamps of two clips are rounded to different time bases; half a millisecond is no
@@ -73,7 +72,7 @@ class Scenery:
         """
         if self.colour is not None:
             return np.broadcast_to(self.colour, (len(rows), *frame, 3)).copy()
-        if self.still:
+        if self.constant:
             return np.repeat(read_cover(self.source, frame)[None], len(rows), axis=0)
         missing = np.unique([row for row in rows if (int(row), frame) not in self._frames])
         for index, segment in enumerate(self._segments):
@@ -94,5 +93,5 @@ class Scenery:
 
     def sample(self, count: int, frame: tuple[int, int]) -> np.ndarray:
         """Some frames spread over the whole scene, uint8 [<=count,H,W,3]."""
-        last = 0 if self.still else len(self._times) - 1
+        last = 0 if self.constant else len(self._times) - 1
         return self.pictures(np.unique(np.linspace(0, last, count).round().astype(np.int64)), frame)

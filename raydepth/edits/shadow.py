@@ -1,4 +1,4 @@
-"""A soft contact shadow: a blurred ellipse on the floor under an object's foot."""
+"""A soft contact shadow: a blurred ellipse on the floor at an object's ground contact."""
 
 import math
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ _FLAT = 0.32
 _WIDE = 0.62
 """Half its width as a part of the object's width, to where it has faded out."""
 _BEFORE = 0.1
-"""Inverse depth by which the floor before the foot may be nearer than the object."""
+"""Inverse depth by which the floor before the contact may be nearer than the object."""
 _UNLIKE = 40.0
 """Grey levels by which a pixel may differ from the floor's middle colour, or more where the floor
 itself varies more."""
 _OFF = 0.03
 """Inverse depth by which a pixel may miss the floor's plane, fading out until twice that."""
 _AROUND = 0.05
-"""Distance from the foot, as a part of the frame's short side, within which the floor's colours are
-taken."""
+"""Distance from the contact, as a part of the frame's short side, within which the floor's colours
+are taken."""
 
 
 @dataclass(frozen=True)
 class Floor:
-    """The colours of what an object stands on: what comes to stand there later is told from it."""
+    """The colours of what an object stands on, by which later frames tell what covers it."""
 
     colour: tuple[float, ...]
     """Their median, 0..255."""
@@ -36,13 +36,14 @@ class Floor:
     """Grey levels by which a pixel of it may differ from that."""
 
 
-def floor_at(rgb: np.ndarray, foot: tuple[float, float]) -> Floor | None:
-    """The floor around a foot (fractions of width and height) in a frame uint8 [H,W,3]; None
-    outside the frame.
+def floor_at(rgb: np.ndarray, contact: tuple[float, float]) -> Floor | None:
+    """The floor around a ground contact in a frame uint8 [H,W,3]; None outside the frame.
+
+    The contact is x, y as fractions of width and height.
     """
     height, width = rgb.shape[:2]
     reach = max(round(_AROUND * min(height, width)), 1)
-    x, y = int(foot[0] * width), int(foot[1] * height)
+    x, y = int(contact[0] * width), int(contact[1] * height)
     around = rgb[
         max(y - reach, 0) : max(y + reach + 1, 0), max(x - reach, 0) : max(x + reach + 1, 0)
     ]
@@ -63,27 +64,27 @@ def contact_shadow(
 ) -> np.ndarray:
     """How much of the light a shadow of strength 1 takes away: float32 [H,W], 0..1.
 
-    Only where the floor is seen. A plane's inverse depth is affine in picture coordinates, so the
-    floor is what lies on the affine map fitted to the pixels around the foot, those off it left out
-    time after time. Where depth is too coarse to tell a thing from the floor that it stands on, its
-    colour does.
+    It lies only where the floor is seen. A plane's inverse depth is affine in picture coordinates.
+    So the floor is what lies on the affine map fitted to the pixels around the ground contact, with
+    outliers removed repeatedly. Where depth is too coarse to separate an object from the floor that
+    it stands on, colour does.
 
     Args:
         rgb: uint8 [H,W,3], the frame.
         inv_depth: float32 [H,W] of the scene.
         at: where the object stands.
         object_inv_depth: its inverse depth.
-        known: the floor; None: its colour is that of the pixels around the foot.
+        known: the floor; None: its colour is that of the pixels around the ground contact.
     """
     shadow = np.zeros_like(inv_depth)
     height, width = inv_depth.shape
     reach = _WIDE * at.width
-    x0, x1 = max(int(at.foot[0] - reach), 0), min(math.ceil(at.foot[0] + reach) + 1, width)
-    y0, y1 = max(int(at.foot[1] - reach), 0), min(math.ceil(at.foot[1] + reach) + 1, height)
+    x0, x1 = max(int(at.contact[0] - reach), 0), min(math.ceil(at.contact[0] + reach) + 1, width)
+    y0, y1 = max(int(at.contact[1] - reach), 0), min(math.ceil(at.contact[1] + reach) + 1, height)
     if x1 <= x0 or y1 <= y0:
         return shadow
     y, x = np.mgrid[y0:y1, x0:x1].astype(np.float32) + 0.5
-    x, y = x - at.foot[0], y - at.foot[1]
+    x, y = x - at.contact[0], y - at.contact[1]
     c, s = math.cos(at.turn), math.sin(at.turn)
     along, across = c * x + s * y, c * y - s * x + 0.3 * _FLAT * reach
     inside = np.clip(1 - np.hypot(along / reach, across / (_FLAT * reach)), 0, 1)

@@ -1,7 +1,6 @@
-"""Depth against ground truth: alignment as the estimator's kind demands, then the field's metrics;
-the second half of step 8.
+"""Depth against ground truth: alignment as the estimator's kind demands, then metrics.
 
-Estimates are float32 [H,W] in the unit of their kind, truth is float32 [H,W] in metres with NaN or
+Estimates are float32 [H,W] in the unit of their kind. Truth is float32 [H,W] in metres, with NaN or
 0 where there is no reading. The metrics take metric depth and a bool mask [H,W] of the pixels that
 count, and give NaN where none does.
 """
@@ -38,10 +37,10 @@ def align(
     kind: DepthKind,
     depth_range: tuple[float, float] | None = None,
 ) -> Aligned:
-    """Brings an estimate to metres, by the one alignment that its kind allows.
+    """Aligns an estimate to metres, in the one way that its kind allows.
 
     ``depth_m`` is metric already: scale 1, shift 0, nothing is fitted or clipped. ``disparity_rel``
-    is fitted to 1/truth by least squares, clipped at 1e-3 and inverted; ``depth_rel`` is fitted to
+    is fitted to 1/truth by least squares, clipped at 1e-3 and inverted. ``depth_rel`` is fitted to
     the truth itself (Ranftl et al. 2020, MiDaS, eq. 4; Ke et al. 2024, Marigold, section 4). Both
     are then clipped to ``depth_range`` in metres, by default the range of the frame's own readings.
     Scale and shift are NaN where the frame has fewer than two readings.
@@ -88,16 +87,18 @@ def delta(depth: np.ndarray, truth: np.ndarray, valid: np.ndarray, k: int = 1) -
 
 
 def silog(depth: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> float:
-    """Scale-invariant logarithmic error, 100 sqrt(mean d^2 - (mean d)^2) with d = ln depth - ln
-    truth (KITTI's definition).
+    """Scale-invariant logarithmic error, 100 sqrt(mean d^2 - (mean d)^2), as KITTI defines it.
+
+    d = ln depth - ln truth.
     """
     d = np.log(np.maximum(depth[valid], NEAREST)) - np.log(truth[valid].astype(np.float64))
     return 100.0 * max(_mean(d * d) - _mean(d) ** 2, 0.0) ** 0.5 if d.size else float("nan")
 
 
 def sample_pairs(valid: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Flat indices int64 [count,2] of random pairs of valid pixels, with replacement; [0,2] if
-    fewer than two are valid.
+    """Flat indices int64 [count,2] of random pairs of valid pixels, with replacement.
+
+    [0,2] if fewer than two are valid.
     """
     where = np.flatnonzero(valid)
     if len(where) < 2:
@@ -108,8 +109,9 @@ def sample_pairs(valid: np.ndarray, count: int, seed: int) -> np.ndarray:
 def order_accuracy(
     inv_depth: np.ndarray, truth: np.ndarray, pairs: np.ndarray, ratio: float = 1.1
 ) -> float:
-    """Share of point pairs whose nearer point is nearer in the estimate too, in the manner of DA-2K
-    (Yang et al. 2024).
+    """Share of point pairs whose nearer point is nearer in the estimate too.
+
+    It is the accuracy of DA-2K (Yang et al. 2024).
 
     Args:
         inv_depth: estimate [H,W] of any scale, larger = nearer.

@@ -1,6 +1,4 @@
-"""Flicker of an edited clip: how much a frame differs from the frame before it, moved along with
-the picture (benchmarks.flicker).
-"""
+"""Flow-warped error of an edited clip: how far a frame differs from the one before, warped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,12 +27,12 @@ class Warped:
 
 
 def warp_step(earlier: np.ndarray, later: np.ndarray) -> Warped:
-    """Warps a frame onto the next by dense flow between them (DIS, Kroeger et al. 2016, preset
-    medium), bilinearly.
+    """Warps a frame bilinearly onto the next by dense flow between them.
 
-    A pixel counts where the flows there and back agree, |f + b|^2 < 0.01 (|f|^2 + |b|^2) + 0.5
-    (Sundaram et al. 2010, eq. 5; the check of Lai et al. 2018, section 3.3), and where it was
-    inside the frame. It has no motion boundary test.
+    The flow is DIS (Kroeger et al. 2016), preset medium. A pixel counts where forward and backward
+    flow agree, |f + b|^2 < 0.01 (|f|^2 + |b|^2) + 0.5 (Sundaram et al. 2010, eq. 5; the check of
+    Lai et al. 2018, section 3.3), and where it was inside the frame. There is no motion boundary
+    test.
 
     Args:
         earlier: uint8 [H,W,3].
@@ -59,8 +57,9 @@ def warp_step(earlier: np.ndarray, later: np.ndarray) -> Warped:
 
 
 def in_region(step: Warped, earlier: np.ndarray, later: np.ndarray) -> np.ndarray:
-    """The step's pixels that count and lie in a region in both frames, bool [H,W]; regions bool
-    [H,W].
+    """The step's pixels that count and lie in a region in both frames, bool [H,W].
+
+    Regions are bool [H,W].
     """
     return step.seen & later & (_at(earlier.astype(np.uint8), step.start) > 0)
 
@@ -79,11 +78,10 @@ def flow_warped_error(steps: Sequence[Warped], counted: Sequence[np.ndarray]) ->
 def expected_error(
     steps: Sequence[Warped], counted: Sequence[np.ndarray], reference: Sequence[Warped]
 ) -> float:
-    """The error that a reference clip has where its picture is as steep: what these pixels would
-    have, were they part of it.
+    """The error that a reference clip has where its picture is equally steep.
 
     Warping by parts of a pixel costs steep edges more than plain walls, in any clip. So the
-    reference's mean error is taken for each class of slope, and weighed as the classes occur among
+    reference's mean error is taken for each class of slope, and weighted as the classes occur among
     the pixels that count. Classes that the reference does not have are left out; NaN where it has
     none of them.
 

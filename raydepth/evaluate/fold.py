@@ -1,6 +1,4 @@
-"""Rows of metrics fold into statistics that add, shard by shard; what the report and ``raydepth
-report`` stand on.
-"""
+"""Additive statistics of metric rows, folded shard by shard; the report is made of them."""
 
 import math
 from collections import Counter
@@ -32,12 +30,12 @@ _ID_COLUMNS = (
 
 @dataclass(frozen=True)
 class Statistics:
-    """Additive statistics of one column: ``merge`` is commutative and associative (sums: up to
-    float rounding).
+    """Additive statistics of one column.
 
-    Quantiles come from a histogram with fixed logarithmic bins on both sides of 0, kept sparse
-    (DDSketch, Masson et al. 2019). NaN counts as not measured. Infinite values (the PSNR of
-    identical pictures) are counted and otherwise left out.
+    ``merge`` is commutative and associative (sums: up to float rounding). Quantiles come from a
+    sparse histogram with fixed logarithmic bins on both sides of 0 (DDSketch, Masson et al. 2019).
+    NaN counts as not measured. Infinite values (the PSNR of identical pictures) are counted and
+    otherwise left out.
     """
 
     count: int = 0
@@ -90,15 +88,17 @@ class Statistics:
 
     @property
     def mean(self) -> float:
-        """Mean of the finite values; of a per-frame RMSE this is the mean over frames (Marigold's
-        habit). NaN if none.
+        """Mean of the finite values; NaN if there are none.
+
+        Of a per-frame RMSE this is the mean over frames, as in Marigold.
         """
         return self.total / self.count if self.count else math.nan
 
     @property
     def pooled(self) -> float:
-        """Root of the mean square; of a per-frame RMSE this is the RMSE pooled over frames, each
-        frame weighing the same.
+        """Root of the mean square.
+
+        Of a per-frame RMSE this is the RMSE over all frames, each weighing the same.
         """
         return math.sqrt(self.squares / self.count) if self.count else math.nan
 
@@ -112,8 +112,9 @@ class Statistics:
         )
 
     def quantile(self, q: float) -> float:
-        """The value that a share ``q`` (0..1) of the finite values doesn't exceed, to 1 %; NaN if
-        there is none.
+        """The value that a share ``q`` (0..1) of the finite values doesn't exceed, to 1 %.
+
+        NaN if there is none.
         """
         if not self.count:
             return math.nan
@@ -188,9 +189,9 @@ def _is_figure(name: str) -> bool:
 def fold(tables: Iterable[pa.Table | pa.RecordBatch]) -> Fold:
     """Folds rows one table at a time, so memory holds one table, the frame ids and the sums.
 
-    A frame may occur more than once, after a crash or a retry: the first row that is done counts; a
-    failed row counts only when no row of that frame is done, and of several the one with the most
-    attempts.
+    A frame may occur more than once, after a crash or a retry. The first row that is done counts. A
+    failed row counts only when no row of that frame is done. Of several failed rows the one with
+    the most attempts counts.
     """
     videos: dict[str, Group] = {}
     done: set[str] = set()
@@ -243,8 +244,9 @@ def _failures(table: pa.Table | pa.RecordBatch, rows: np.ndarray) -> Iterator[Fa
 
 
 def deduplicate(table: pa.Table) -> pa.Table:
-    """One row a frame by the rule of ``fold``, ordered by path and frame: what the report's curves
-    and pictures read.
+    """One row a frame by the rule of ``fold``, ordered by path and frame.
+
+    The report's curves and pictures are made of these rows.
     """
     if not len(table):  # nothing is written yet, so not even the columns are known
         return pa.table({name: pa.array([], pa.string()) for name in _ID_COLUMNS})

@@ -1,5 +1,4 @@
-"""Picture against picture: RMSE, PSNR and SSIM of 8-bit frames as pure functions; the first half of
-step 8.
+"""RMSE, PSNR and SSIM of 8-bit frames as pure functions.
 
 All functions take uint8 [H,W,3] and return a float. ``mask`` is bool [H,W], True where a pixel
 counts. An empty mask gives NaN, "not measured". Identical pictures have an RMSE of 0 and a PSNR of
@@ -13,9 +12,7 @@ PEAK = 255.0
 
 
 def rmse(image: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = None) -> float:
-    """Root of the mean squared difference in grey levels 0..255, over the valid pixels and their
-    three channels.
-    """
+    """Root of the mean squared difference in grey levels 0..255 of valid pixels, all channels."""
     difference = image.astype(np.float32) - reference.astype(np.float32)
     if mask is not None:
         difference = difference[mask]
@@ -30,11 +27,10 @@ def psnr(image: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = Non
 
 
 def psnr_pie_bench(image: np.ndarray, reference: np.ndarray, mask: np.ndarray) -> float:
-    """PSNR as PIE-Bench's code has it (Ju et al. 2024): invalid pixels are set to 0 in both and
-    *all* pixels are averaged.
+    """PSNR as PIE-Bench's code has it (Ju et al. 2024).
 
-    It is larger than ``psnr`` by 10 log10(pixels / valid pixels), so the two never belong in one
-    table.
+    Invalid pixels are set to 0 in both pictures, and *all* pixels are averaged. It is larger than
+    ``psnr`` by 10 log10(pixels / valid pixels), so the two never belong in one table.
     """
     blank = np.zeros_like(image)
     keep = mask[..., None]
@@ -46,14 +42,13 @@ def _decibels(error: float) -> float:
 
 
 def ssim(image: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = None) -> float:
-    """Structural similarity (Wang et al. 2004): Gaussian window 11 x 11, sigma 1.5, K1 0.01, K2
-    0.03, mean of the channels.
+    """Structural similarity (Wang et al. 2004), mean of the channels.
 
-    Equal to ``skimage.metrics.structural_similarity`` with those settings, population covariance
-    and data_range 255, which averages over positions whose window lies inside the picture; three
-    times as fast because OpenCV filters in float32. With a mask the mean is over its pixels among
-    those positions; their windows reach beyond it. NaN for pictures with a side shorter than the
-    window.
+    Gaussian window 11 x 11, sigma 1.5, K1 0.01, K2 0.03. It equals
+    ``skimage.metrics.structural_similarity`` with those settings, population covariance and
+    data_range 255, averaged over positions whose window lies inside the picture. It is three times
+    as fast because OpenCV filters in float32. With a mask the mean is over its pixels among those
+    positions; their windows reach beyond it. NaN for pictures with a side shorter than the window.
     """
     if min(image.shape[:2]) < 11:
         return float("nan")

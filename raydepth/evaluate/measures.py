@@ -1,5 +1,6 @@
-"""The catalogue of metric columns: one name, unit, direction and sentence each, shared by the
-stage, the fold and the report.
+"""The catalogue of metric columns: a name, unit, direction and sentence each.
+
+The metric stage, the fold and the report share it.
 """
 
 from dataclasses import dataclass
@@ -22,56 +23,164 @@ class Measure:
 MEASURES: dict[str, Measure] = {
     measure.name: measure
     for measure in (
-        Measure("rmse_truth", "RMSE of depth against ground truth", "m", "lower",
-                "Estimated depth against ground truth, aligned as the kind of estimator demands, "
-                "over pixels with a reading."),
-        Measure("abs_rel_truth", "AbsRel of depth", "", "lower", "Mean of |estimate - truth| / "
-                                                                 "truth."),
-        Measure("delta1_truth", "delta1 of depth", "", "higher", "Share of pixels within a factor "
-                                                                 "1.25 of the truth."),
-        Measure("delta2_truth", "delta2 of depth", "", "higher", "Share of pixels within a factor "
-                                                                 "1.25^2 of the truth."),
-        Measure("delta3_truth", "delta3 of depth", "", "higher", "Share of pixels within a factor "
-                                                                 "1.25^3 of the truth."),
-        Measure("silog_truth", "SILog of depth", "", "lower", "100 sqrt(mean d^2 - (mean d)^2), d "
-                                                              "= ln estimate - ln truth."),
-        Measure("order_truth", "Depth order", "", "higher",
-                "Share of sampled point pairs whose nearer point is also nearer in the estimate; "
-                "needs no alignment."),
-        Measure("align_scale", "Alignment scale", "", "neither",
-                "Scale fitted to the truth; how much it varies over a clip measures stability."),
+        Measure(
+            "rmse_truth",
+            "RMSE of depth against ground truth",
+            "m",
+            "lower",
+            "Estimated depth against ground truth, aligned as the kind of estimator demands, "
+            "over pixels with a reading.",
+        ),
+        Measure(
+            "abs_rel_truth", "AbsRel of depth", "", "lower", "Mean of |estimate - truth| / truth."
+        ),
+        Measure(
+            "delta1_truth",
+            "delta1 of depth",
+            "",
+            "higher",
+            "Share of pixels within a factor 1.25 of the truth.",
+        ),
+        Measure(
+            "delta2_truth",
+            "delta2 of depth",
+            "",
+            "higher",
+            "Share of pixels within a factor 1.25^2 of the truth.",
+        ),
+        Measure(
+            "delta3_truth",
+            "delta3 of depth",
+            "",
+            "higher",
+            "Share of pixels within a factor 1.25^3 of the truth.",
+        ),
+        Measure(
+            "silog_truth",
+            "SILog of depth",
+            "",
+            "lower",
+            "100 sqrt(mean d^2 - (mean d)^2), d = ln estimate - ln truth.",
+        ),
+        Measure(
+            "order_truth",
+            "Depth order",
+            "",
+            "higher",
+            "Share of sampled point pairs whose nearer point is also nearer in the estimate; "
+            "needs no alignment.",
+        ),
+        Measure(
+            "align_scale",
+            "Alignment scale",
+            "",
+            "neither",
+            "Scale fitted to the truth; how much it varies over a clip measures stability.",
+        ),
         Measure("align_shift", "Alignment shift", "", "neither", "Shift fitted to the truth."),
-        Measure("rmse_outside", "RMSE where nothing should change", GREY, "lower",
-                "The edited frame against the input, over pixels that the edit must leave alone."),
-        Measure("psnr_outside", "PSNR where nothing should change", "dB", "higher",
-                "The same as peak signal-to-noise ratio; infinite where every such pixel is "
-                "untouched."),
-        Measure("rmse_all", "RMSE of the whole frame", GREY, "lower", "The edited frame against "
-                                                                      "the input, over all pixels."),
-        Measure("psnr_all", "PSNR of the whole frame", "dB", "higher", "The same as peak "
-                                                                       "signal-to-noise ratio."),
-        Measure("ssim_all", "SSIM of the whole frame", "", "higher", "Structural similarity of "
-                                                                     "edited frame and input."),
-        Measure("rmse_true_edit", "RMSE against the true edit", GREY, "lower",
-                "The edited frame against the picture of evaluate.truth, over all pixels."),
-        Measure("rmse_true_edit_inside", "RMSE against the true edit, inside", GREY, "lower",
-                "The same over the pixels that the edit may change."),
-        Measure("ssim_true_edit", "SSIM against the true edit", "", "higher", "Structural similarity of edited frame and evaluate.truth."),
-        Measure("ssim_true_edit_inside", "SSIM against the true edit, inside", "", "higher",
-                "The same, averaged over the pixels that the edit may change."),
-        Measure("rmse_target_depth", "RMSE of depth asked for", "normalised inverse depth", "lower",
-                "Depth estimated again on the edited frame against the depth that the edit asked "
-                "for."),
-        Measure("rmse_round_trip", "RMSE of the codec's round trip", GREY, "lower",
-                "The input encoded and decoded without any edit, against itself, over all pixels."),
-        Measure("psnr_round_trip", "PSNR of the codec's round trip", "dB", "higher", "The same as "
-                                                                                     "peak signal-to-noise ratio."),
-        Measure("rmse_round_trip_outside", "RMSE of the round trip where nothing should change", GREY, "lower",
-                "The codec's round trip over the pixels of rmse_outside: what the method can't go "
-                "below without paste-back."),
+        Measure(
+            "rmse_outside",
+            "RMSE where nothing should change",
+            GREY,
+            "lower",
+            "The edited frame against the input, over pixels that the edit must leave alone.",
+        ),
+        Measure(
+            "psnr_outside",
+            "PSNR where nothing should change",
+            "dB",
+            "higher",
+            "The same as peak signal-to-noise ratio; infinite where every such pixel is untouched.",
+        ),
+        Measure(
+            "rmse_all",
+            "RMSE of the whole frame",
+            GREY,
+            "lower",
+            "The edited frame against the input, over all pixels.",
+        ),
+        Measure(
+            "psnr_all",
+            "PSNR of the whole frame",
+            "dB",
+            "higher",
+            "The same as peak signal-to-noise ratio.",
+        ),
+        Measure(
+            "ssim_all",
+            "SSIM of the whole frame",
+            "",
+            "higher",
+            "Structural similarity of edited frame and input.",
+        ),
+        Measure(
+            "rmse_true_edit",
+            "RMSE against the true edit",
+            GREY,
+            "lower",
+            "The edited frame against the picture of evaluate.truth, over all pixels.",
+        ),
+        Measure(
+            "rmse_true_edit_inside",
+            "RMSE against the true edit, inside",
+            GREY,
+            "lower",
+            "The same over the pixels that the edit may change.",
+        ),
+        Measure(
+            "ssim_true_edit",
+            "SSIM against the true edit",
+            "",
+            "higher",
+            "Structural similarity of edited frame and evaluate.truth.",
+        ),
+        Measure(
+            "ssim_true_edit_inside",
+            "SSIM against the true edit, inside",
+            "",
+            "higher",
+            "The same, averaged over the pixels that the edit may change.",
+        ),
+        Measure(
+            "rmse_target_depth",
+            "Target-depth RMSE",
+            "normalised inverse depth",
+            "lower",
+            "Depth estimated again on the edited frame against the target depth, which is that of "
+            "the edit's layers.",
+        ),
+        Measure(
+            "rmse_round_trip",
+            "RMSE of the codec's round trip",
+            GREY,
+            "lower",
+            "The input encoded and decoded without any edit, against itself, over all pixels.",
+        ),
+        Measure(
+            "psnr_round_trip",
+            "PSNR of the codec's round trip",
+            "dB",
+            "higher",
+            "The same as peak signal-to-noise ratio.",
+        ),
+        Measure(
+            "rmse_round_trip_outside",
+            "RMSE of the round trip where nothing should change",
+            GREY,
+            "lower",
+            "The codec's round trip over the pixels of rmse_outside: what the method can't go "
+            "below without paste-back.",
+        ),
     )
-}  # fmt: skip
+}
 
 THREE_RMSES = ("rmse_truth", "rmse_outside", "rmse_target_depth")
-"""The three errors that a report always names: depth, preservation, obedience (design, section
-6)."""
+"""The three errors that a report always names: depth, preservation, obedience.
+
+See raydepth/README.md, "Metrics"."""
+
+DEPRECATED: dict[str, str] = {"rmse_asked": "rmse_target_depth"}
+"""Old name of a metric -> its name.
+
+Shards and ``report.json`` hold the values under both names until the next version, and shards that
+have the old name alone can be read."""

@@ -1,6 +1,4 @@
-"""Step 8 on the column batch: measures every frame against ground truth, against its input and
-against what was asked.
-"""
+"""The metric stage: every frame against ground truth, against its input and against the edit."""
 
 import time
 import zlib
@@ -24,16 +22,17 @@ ORDER_PAIRS = 1000
 
 
 class MetricStage:
-    """Adds every column of ``measures.MEASURES`` (float64 [N], NaN where not measured) and
-    ``seconds_metrics``.
+    """Adds the columns of ``measures.MEASURES`` and ``seconds_metrics``.
+
+    Metrics are float64 [N], NaN where not measured.
 
     Args:
-        estimator: estimates depth again on the edited frame; one that reads depth from files
-            cannot, and is left alone.
+        estimator: estimates depth again on the edited frame; one that reads depth from files is not
+            asked.
         calibrations: the clip's normalisation, by video id.
         compositor: gives the codec's round trip.
-        reestimate_every: frames whose index is a multiple of this are estimated again and sent through
-            the codec; 0: none.
+        reestimate_every: frames whose index is a multiple of this are estimated again and sent
+            through the codec; 0: none.
         truth: batch -> float32 [N,H,W] metres with NaN where there is no reading; None: no ground
             truth.
         true_edits: batch -> what each edited frame should be, uint8 [H,W,3], or None where that is
@@ -109,8 +108,8 @@ class MetricStage:
             for row, found in zip(rows, raw, strict=True):
                 inv_depth = self.calibrations[batch["video"][row]].normalise(found)
                 error = inv_depth.astype(np.float64) - batch["target_inv_depth"][row]
-                # A frame with a non-finite estimate stays unmeasured: the edit itself is not at
-                # fault.
+                # A frame with a non-finite estimate stays unmeasured, as that is no fault of
+                # the edit.
                 columns["rmse_target_depth"][row] = (
                     np.sqrt(np.mean(error**2)) if np.isfinite(found).all() else np.nan
                 )

@@ -1,4 +1,4 @@
-"""Pictures of what the edited frames should look like, read beside the input for step 8."""
+"""True edits: sidecar pictures of what the edited frames should look like."""
 
 import io
 
@@ -24,8 +24,9 @@ class TrueEdits:
         self._files = SidecarPattern(pattern, (".png",), "evaluate.truth:")
 
     def __call__(self, batch: Batch) -> list[np.ndarray | None]:
-        """One picture a row, uint8 [H,W,3] at the working size; None where no picture of the
-        frame's shape can be read.
+        """One picture a row, uint8 [H,W,3] at the working size.
+
+        None where no picture of the frame's shape can be read.
         """
         height, width = batch["rgb"].shape[1:3]
         pictures: list[np.ndarray | None] = []

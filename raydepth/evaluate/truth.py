@@ -1,5 +1,4 @@
-"""An edited picture against the true edit: pure metrics for worlds that can be rendered both ways
-(issue 3; part of step 8).
+"""An edited picture against the true edit, for worlds that can be rendered both ways.
 
 ``edited`` and ``truth`` are uint8 [H,W,3] sRGB; ``visible`` is bool [H,W], where the near layer or
 the object is seen in the truth. Results are floats, NaN where nothing could be measured.
@@ -17,7 +16,7 @@ from raydepth.evaluate.image import rmse, ssim
 RING = 4
 """Pixels inside the edge over which colour is compared."""
 _TELLING = 24.0
-"""Grey levels by which two pictures must differ at a pixel for a third to be told one or the
+"""Grey levels by which two pictures must differ at a pixel for a third to count as one or the
 other."""
 
 
@@ -52,7 +51,7 @@ def score(
 
     Args:
         edited: the method's picture.
-        truth: the picture that the asked edit really gives.
+        truth: the picture that the edit should give.
         visible: where the near layer or the object is seen in the truth.
         given: the picture that stays around the edit: the frame, or the new background.
         occlusion: as ``occlusion_correctness`` gave it, or NaN.
@@ -71,8 +70,9 @@ def score(
 
 
 def inner_ring(visible: np.ndarray, width: int = RING) -> np.ndarray:
-    """The pixels inside a mask at most ``width`` from its edge, bool [H,W]; the picture's border is
-    no edge.
+    """The pixels inside a mask at most ``width`` from its edge, bool [H,W].
+
+    The picture's border is no edge.
     """
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width + 1, 2 * width + 1))
     # cv2.erode takes what lies beyond the picture for inside.
@@ -80,11 +80,11 @@ def inner_ring(visible: np.ndarray, width: int = RING) -> np.ndarray:
 
 
 def lab_gap(edited: np.ndarray, truth: np.ndarray, ring: np.ndarray) -> float:
-    """Mean over the ring's pixels of the colour difference Delta E*ab = |Lab - Lab'| (CIE 15:1976,
-    "CIE76"; white D65).
+    """Mean colour difference Delta E*ab = |Lab - Lab'| over the ring's pixels.
 
-    With scikit-image's Lab: OpenCV's is off by up to 1.5 % of a difference between neighbouring
-    greys. Pixel by pixel: a wrong light, a blur and a grain all count.
+    It is CIE76 (CIE 15:1976, white D65), pixel by pixel, so a wrong light, a blur and a grain all
+    count. Lab is scikit-image's, as OpenCV's is off by up to 1.5 % of a difference between
+    neighbouring greys.
     """
     if not ring.any():
         return float("nan")
@@ -93,8 +93,9 @@ def lab_gap(edited: np.ndarray, truth: np.ndarray, ring: np.ndarray) -> float:
 
 
 def lab_shift(edited: np.ndarray, truth: np.ndarray, ring: np.ndarray) -> float:
-    """Delta E*ab of the ring's two mean Lab colours: a wrong light alone; grain and blur cancel.
-    Never above ``lab_gap``.
+    """Delta E*ab of the ring's two mean Lab colours; never above ``lab_gap``.
+
+    It measures a wrong light alone, as grain and blur cancel.
     """
     if not ring.any():
         return float("nan")
@@ -103,14 +104,13 @@ def lab_shift(edited: np.ndarray, truth: np.ndarray, ring: np.ndarray) -> float:
 
 
 def edge_jumps(picture: np.ndarray, visible: np.ndarray) -> np.ndarray:
-    """How much steeper a picture is across a mask's edge than on either side of it, one value an
-    edge, grey levels.
+    """How much steeper a picture is across a mask's edge than on either side of it.
 
-    An edge is two neighbours in a row or column (b, c) of which the mask holds one; with their
-    neighbours a b | c d on the same sides of the edge, the jump is |c - b| - (|b - a| + |d - c|) /
-    2, where |.| is the root mean square of the channels. A straight step of height h has the jump
-    h, a constant slope 0. Edges whose neighbours do not exist, or lie across another edge, are left
-    out.
+    The result is one value an edge, in grey levels. An edge is two neighbours in a row or column
+    (b, c) of which the mask holds one. With their neighbours a b | c d on the same sides of the
+    edge, the jump is |c - b| - (|b - a| + |d - c|) / 2, where |.| is the root mean square of the
+    channels. A straight step of height h has the jump h, a constant slope 0. Edges whose neighbours
+    do not exist, or lie across another edge, are left out.
 
     Returns:
         float32 [E], in the order of rows, then columns; empty without an edge.
@@ -126,12 +126,11 @@ def edge_jumps(picture: np.ndarray, visible: np.ndarray) -> np.ndarray:
 
 
 def seam_error(edited: np.ndarray, truth: np.ndarray, visible: np.ndarray) -> float:
-    """Seam score: mean of |jump - true jump| over the mask's edges, grey levels; see
-    ``edge_jumps``.
+    """Seam score: mean of |jump - true jump| over the mask's edges, in grey levels.
 
-    Against the truth's own jumps, since a thing before a wall has an edge: 0 is perfect, and both a
-    seam that should not be and an edge that was washed out count. Our definition; the paper judges
-    seams by eye.
+    See ``edge_jumps``. It compares with the truth's own jumps, since an object before a wall has an
+    edge. So 0 is perfect, and both a wrong seam and a washed-out edge count. The definition is
+    raydepth's; the paper judges seams by eye.
     """
     jumps, true_jumps = edge_jumps(edited, visible), edge_jumps(truth, visible)
     return float(np.abs(jumps - true_jumps).mean(dtype=np.float64)) if jumps.size else float("nan")
@@ -147,8 +146,8 @@ def occlusion_correctness(
 ) -> float:
     """Share of pixels of an object's amodal box where the right one of object and scene is seen.
 
-    A pixel shows the object if its colour is nearer to ``shown`` than to ``hidden``; where these
-    two look alike, nothing can be told and the pixel does not count.
+    A pixel shows the object if its colour is nearer to ``shown`` than to ``hidden``. Where these
+    two look alike the pixel does not count.
 
     Args:
         edited: the method's picture.

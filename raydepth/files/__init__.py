@@ -1,3 +1,1 @@
-"""What comes from outside: local paths and object storage, sidecar files, pictures, safe YAML,
-text.
-"""
+"""What comes from outside: storage, sidecar files, pictures, safe YAML, text."""

@@ -51,15 +51,15 @@ def picture_size(file: str) -> tuple[int, int]:
 def read_image(file: str, height: int, width: int) -> np.ndarray:
     """Reads an image upright and at the given size.
 
-    EXIF orientation is applied. Alpha is dropped, not composited over a colour that was never
-    there; 16-bit images are scaled to 8 bits; grey ones are given three equal channels. Embedded
-    colour profiles are not applied.
+    EXIF orientation is applied. Alpha is dropped, not composited over a colour. 16-bit images are
+    scaled to 8 bits. Grey images get three equal channels. Embedded colour profiles are not
+    applied.
 
     Returns:
         uint8 [height, width, 3], RGB.
 
     Raises:
-        OSError: the file can't be read, is damaged, too large or an animation, or holds 32-bit
+        OSError: the file can't be read, is damaged, is too large or an animation, or holds 32-bit
             floats, which are no colours.
     """
     try:
@@ -115,8 +115,9 @@ _TRANSPOSE = {
 
 
 def read_object(path: str) -> np.ndarray:
-    """An object's picture, float32 [h,w,4]: colour 0..255 times alpha, and alpha 0..1; cut to where
-    alpha is not 0.
+    """An object's premultiplied colour 0..255 and alpha 0..1, float32 [h,w,4].
+
+    It is cropped to where alpha is not 0.
 
     Raises:
         JobError: the file cannot be read, has no alpha, or is transparent everywhere.
@@ -133,8 +134,8 @@ def read_object(path: str) -> np.ndarray:
     rows, columns = (np.flatnonzero(alpha[..., 0].any(axis=axis)) for axis in (1, 0))
     if not rows.size:
         raise JobError(f"edit.object: {path} is transparent everywhere; expected an object in it")
-    cut = np.concatenate([rgba[..., :3] * alpha, alpha], axis=2)
-    return np.ascontiguousarray(cut[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+    cropped = np.concatenate([rgba[..., :3] * alpha, alpha], axis=2)
+    return np.ascontiguousarray(cropped[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
 
 
 def read_opaque(path: str) -> np.ndarray:
@@ -176,8 +177,7 @@ def crop_middle(picture: np.ndarray, frame: tuple[int, int]) -> np.ndarray:
 
 @lru_cache(maxsize=16)
 def read_cover(path: str, frame: tuple[int, int]) -> np.ndarray:
-    """A picture scaled and cropped to cover a frame (height, width): uint8 [H,W,3], not to be
-    written to.
+    """A picture scaled and cropped to cover a frame (height, width): uint8 [H,W,3], read-only.
 
     Raises:
         OSError: it cannot be read.

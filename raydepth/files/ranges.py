@@ -1,6 +1,4 @@
-"""An object in storage as a file that is read by ranges, and what goes wrong with it; storage.py
-opens them.
-"""
+"""An object in storage as a file that is read by ranges; ``storage`` opens them."""
 
 import errno
 import io
@@ -40,8 +38,9 @@ _ADVICE = {
 
 
 class StorageError(OSError):
-    """Object storage did not give what was asked for, after all retries; says nothing about the
-    object itself.
+    """Object storage failed to answer a request, after all retries.
+
+    It says nothing about the object itself.
     """
 
 
@@ -54,15 +53,15 @@ def reason(error: Exception) -> str:
 
 
 class RemoteFile(io.RawIOBase):
-    """An object as a seekable file of known `size`, read by ranges with growing read-ahead.
+    """An object as a seekable file of known size, read by ranges with growing read-ahead.
 
-    After a request has failed for good, which raises StorageError once, the file reads as ended:
-    FFmpeg asks again and again, and each try would take its time.
+    A request that has failed for good raises StorageError once. After that the file reads as ended,
+    because FFmpeg would repeat the request again and again.
 
     Attributes:
         name: the URI without options; FFmpeg guesses formats by its ending.
         size: bytes.
-        thinned: whether keep_only() took effect.
+        sparse: whether keep_only() took effect.
     """
 
     def __init__(self, files: pafs.FileSystem, path: str, name: str) -> None:
@@ -76,7 +75,7 @@ class RemoteFile(io.RawIOBase):
         except OSError as error:
             raise StorageError(f"{name}: {reason(error)}") from error
         self.size: int = self._file.size()
-        self.thinned = False
+        self.sparse = False
         self._at = 0
         self._window = (0, b"")  # start and bytes of what was fetched last
         self._ahead = READ_FIRST
@@ -101,15 +100,16 @@ class RemoteFile(io.RawIOBase):
         return self.read_at(start, self.size) if start < self.size else b""
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Gives what is at hand, at least a byte; FFmpeg asks for megabytes at once where it wants
-        a few of them.
+        """Gives the bytes that are buffered, at least one.
+
+        FFmpeg asks for megabytes at once where it needs a few of them.
         """
         out = memoryview(buffer)
         start = self._at
         stop = min(start + len(out), self.size)
         if start >= stop or self._failed:
             return 0
-        if self.thinned:
+        if self.sparse:
             self._read_kept(start, out[: stop - start])
         else:
             begin, data = self._window
@@ -150,11 +150,10 @@ class RemoteFile(io.RawIOBase):
         return data[start - low : stop - low]
 
     def keep_only(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Fetches these ranges [start, stop), in rising order, at once; from then on reads give
-        zeros for all the rest.
+        """Fetches these ranges [start, stop), in rising order; later reads give zeros elsewhere.
 
-        Nothing happens where they are half of the object or more: then fetching all of it in order
-        is as good.
+        Nothing happens where the ranges are half of the object or more. Then fetching all of it in
+        order is as good.
         """
         spans: list[tuple[int, int]] = []
         for start, stop in ranges:
@@ -168,7 +167,7 @@ class RemoteFile(io.RawIOBase):
             pieces = list(pool.map(lambda span: self.read_at(*span), spans))
         self._kept = [(start, piece) for (start, _), piece in zip(spans, pieces, strict=True)]
         self._window = (0, b"")
-        self.thinned = True
+        self.sparse = True
 
     def _read_kept(self, start: int, out: memoryview) -> None:
         stop = start + len(out)

@@ -1,4 +1,4 @@
-"""Names of files beside the input, one a frame, from a pattern in the job: depth maps, true edits."""
+"""Sidecar files of frames (depth maps, true edits), named by a pattern in the job."""
 
 import string
 
@@ -9,11 +9,14 @@ _FIELDS = ("parent", "stem", "frame_index", "pts", "image")
 
 
 class SidecarPattern:
-    """A pattern that names one file for every frame.
+    """A pattern that names one sidecar file for every frame.
 
-    It may hold ``{parent}`` (the folder that the source lies in), ``{stem}`` (its name without
-    ending), ``{frame_index}``, ``{pts}`` and ``{image}`` (the picture's name without ending; only
-    where the source is a folder of pictures), each with a format as in ``{frame_index:06d}``.
+    It may hold these fields, each with a format as in ``{frame_index:06d}``:
+
+    * ``{parent}``: the folder that the source lies in,
+    * ``{stem}``: the source's name without ending,
+    * ``{frame_index}`` and ``{pts}``,
+    * ``{image}``: the picture's name without ending, where the source is a folder of pictures.
     """
 
     def __init__(self, pattern: str, endings: tuple[str, ...], what: str) -> None:
@@ -60,5 +63,5 @@ class SidecarPattern:
             pts=pts,
             image="" if image is None else storage.stem(image),
         )
-        beside = storage.is_remote(source) and self.pattern.startswith("{parent}")
-        return path + storage.locate(source).query if beside else path
+        is_sidecar = storage.is_remote(source) and self.pattern.startswith("{parent}")
+        return path + storage.locate(source).query if is_sidecar else path

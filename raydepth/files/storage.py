@@ -1,6 +1,4 @@
-"""The one place that knows local paths from object storage: URIs, connections, and objects read by
-ranges; under frames and store.
-"""
+"""The one place that tells local paths from object storage: URIs, connections, objects."""
 
 import functools
 import io
@@ -119,8 +117,8 @@ def plain(path: str) -> str:
 def filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
     """The filesystem that holds a URI, one handle per process, and the path in it.
 
-    Credentials come from the environment, the profile or the machine's role; ``AWS_ENDPOINT_URL``
-    (or ``AWS_ENDPOINT_URL_S3``) and ``AWS_REGION`` are honoured, the URI's own options go before
+    Credentials come from the environment, the profile or the machine's role. ``AWS_ENDPOINT_URL``
+    (or ``AWS_ENDPOINT_URL_S3``) and ``AWS_REGION`` are honoured. The URI's own options override
     them.
 
     Raises:
@@ -219,10 +217,9 @@ def listing(uri: str, *, recursive: bool = False) -> list[pafs.FileInfo]:
 
 
 def matching(uri: str) -> list[pafs.FileInfo]:
-    """Objects and folders that a pattern (`*`, `?`, `[...]`, `**`) stands for, found level by
-    level; raises StorageError.
+    """Objects and folders that match a pattern (`*`, `?`, `[...]`, `**`), level by level.
 
-    Only folders on the pattern's way are listed. Hidden objects are left out.
+    Only folders on the pattern's way are listed. Hidden objects are left out. Raises StorageError.
     """
     where = locate(uri)
     first, *parts = where.path.split("/")

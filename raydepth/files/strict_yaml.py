@@ -1,5 +1,7 @@
-"""YAML from outside: plain data of one document, without tags that run code, repeated keys, or
-aliases that multiply; for job/ and store/.
+"""YAML from outside: plain data of one document.
+
+Tags that run code, repeated keys, and aliases that multiply are refused. The job file and the files
+of an output folder are read with it.
 """
 
 from collections.abc import Hashable
@@ -35,8 +37,9 @@ class _Loader(yaml.SafeLoader):
 
 
 def load(data: bytes | str) -> Any:
-    """Parses one YAML document into dictionaries, lists, strings, numbers, booleans, dates, bytes
-    and None.
+    """Parses one YAML document into plain Python data.
+
+    That is dictionaries, lists, strings, numbers, booleans, dates, bytes and None.
 
     Raises:
         ValueError: the text is too large, not UTF-8, not YAML, repeats a key, or uses aliases or

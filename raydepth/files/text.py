@@ -1,5 +1,6 @@
-"""Text from outside (file names, metadata, other programs' messages) made fit for a terminal, a log
-line and UTF-8.
+"""Text from outside, made safe for a terminal, a log line and UTF-8.
+
+Such text is file names, metadata, and messages of other programs.
 """
 
 import unicodedata
@@ -13,8 +14,9 @@ _JOINERS = "\u200c\u200d"  # parts of words and emoji
 
 
 def printable(text: str) -> str:
-    """Replaces every character that steers a terminal, breaks a line or can't be encoded by its
-    escape (backslash, x1b).
+    """Escapes every character that steers a terminal, breaks a line or can't be encoded.
+
+    Escapes are written with a backslash, as x1b.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -27,7 +29,5 @@ def printable(text: str) -> str:
 
 
 def utf8(text: str) -> str:
-    """Replaces what UTF-8 can't hold, the undecodable bytes of a file name, by its escape;
-    everything else stays.
-    """
+    """Escapes what UTF-8 can't hold, the undecodable bytes of a file name; the rest stays."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

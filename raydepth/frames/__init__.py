@@ -1,3 +1,1 @@
-"""Steps 1 and 2: probe videos and folders of images, plan keyframe segments, decode segments into
-micro-batches.
-"""
+"""Frames: probes sources, plans segments at keyframes, decodes them into micro-batches."""

@@ -1,6 +1,4 @@
-"""The one place where video files are opened: FFmpeg's reading of a path, and the choice among its
-video streams.
-"""
+"""Opens video files: FFmpeg's reading of a path, and the choice of the video stream."""
 
 import os
 import stat
@@ -132,25 +130,27 @@ def video_stream(container: av.container.InputContainer, path: str) -> VideoStre
 
 
 def number_packet(packet: Packet, number: int) -> None:
-    """Numbers a packet; packet_number() of the frame that is decoded from it gives the number back.
+    """Numbers a packet; packet_number() of the frame decoded from it gives the number back.
 
     PyAV finds what `opaque` refers to by the object's address, and forgets it when the first of its
     owners is freed. Python shares small integers, so two files read at a time would lose one
-    another's numbers: each packet gets an object of its own.
+    another's numbers. So each packet gets an object of its own.
     """
     packet.opaque = [number]
 
 
 def packet_number(numbered: Packet | VideoFrame) -> int | None:
-    """The number of a packet of number_packet(), or of the packet a frame was decoded from; None
-    where FFmpeg does not say.
+    """The number of a packet of number_packet(), or of the packet a frame was decoded from.
+
+    None where FFmpeg does not say.
     """
     return numbered.opaque[0] if isinstance(numbered.opaque, list) else None
 
 
 def prepare(container: av.container.InputContainer, stream: VideoStream, threads: int) -> None:
-    """Sets a stream up for exact decoding: alone, with so many threads, and with frames that carry
-    their packet's `opaque`.
+    """Sets a stream up for exact decoding.
+
+    The stream is decoded alone, with so many threads, and frames carry their packet's `opaque`.
     """
     for other in container.streams:
         if other.index != stream.index:

@@ -1,8 +1,7 @@
-"""Step 2: decodes a segment's wanted frames, each once, in order and at working size, and cuts them
-into micro-batches.
+"""Decodes a segment's wanted frames, each once and in order, into micro-batches.
 
-Frames are matched to the plan by pts (in a sequential plan by packet), never by counting, so that
-what a damaged packet costs is its own frames.
+Frames are matched to the plan by pts (in a sequential plan by packet), never by counting. So a
+damaged packet costs only its own frames.
 """
 
 import time
@@ -50,13 +49,12 @@ class Frame:
 
 
 def decode(segment: Segment, *, threads: int = 1) -> Iterator[Frame]:
-    """Yields every wanted frame of a segment exactly once and in display order, as a picture or as
-    an error.
+    """Yields every wanted frame of a segment exactly once, in display order, or as an error.
 
-    Colours: RGB of full range. YUV without a matrix in its metadata counts as BT.709 from 720 lines
-    or 1280 columns on, as BT.601 below. HDR (PQ, HLG) is converted plainly, without tone mapping,
-    so it looks flat. Interlaced frames stay woven, pixels that aren't square stay as coded. Alpha
-    is dropped.
+    Colours are RGB of full range. YUV without a matrix in its metadata counts as BT.709 from 720
+    lines or 1280 columns on, as BT.601 below. HDR (PQ, HLG) is converted plainly, without tone
+    mapping, so it looks flat. Interlaced frames stay woven. Pixels that aren't square stay as
+    coded. Alpha is dropped.
 
     Args:
         segment: what to decode; `segment.take` restricts it.
@@ -90,8 +88,9 @@ def decode(segment: Segment, *, threads: int = 1) -> Iterator[Frame]:
 def batches(
     segment: Segment, size: int, *, threads: int = 1, lost: tuple[str, str] | None = None
 ) -> Iterator[Batch]:
-    """Decodes a segment into micro-batches of `size` frames, each as soon as it is full; the last
-    one may be smaller.
+    """Decodes a segment into micro-batches of `size` frames; the last one may be smaller.
+
+    Each comes as soon as it is full.
 
     Args:
         segment: what to decode.
@@ -102,8 +101,8 @@ def batches(
 
     Yields:
         Columns frame_id, video, path, image, frame_index, pts, time_s, rgb, status, error_type,
-        error_message, note and seconds_decode (see raydepth/columns.py). `image` is a frame's file
-        in a folder of images, empty otherwise. Error frames have status "error" and rgb zeros.
+        error_message, note and seconds_decode (see raydepth/batch.py). Error frames have status
+        "error" and rgb zeros.
     """
     if lost is None:
         frames = decode(segment, threads=threads)
@@ -149,16 +148,22 @@ def _frame(
     error_message: str = "",
 ) -> Frame:
     return Frame(
-        frame_index=int(segment.frame_index[row]), pts=int(segment.pts[row]), time_s=float(segment.time_s[row]),
-        rgb=rgb, error_type=error_type, error_message=error_message, image=segment.images[row] if segment.images else "",
-    )  # fmt: skip
+        frame_index=int(segment.frame_index[row]),
+        pts=int(segment.pts[row]),
+        time_s=float(segment.time_s[row]),
+        rgb=rgb,
+        error_type=error_type,
+        error_message=error_message,
+        image=segment.images[row] if segment.images else "",
+    )
 
 
 def _read(
     segment: Segment, reader: Reader, start: int, stop: int, *, retry: bool
 ) -> Iterator[Frame]:
-    """Frames of rows [start, stop), one each; with `retry`, those left out on the way are read
-    again from their keyframe.
+    """Frames of rows [start, stop), one each.
+
+    With `retry`, rows without a picture are read again from their keyframe.
     """
     reformatter = VideoReformatter()
     next_row = start
@@ -185,9 +190,9 @@ def _read_again(
 ) -> Iterator[Frame]:
     """Frames of rows [start, stop), which a run that began at row `origin` left out.
 
-    Damage confuses a decoder's reordering beyond the next keyframe, so that it drops frames which
-    are all right. Seen from their own keyframe they come; then a frame doesn't depend on where its
-    segment begins.
+    Damage confuses a decoder's reordering beyond the next keyframe, so that it drops intact frames.
+    Decoded from their own keyframe they come. So a frame doesn't depend on where its segment
+    begins.
     """
     keyframes = _keyframes(segment)
     for keyframe, rows in groupby(range(start, stop), key=lambda row: keyframes[row]):
@@ -211,8 +216,9 @@ def _lost(segment: Segment, row: int, reason: str) -> Frame:
 
 
 def _keyframes(segment: Segment) -> np.ndarray:
-    """For each row the position in `seek_pts` of the keyframe that it is decoded from; -1: the
-    start of the file.
+    """For each row the position in `seek_pts` of the keyframe that it is decoded from.
+
+    -1 is the start of the file.
     """
     return np.searchsorted(segment.seek_pts, segment.pts, "right") - 1
 

@@ -1,4 +1,4 @@
-"""Which frames a job covers: every source probed, and cut into segments (step 1)."""
+"""Which frames a job covers: every source is probed and cut into segments."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +12,9 @@ from raydepth.frames.sources import SourceError, UnreadableSource, expand
 
 
 def find_segments(settings: Input, every: int = 1) -> tuple[list[Segment], list[UnreadableSource]]:
-    """Probes every source of a job, several at a time; sources that cannot be read, or end early,
-    are told, not raised.
+    """Probes every source of a job, several at a time.
+
+    Sources that cannot be read, or end early, are returned, not raised.
 
     Args:
         settings: the job's section.

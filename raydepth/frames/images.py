@@ -15,18 +15,19 @@ IMAGE_RATE = Fraction(25)
 
 
 def image_sizes(files: Sequence[str]) -> np.ndarray:
-    """Height and width as displayed, int64 [n, 2], from the files' headers; unreadable ones take
-    their neighbour's.
+    """Height and width as displayed, int64 [n, 2], from the files' headers.
+
+    Unreadable files take their neighbour's.
 
     Raises:
         SourceError: "Unreadable", not one image can be read.
         StorageError: storage did not give an image that it has.
     """
-    looks = storage.each(_look, files)
-    sizes = [size for size, _ in looks]
+    found = storage.each(_read_size, files)
+    sizes = [size for size, _ in found]
     last = next((size for size in sizes if size), None)
     if last is None:
-        reason = next(reason for _, reason in looks)
+        reason = next(reason for _, reason in found)
         raise SourceError(
             "Unreadable", f"none of the {len(files)} images can be read, for example {reason}"
         )
@@ -37,7 +38,7 @@ def image_sizes(files: Sequence[str]) -> np.ndarray:
     return np.array(filled, np.int64)
 
 
-def _look(file: str) -> tuple[tuple[int, int] | None, str]:
+def _read_size(file: str) -> tuple[tuple[int, int] | None, str]:
     """Height and width of an image, or the reason why it has none."""
     try:
         return picture_size(file), ""

@@ -1,5 +1,6 @@
-"""Lets probe() learn the packets of an mp4 or mov in object storage from its index, without
-fetching what is in them.
+"""Index-only probing: reads the packets of an mp4 or mov from its index alone.
+
+So probe() does not fetch a video's contents from object storage.
 """
 
 import av.container
@@ -11,21 +12,21 @@ from raydepth.frames.packets import indexed_keyframes
 HEAD = 4 << 10
 """Bytes of a keyframe's packet in which FFmpeg's parser finds out that it is one."""
 
-_TOLD_BY_CONTENT = frozenset({"h264", "hevc"})
+_KEYFRAME_BY_CONTENT = frozenset({"h264", "hevc"})
 """Codecs whose packets FFmpeg's mov demuxer looks into, to see whether they are keyframes."""
 
-_TOLD_BY_INDEX = frozenset({"mjpeg", "prores", "mpeg4"})
+_KEYFRAME_BY_INDEX = frozenset({"mjpeg", "prores", "mpeg4"})
 """Codecs whose packets it hands on as the index describes them."""
 
 
 def read_index_only(
     container: av.container.InputContainer, stream: VideoStream, file: RemoteFile
 ) -> None:
-    """From here on gives the demuxer zeros for all packets but the heads of keyframes, where its
-    packets stay the same.
+    """Makes later reads give zeros for all packets but the heads of keyframes.
 
-    That is so in files that one index describes, which is read already; a fragmented file's is
-    spread over it, and other containers keep sizes and time stamps beside the packets.
+    The demuxer's packets stay the same where one index, which is read already, describes the whole
+    file. The index of a fragmented file is spread over it. Other containers keep sizes and time
+    stamps with the packets.
 
     Raises:
         StorageError: the heads can't be read.
@@ -33,11 +34,11 @@ def read_index_only(
     codec = stream.codec_context.codec.canonical_name
     if (
         "mp4" not in container.format.name
-        or codec not in _TOLD_BY_CONTENT | _TOLD_BY_INDEX
+        or codec not in _KEYFRAME_BY_CONTENT | _KEYFRAME_BY_INDEX
         or _is_fragmented(file)
     ):
         return
-    keyframes = sorted(indexed_keyframes(stream)) if codec in _TOLD_BY_CONTENT else []
+    keyframes = sorted(indexed_keyframes(stream)) if codec in _KEYFRAME_BY_CONTENT else []
     file.keep_only((position, position + HEAD) for position in keyframes)
 
 

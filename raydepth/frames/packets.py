@@ -1,9 +1,8 @@
-"""The packet table of a video: what demuxing tells probe() about its frames, how far that holds,
-and what to do if it doesn't.
+"""The packet table of a video: what demuxing tells about its frames, and when that fails.
 
 A trial decodes the first dozen frames. Where it contradicts the table, or the table contradicts
 itself, the source falls back to a **sequential plan**: the file is decoded once, frames are known
-by the packet they came from, and decoding starts at the file's beginning always. It happens where
+by the packet they came from, and decoding always starts at the file's beginning. It happens where
 
 * time stamps are missing (raw H.264/H.265, H.264 in .mpg) or not unique (joined recordings), or
   those of a damaged .avi's packets contradict its index,
@@ -12,13 +11,13 @@ by the packet they came from, and decoding starts at the file's beginning always
   the decoding order,
 * the trial contradicts the table (a frame in two packets, as interlaced H.264 in .ts can be).
 
-A third kind lies between: .mpg, and whatever gives other time stamps after a seek than on the way
-there (FFmpeg counts on from the last stamp it saw), can be read by pts, but from its beginning only
-(`seekable` is False).
+A third kind lies between. In .mpg, and in whatever gives other time stamps after a seek than on the
+way there (FFmpeg counts on from the last stamp it saw), frames can be read by pts, but from the
+file's beginning only (`seekable` is False).
 
 In a sequential plan pts are the packets' decoding time stamps in rising order where all are there
-and the counts agree, otherwise multiples of the average frame time from the first known time stamp
-on.
+and the counts agree. Otherwise they are multiples of the average frame time, from the first known
+time stamp on.
 """
 
 import re
@@ -67,7 +66,7 @@ class Trial:
             self.first = self.first or frame
             self.damaged |= frame.is_corrupt
             if (packet_shown := packet_number(frame)) is None:
-                self.damaged = True  # a frame of no packet could not be asked for again
+                self.damaged = True  # a frame of no packet could not be decoded again
             else:
                 self.shown.append((frame.pts, packet_shown))
 
@@ -80,9 +79,9 @@ def read_packets(
 ) -> tuple[np.ndarray, Trial, str]:
     """Reads all packets and decodes the first `frames` frames (None: all).
 
-    In mp4 and mov a keyframe of H.264 or H.265 is what both the index and the packet itself call
-    so: that can be told without reading the other packets (thin.py), and only what is in the index
-    can be sought.
+    In mp4 and mov a keyframe of H.264 or H.265 is one that both the index and the packet itself
+    call a keyframe. That needs no other packets (index_only.py), and only what is in the index can
+    be sought.
 
     Args:
         container, stream: just opened.
@@ -112,10 +111,15 @@ def read_packets(
             hidden = packet.is_discard or (
                 stream.codec_context.name == "vp8" and not bytes(packet)[0] & 0x10
             )
-            rows.append((
-                _NONE if packet.pts is None else packet.pts, _NONE if packet.dts is None else packet.dts,
-                packet.size, packet.is_keyframe, hidden,
-            ))  # fmt: skip
+            rows.append(
+                (
+                    _NONE if packet.pts is None else packet.pts,
+                    _NONE if packet.dts is None else packet.dts,
+                    packet.size,
+                    packet.is_keyframe,
+                    hidden,
+                )
+            )
             positions.append(packet.pos or 0)
             end = max(end, (packet.pts or 0) + (packet.duration or 0))
             if frames is None or len(trial.shown) < frames:
@@ -178,8 +182,9 @@ def _stamp_by_index(stream: VideoStream, table: np.ndarray, positions: list[int]
 def plan_by_pts(
     container: av.container.InputContainer, stream: VideoStream, table: np.ndarray, trial: Trial
 ) -> np.ndarray | None:
-    """The packets of the frames in display order, int64 [n]; None where the table's time stamps
-    can't be trusted.
+    """The packets of the frames in display order, int64 [n].
+
+    None where the table's time stamps can't be trusted.
     """
     visible = np.flatnonzero(~table["hidden"])
     pts = table["pts"][visible]
@@ -216,8 +221,9 @@ def plan_by_pts(
 def seeks_are_exact(
     container: av.container.InputContainer, stream: VideoStream, table: np.ndarray
 ) -> bool:
-    """Whether packets come with the table's time stamps after seeking to the middle and to the last
-    keyframe too.
+    """Whether packets have the table's time stamps after seeking, too.
+
+    It seeks to the middle and to the last keyframe.
     """
     if (
         container.format.name == "mpeg"
@@ -248,12 +254,12 @@ def seeks_are_exact(
 def plan_sequentially(
     container: av.container.InputContainer, stream: VideoStream
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Decodes a file from beginning to end to learn its frames; packets and pts of them in display
-    order, int64 [n] each.
+    """Decodes a file from beginning to end to learn its frames.
 
-    A packet that gave no frame is a lost frame, and stands before the first frame of a later
-    packet, which is its place to within the reordering. Only where far fewer frames than packets
-    come, as with fields in packets of their own, does a packet have to be refused to count.
+    Returns packets and pts of them in display order, int64 [n] each. A packet that gave no frame is
+    a lost frame. It stands before the first frame of a later packet, which is its place to within
+    the reordering. Where far fewer frames than packets come, as with fields in packets of their
+    own, only a packet that FFmpeg refused counts as a lost frame.
     """
     table, whole, _ = read_packets(container, stream, frames=None)
     shown = list(dict.fromkeys(packet for _, packet in whole.shown))

@@ -1,11 +1,9 @@
-"""Step 1: looks at a source once, without decoding it, and knows every frame's time stamp and the
-keyframes afterwards.
+"""Probes a source once, almost without decoding it: every frame's time stamp, and keyframes.
 
 A video is demuxed once; its packet table gives time stamps, keyframes and the content id. The first
-dozen frames are decoded as a trial, for the display matrix (PyAV shows it on frames only) and to
-see that the table speaks the truth.
-
-Where it doesn't, the source is read from its beginning only; packets.py says when and how.
+dozen frames are decoded as a trial. They give the display matrix, which PyAV shows on frames only,
+and show whether the table is true. Where it isn't, the source is read from its beginning only;
+packets.py says when and how.
 """
 
 import hashlib
@@ -86,16 +84,15 @@ class Source:
 
     @property
     def rotation(self) -> int:
-        """Counter-clockwise degrees (0, 90, 180, 270) by which the display matrix turns the
-        picture, mirroring aside.
-        """
+        """Counter-clockwise degrees (0, 90, 180, 270) of the display matrix, without mirroring."""
         a, b, _, _ = self.orientation
         return {(1, 0): 0, (0, -1): 90, (-1, 0): 180, (0, 1): 270}[(a, b)]
 
     @property
     def time_s(self) -> np.ndarray:
-        """Seconds after the first frame, float64 [n]; recordings from a running clock (.ts, .mpg)
-        start at 0 as well.
+        """Seconds after the first frame, float64 [n].
+
+        Recordings from a running clock (.ts, .mpg) start at 0 as well.
         """
         return (self.pts - self.pts[0]) * float(self.time_base)
 
@@ -131,15 +128,25 @@ def _probe_images(path: str, files: tuple[str, ...]) -> Source:
         digest.update(ends)
     sizes = image_sizes(files)
     return Source(
-        path=path, video=digest.hexdigest(), kind="images", height=int(sizes[0, 0]), width=int(sizes[0, 1]),
-        orientation=UPRIGHT, time_base=1 / IMAGE_RATE, pts=np.arange(len(files), dtype=np.int64),
-        keyframe=np.ones(len(files), bool), fps=float(IMAGE_RATE), images=files, sizes=sizes,
-    )  # fmt: skip
+        path=path,
+        video=digest.hexdigest(),
+        kind="images",
+        height=int(sizes[0, 0]),
+        width=int(sizes[0, 1]),
+        orientation=UPRIGHT,
+        time_base=1 / IMAGE_RATE,
+        pts=np.arange(len(files), dtype=np.int64),
+        keyframe=np.ones(len(files), bool),
+        fps=float(IMAGE_RATE),
+        images=files,
+        sizes=sizes,
+    )
 
 
 def _size_and_ends(path: str, length: int) -> bytes:
-    """A file's size, head and tail, for the content id; a file that can't be read counts as empty,
-    but storage may fail.
+    """A file's size, head and tail, for the content id.
+
+    A file that can't be read counts as empty; a failure of storage is raised.
     """
     try:
         with storage.open_file(path) as file:
@@ -159,7 +166,7 @@ def _probe_video(
 ) -> Source:
     tried = partial(read_index_only, container, stream, file) if file else None
     table, trial, note = read_packets(container, stream, tried=tried)
-    if file and file.thinned and table["key"].sum() < len(set(indexed_keyframes(stream))):
+    if file and file.sparse and table["key"].sum() < len(set(indexed_keyframes(stream))):
         # The index calls packets keyframes that did not look so by their heads: only reading all of
         # the file tells.
         with open_container(path) as again:
@@ -188,11 +195,21 @@ def _probe_video(
     time_base = cast(Fraction, stream.time_base)
     seconds = float((pts[-1] - pts[0]) * time_base)
     return Source(
-        path=path, video=digest.hexdigest(), kind="video", height=height, width=width,
-        orientation=orientation, time_base=time_base, pts=pts, keyframe=table["key"][packets],
-        fps=(len(pts) - 1) / seconds if seconds else float(stream.average_rate or 25), stream=stream.index,
-        seekable=seekable, packets=None if by_pts else packets, note=note,
-    )  # fmt: skip
+        path=path,
+        video=digest.hexdigest(),
+        kind="video",
+        height=height,
+        width=width,
+        orientation=orientation,
+        time_base=time_base,
+        pts=pts,
+        keyframe=table["key"][packets],
+        fps=(len(pts) - 1) / seconds if seconds else float(stream.average_rate or 25),
+        stream=stream.index,
+        seekable=seekable,
+        packets=None if by_pts else packets,
+        note=note,
+    )
 
 
 def _orientation(frame: VideoFrame) -> tuple[int, int, int, int]:

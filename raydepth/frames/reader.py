@@ -1,5 +1,6 @@
-"""Reads wanted frames of a video file: seeks, decodes, converts; decode.py makes frames and errors
-of what comes and what doesn't.
+"""Reads wanted frames of a video file: seeks, decodes, converts.
+
+decode.py makes frames and errors of them.
 """
 
 from collections.abc import Iterator
@@ -41,12 +42,11 @@ class Reader:
             self._container.close()
 
     def pictures(self, start: int, stop: int) -> Iterator[tuple[int, VideoFrame]]:
-        """Rows in [start, stop) with their decoded pictures, in display order; rows that don't come
-        are left out.
+        """Rows in [start, stop) with their decoded pictures, in display order.
 
-        A keyframe from which the first wanted frame can't be decoded (the seek went past it, it is
-        damaged, or it only begins a gradual refresh) is given up for an earlier one, so that the
-        result is that of decoding straight through.
+        Rows that can't be decoded are left out. From some keyframes the first wanted frame can't be
+        decoded: the seek went past it, it is damaged, or it only begins a gradual refresh. Then an
+        earlier keyframe is taken, so that the result is that of decoding straight through.
         """
         segment, first = self._segment, int(self._keys[start])
         nearest = int(np.searchsorted(segment.seek_pts, segment.pts[start], "right")) - 1
@@ -84,12 +84,11 @@ class Reader:
         return self._refused.get(row) or self._stopped or "the decoder gave none for it"
 
     def _decode(self, seek_pts: int | None, first_pts: int) -> Iterator[tuple[int, VideoFrame]]:
-        """Decodes from a keyframe (None: from the start of the file) to the end; pts or packet, and
-        picture, of each frame.
+        """Decodes from a keyframe to the end; gives pts or packet, and picture, of each frame.
 
-        Gives nothing where FFmpeg can't seek, or where the keyframe that comes next lies behind the
-        first wanted frame: .ts is sought by decoding times, which lands some packets behind the
-        keyframe, so that the next try finds it.
+        None is the start of the file. It gives nothing where FFmpeg can't seek, or where the
+        keyframe that comes next lies behind the first wanted frame. .ts is sought by decoding
+        times, which lands some packets behind the keyframe, so that the next try finds it.
         """
         if seek_pts is None or self._container is None:
             self._open()
@@ -159,10 +158,9 @@ class Reader:
 
 
 def to_rgb(picture: VideoFrame, segment: Segment, reformatter: VideoReformatter) -> np.ndarray:
-    """Converts a decoded picture to RGB, uint8 [height, width, 3], upright and at the segment's
-    working size.
+    """Converts a decoded picture to upright RGB, uint8 [height, width, 3], at working size.
 
-    Shrinking averages areas, enlarging is bicubic; the same bytes come on every processor.
+    Shrinking averages areas, enlarging is bicubic. The bytes are the same on every processor.
 
     Args:
         picture: as decoded, any pixel format.
@@ -176,17 +174,27 @@ def to_rgb(picture: VideoFrame, segment: Segment, reformatter: VideoReformatter)
     height, width = (segment.height, segment.width) if a else (segment.width, segment.height)
     kernel = Interpolation.AREA if height < picture.height else Interpolation.BICUBIC
     rgb = reformatter.reformat(
-        picture, width, height, "rgb24", src_colorspace=_matrix(picture), dst_color_range="JPEG", threads=1,
-        interpolation=kernel | Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT,
-    ).to_ndarray()  # fmt: skip
+        picture,
+        width,
+        height,
+        "rgb24",
+        src_colorspace=_matrix(picture),
+        dst_color_range="JPEG",
+        threads=1,
+        interpolation=kernel
+        | Interpolation.ACCURATE_RND
+        | Interpolation.BITEXACT
+        | Interpolation.FULL_CHR_H_INT,
+    ).to_ndarray()
     if not a:
         rgb = rgb.transpose(1, 0, 2)
     return np.ascontiguousarray(rgb[:: b + d, :: a + c])
 
 
 def _matrix(picture: VideoFrame) -> Colorspace | None:
-    """The YUV matrix to assume where the picture's own (an AVColorSpace) is no answer for swscale;
-    None: its own.
+    """The YUV matrix to assume; None: the picture's own.
+
+    It is for pictures whose own (an AVColorSpace) is unknown to swscale.
     """
     unspecified, reserved, bt2020_constant = 2, 3, 10
     if picture.colorspace == bt2020_constant:

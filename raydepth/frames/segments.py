@@ -1,6 +1,4 @@
-"""Step 1, second half: cuts a source at keyframes into segments, the units that Ray schedules and
-decode() reads.
-"""
+"""Cuts a source at keyframes into segments, the units of scheduling and decoding."""
 
 import bisect
 from collections.abc import Sequence
@@ -19,12 +17,11 @@ MAX_STRIP = 2**22
 
 @dataclass(frozen=True)
 class Segment:
-    """The m wanted frames of one stretch of a source, with everything that decode() needs; small
-    and picklable.
+    """The m wanted frames of one stretch of a source, with everything that decode() needs.
 
-    A segment owns the frames from its keyframe's pts on, up to the next segment's keyframe's,
-    whatever order they are stored in: B-frames of an open GOP that are shown before the keyframe
-    they follow belong to the segment before.
+    It is small and picklable. A segment owns the frames from its keyframe's pts on, up to the next
+    segment's keyframe's, whatever order they are stored in. B-frames of an open GOP that are shown
+    before the keyframe they follow belong to the segment before.
 
     Attributes:
         video, path, kind, time_base, stream, orientation: as in Source.
@@ -68,8 +65,9 @@ class Segment:
         return self.source_size if which == "source" else (self.height, self.width)
 
     def take(self, rows: Sequence[int] | np.ndarray | slice) -> "Segment":
-        """The segment with only these rows (positions 0..m-1, each once and in display order,
-        however they are given).
+        """The segment with only these rows.
+
+        Rows are positions 0..m-1. Each is taken once and in display order, however they are given.
         """
         kept = np.unique(
             np.arange(len(self))[rows if isinstance(rows, slice) else np.asarray(rows, np.int64)]
@@ -89,8 +87,8 @@ def working_size(height: int, width: int, short_side: int | None) -> tuple[int, 
 
     The short side becomes `short_side`, up or down; the long side keeps the aspect to the nearest
     even pixel. A source that has that short side already, and `None`, keep the source's size, odd
-    sizes included. So does a strip that would be enlarged to MAX_STRIP pixels or more: of a line of
-    4096 pixels, 512 would make a thousand million.
+    sizes included. So does a strip that would be enlarged to MAX_STRIP pixels or more: a line of
+    4096 pixels would become a thousand million with 512.
     """
     if short_side is None or short_side == min(height, width):
         return height, width
@@ -152,15 +150,25 @@ def plan_segments(
         ]
         segments.append(
             Segment(
-                video=source.video, path=source.path, kind=source.kind, index=index, height=height, width=width,
-                orientation=source.orientation, time_base=source.time_base, stream=source.stream,
-                frame_index=frames, pts=source.pts[frames], time_s=time_s[frames],
-                seek_pts=source.pts[near], seek_index=near,
+                video=source.video,
+                path=source.path,
+                kind=source.kind,
+                index=index,
+                height=height,
+                width=width,
+                orientation=source.orientation,
+                time_base=source.time_base,
+                stream=source.stream,
+                frame_index=frames,
+                pts=source.pts[frames],
+                time_s=time_s[frames],
+                seek_pts=source.pts[near],
+                seek_index=near,
                 packets=None if source.packets is None else source.packets[frames],
                 images=tuple(source.images[frame] for frame in frames) if source.images else (),
                 source_size=source_size,
             )
-        )  # fmt: skip
+        )
     return segments
 
 

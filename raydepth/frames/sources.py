@@ -1,6 +1,4 @@
-"""Turns the job's `input.paths` into a list of sources: video files and folders of images; the very
-first thing of a run.
-"""
+"""Expands the job's `input.paths` to a list of sources: video files and folders of images."""
 
 import glob
 import os
@@ -91,8 +89,9 @@ class UnreadableSource:
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
-    """Sorting key that puts `frame2` before `frame10`; equal numbers written differently are told
-    apart by spelling.
+    """Sorting key that puts `frame2` before `frame10`.
+
+    Equal numbers written differently are ordered by spelling.
     """
     parts = re.split(r"(\d+)", name.casefold())
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
@@ -104,8 +103,9 @@ def suffix(path: str) -> str:
 
 
 def _is_file(entry: "os.DirEntry[str]") -> bool:
-    """Whether it is a file, or a link that leads to nothing or round in a circle: that is a file
-    which can't be read.
+    """Whether it is a file, or a link that leads to nothing or in a circle.
+
+    Such a link is a file which can't be read.
     """
     try:
         return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
@@ -125,14 +125,14 @@ def image_names(folder: str) -> tuple[str, ...]:
 
 
 def expand(paths: Sequence[str]) -> list[str]:
-    """Lists the sources that paths, folders and glob patterns (`*`, `?`, `[...]`, `**`) stand for,
-    local ones and URIs.
+    """Lists the sources that paths, folders and glob patterns (`*`, `?`, `[...]`, `**`) stand for.
 
-    A file stands for itself, whatever its ending. A folder stands for the videos in it; where it
-    has none, for the sequence of its images (images beside videos are taken for covers); and for
-    whatever its subfolders stand for. A pattern that ends in a bare `*` takes folders, videos and
-    images only, so that a README doesn't become a source. Hidden files and folders are left out
-    unless named, and so are outputs of earlier runs inside of folders.
+    Paths are local ones and URIs. A file stands for itself, whatever its ending. A folder stands
+    for the videos in it, or where it has none for the sequence of its images (images next to videos
+    are taken for covers). It also stands for whatever its subfolders stand for. A pattern that ends
+    in a bare `*` takes folders, videos and images only, so that a README doesn't become a source.
+    Hidden files and folders are left out unless named, and so are outputs of earlier runs inside of
+    folders.
 
     Args:
         paths: as in `input.paths`; relative ones start at the current directory.
@@ -213,8 +213,9 @@ def _walk(folder: str) -> list[str]:
 
 
 def _remote_sources(uri: str) -> dict[str, str]:
-    """Sources of one URI or pattern in object storage by the rules of expand(): URI without options
-    -> URI.
+    """Sources of one URI or pattern in object storage by the rules of expand().
+
+    Gives URI without options -> URI.
     """
     where = storage.locate(uri)
     kind = storage.kind(uri)

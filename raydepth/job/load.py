@@ -1,4 +1,4 @@
-"""The whole job, and how it is read from a file: parsed, overridden, checked, and refused in words."""
+"""The whole job, and how it is read from a file: parsed, overridden and checked."""
 
 import warnings
 from pathlib import Path
@@ -64,7 +64,7 @@ class Job(Section):
         return self.compose if isinstance(self.compose, Diffusion) else None
 
     def tree(self) -> dict[str, Any]:
-        """The resolved job as nested dictionaries: every field with its value, defaults included."""
+        """The resolved job as nested dictionaries, with the defaults filled in."""
         return self.model_dump(mode="json")
 
     def writing_to(self, path: str) -> "Job":

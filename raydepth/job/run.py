@@ -1,6 +1,4 @@
-"""Sections ``evaluate``, ``output`` and ``run``: what is measured, where results go, what the job
-runs on.
-"""
+"""Section ``run``: what the job runs on."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""Where a clip is cut: the job's planes as numbers on the clip's scale, once per clip (step 4)."""
+"""Resolves a job's planes to numbers on the clip's scale, once per clip."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ _BINS = 128
 _SMOOTH = 2.5
 """Standard deviation in bins (2 % of the range) of the smoothing before valleys are looked for."""
 _GAP = 0.8
-"""A valley counts as a gap when it is lower than this part of the lower peak beside it."""
+"""A valley counts as a gap when it is lower than this part of the lower peak next to it."""
 _MERGE = 1e-3
 """Planes that are closer than this are one plane."""
 
@@ -76,19 +76,20 @@ def _resolve(
 
 
 def auto_plane(values: np.ndarray) -> float:
-    """The plane that a person would likely choose: the widest gap of the histogram if it has one,
-    Otsu's otherwise.
+    """The widest gap of the histogram if it has one, Otsu's plane otherwise.
 
-    Otsu's plane alone (Otsu 1979) lies halfway between the two class means, which in real clips is
-    often the slope of the ground: it cuts through surfaces, and a small drift of depth moves many
-    pixels across it. So the deepest valley between the two class means is taken where it is a real
-    gap (20 % lower than the lower peak beside it). Seen with FastDepth on the sample clips: on
-    ``dog`` Otsu (0.37) loses the person in half of the frames, the valley (0.22) keeps person and
-    dog in all; on ``bikes`` Otsu (0.41) loses the cyclist, the valley (0.25) keeps him; ``cups``
-    has no gap, and its shallow valley (0.61) would lose more of the cups than Otsu (0.45) does.
+    Otsu's plane (Otsu 1979) lies halfway between the two class means. In real clips that is often
+    the slope of the ground: it cuts through surfaces, and a small change of depth moves many pixels
+    across it. So the deepest valley between the two class means is taken where it is a real gap, 20
+    % lower than the lower of the peaks on its two sides.
+
+    Seen with FastDepth on the sample clips: on ``dog`` Otsu (0.37) loses the person in half of the
+    frames, and the valley (0.22) keeps person and dog in all. On ``bikes`` Otsu (0.41) loses the
+    cyclist, and the valley (0.25) keeps him. ``cups`` has no gap, and its shallow valley (0.61)
+    would lose more of the cups than Otsu (0.45) does.
 
     Args:
-        values: ``inv_depth`` of all sampled pixels, any shape; what lies outside 0..1 has no say.
+        values: ``inv_depth`` of all sampled pixels, any shape; values outside 0..1 are left out.
     """
     histogram, edges = np.histogram(values, _BINS, (0.0, 1.0))
     centres = (edges[1:] + edges[:-1]) / 2
@@ -109,11 +110,10 @@ def auto_plane(values: np.ndarray) -> float:
 
 
 def plane_behind_point(inv_depth: np.ndarray, x: float, y: float) -> float:
-    """The plane just behind the thing at a point: the next valley of the frame's histogram behind
-    the depth there.
+    """The plane just behind the object at a point: the next valley of the frame's histogram.
 
-    The depth there is the median of a neighbourhood of 3 % of the short side. Where depth falls off
-    without a valley, the plane lies a tenth of the clip's range behind the thing.
+    The depth at the point is the median of a neighbourhood of 3 % of the short side. Where depth
+    falls off without a valley, the plane lies a tenth of the clip's range behind the object.
 
     Args:
         inv_depth: float32 [H,W] of the clip's first frame.
@@ -130,18 +130,16 @@ def plane_behind_point(inv_depth: np.ndarray, x: float, y: float) -> float:
 
 
 def plane_before_point(inv_depth: np.ndarray, x: float, y: float) -> float:
-    """The plane just in front of the thing at a point: as ``plane_behind_point``, looking the other
-    way.
-    """
+    """The plane just in front of the object at a point; the reverse of ``plane_behind_point``."""
     return -plane_behind_point(-inv_depth, x, y)
 
 
 def plane_behind_box(inv_depth: np.ndarray, x0: float, y0: float, x1: float, y1: float) -> float:
-    """The plane between the thing in a box and what surrounds it: Otsu's on the box grown by a
-    quarter on each side.
+    """The plane between the object in a box and its surroundings.
 
-    Where the thing (the median of the box's middle) is not on the near side of that plane,
-    something else in the box is nearer; the plane then lies behind the thing as for a point.
+    It is Otsu's plane of the box, enlarged by a quarter on each side. The object is the median of
+    the box's middle. Where it is not on the near side of that plane, something else in the box is
+    nearer. Then the plane lies behind the object as for a point.
 
     Args:
         inv_depth: float32 [H,W] of the clip's first frame.
@@ -158,14 +156,14 @@ def plane_behind_box(inv_depth: np.ndarray, x0: float, y0: float, x1: float, y1:
         right, bottom = int(np.ceil((x1 + wide) * width)), int(np.ceil((y1 + high) * height))
         return inv_depth[min(top, height - 1) : bottom, min(left, width - 1) : right]
 
-    thing = float(np.median(crop(-0.25)))
+    subject = float(np.median(crop(-0.25)))
     around = crop(0.25)
     histogram, edges = np.histogram(around, _BINS)
     if np.count_nonzero(histogram) > 1:
         plane, _, _ = _otsu(histogram, (edges[1:] + edges[:-1]) / 2)
-        if plane < thing:
+        if plane < subject:
             return plane
-    return _next_valley(inv_depth, thing)
+    return _next_valley(inv_depth, subject)
 
 
 def _smoothed(histogram: np.ndarray) -> np.ndarray:
@@ -182,17 +180,17 @@ def _otsu(histogram: np.ndarray, centres: np.ndarray) -> tuple[float, float, flo
     with np.errstate(divide="ignore", invalid="ignore"):
         between = np.nan_to_num((mean * below - moment[:-1]) ** 2 / (below * (1 - below)))
     best = np.flatnonzero(between >= between.max() * (1 - 1e-9))
-    cut = best[len(best) // 2]
-    far_mean, near_mean = moment[cut] / below[cut], (mean - moment[cut]) / (1 - below[cut])
-    return float((centres[cut] + centres[cut + 1]) / 2), float(far_mean), float(near_mean)
+    split = best[len(best) // 2]
+    far_mean, near_mean = moment[split] / below[split], (mean - moment[split]) / (1 - below[split])
+    return float((centres[split] + centres[split + 1]) / 2), float(far_mean), float(near_mean)
 
 
 def _next_valley(inv_depth: np.ndarray, depth: float) -> float:
     """The first valley of a frame's histogram within 0.4 behind ``depth``, or else 0.1 behind it.
 
-    Half the thing's own peak is low enough, then 80 %: the motorcycle of skimage's stereo pair has
-    a dip between its engine and its rear wheel that is no gap behind it. A valley that leaves under
-    2 % of the pixels farther away separates the thing from nothing.
+    A valley has to be lower than half the object's own peak, or failing that than 80 % of it. The
+    motorcycle of skimage's stereo pair has a dip between its engine and its rear wheel that is no
+    gap behind it. A valley with less than 2 % of the pixels behind it does not count.
     """
     histogram, edges = np.histogram(inv_depth, _BINS // 2, (depth - 0.4, depth))
     smooth = _smoothed(histogram)

@@ -1,5 +1,6 @@
-"""Cuts an inserted object out of a picture without alpha, by a Segment Anything model; once per
-job, before the workers start.
+"""Cuts an inserted object out of a picture without alpha, by a Segment Anything model.
+
+It is done once per job, before the workers start.
 """
 
 import io
@@ -47,8 +48,7 @@ def cut_out(path: str, segment: Segmentation) -> bytes:
 
 
 def extract_object(rgb: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The largest connected part of what scores above 0, with a soft edge that has lost the colour
-    of what was behind it.
+    """The largest connected part of scores above 0, with a matted edge.
 
     Args:
         rgb: uint8 [h,w,3].
@@ -66,11 +66,10 @@ def extract_object(rgb: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def scores(rgb: np.ndarray, how: Segmentation) -> np.ndarray:
-    """What the model thinks of every pixel at the prompt, float32 [h,w]: logits, above 0 inside the
-    object.
+    """The model's logits at the prompt, float32 [h,w], above 0 inside the object.
 
-    Of the masks that the model offers for a prompt (whole, part, part of a part), the one that it
-    expects to fit best.
+    The model offers several masks for a prompt (whole, part, part of a part). The one that it
+    expects to fit best is taken.
 
     Args:
         rgb: uint8 [h,w,3].
@@ -99,8 +98,9 @@ def scores(rgb: np.ndarray, how: Segmentation) -> np.ndarray:
 
 
 def _load(name: str) -> tuple[Any, Any]:
-    """Network and preprocessing; only safetensors, never remote code, and what is cached is not
-    asked of the hub again.
+    """Network and preprocessing; only safetensors, never remote code.
+
+    Cached files are not fetched again.
     """
     from transformers import AutoModelForMaskGeneration, AutoProcessor
 

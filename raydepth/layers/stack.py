@@ -1,4 +1,4 @@
-"""A frame as a stack of layers: masks between depth planes, visibility, and recomposition (step 4)."""
+"""A frame as a stack of layers: masks between depth planes, visibility, recomposition."""
 
 import math
 from collections.abc import Sequence
@@ -20,8 +20,9 @@ end."""
 
 @dataclass
 class Layer:
-    """One layer of N frames: rgb uint8 [N,H,W,3], alpha float32 [N,H,W] 0..1, inv_depth float32
-    [N,H,W].
+    """One layer of N frames.
+
+    Its arrays are rgb uint8 [N,H,W,3], alpha float32 [N,H,W] 0..1, and inv_depth float32 [N,H,W].
     """
 
     name: str
@@ -29,8 +30,8 @@ class Layer:
     alpha: np.ndarray
     inv_depth: np.ndarray
     shared: np.ndarray | None = None
-    """uint8 [N,H,W,3]: what its reference lane shows instead, the same for all frames of a still
-    camera, which share the lane."""
+    """uint8 [N,H,W,3]: shared background, the picture that the layer's reference lane shows
+    instead. It is the same for all frames of a camera that stands still, which share the lane."""
 
 
 @dataclass
@@ -42,7 +43,8 @@ class LayerStack:
     def weights(self) -> np.ndarray:
         """How much of each layer is seen: float32 [K,N,H,W], sums to 1.
 
-        Its alpha times what the layers before it let through: "over" (Porter and Duff 1984).
+        It is the layer's alpha times what the layers before it let through: "over" (Porter and Duff
+        1984).
         """
         alphas = np.stack([layer.alpha for layer in self.layers])
         through = np.cumprod(np.float32(1) - alphas, axis=0)
@@ -64,9 +66,7 @@ class LayerStack:
 
 
 def stack_columns(stack: LayerStack) -> Batch:
-    """A stack as the columns ``layer_names``, ``layer_rgb``, ``layer_alpha`` and
-    ``layer_inv_depth`` of a batch.
-    """
+    """A stack as the columns ``layer_names`` and ``layer_rgb``, ``_alpha``, ``_inv_depth``."""
     names = np.array([layer.name for layer in stack.layers], object)
     return {
         "layer_names": np.tile(names, (len(stack.layers[0].rgb), 1)),
@@ -92,7 +92,7 @@ def visible(
 ) -> np.ndarray:
     """How much of an object is seen in a scene: its alpha where it is at least as near, else 0.
 
-    The one rule of visibility that every editor shares.
+    This is the one rule of visibility that all editors share.
 
     Args:
         object_alpha: float32 [...] 0..1.
@@ -105,12 +105,11 @@ def visible(
 def filter_edges(
     inv_depth: np.ndarray, *, windows: Sequence[int] = (7, 7, 5, 5, 5), jump: float = 0.04
 ) -> np.ndarray:
-    """Makes depth steps sharp: edge pixels take the median of their window's pixels that are no
-    edge.
+    """Sharpens depth steps: edge pixels take the median of the non-edge pixels in their window.
 
-    Estimators smear a step over several pixels, and a mask cut through the smear leaves a halo of
-    the near thing with the far layer. Only pixels beside a jump are touched, window after window
-    (3D Photography, Shih et al. 2020, section 3.1).
+    Estimators smear a step over several pixels. A mask cut through the smear leaves a halo of the
+    near object with the far layer. Only pixels next to a jump are changed, window after window (3D
+    Photography, Shih et al. 2020, section 3.1).
 
     Args:
         inv_depth: float32 [H,W].
@@ -133,8 +132,8 @@ def filter_edges(
         if not rows.size:
             break
         reach, shape = window // 2, (window, window)
-        steady = np.where(edge, np.float32(np.inf), depth)
-        padded = np.pad(steady, reach, constant_values=np.inf)
+        flat = np.where(edge, np.float32(np.inf), depth)
+        padded = np.pad(flat, reach, constant_values=np.inf)
         around = sliding_window_view(padded, shape)[rows, columns].reshape(rows.size, -1)
         around.sort(axis=1)
         known = np.count_nonzero(np.isfinite(around), axis=1)
@@ -148,10 +147,10 @@ def alpha_masks(
 ) -> np.ndarray:
     """Splits a frame into half-open depth intervals; near means ``inv_depth >= d``.
 
-    Each plane gives a mask "nearer than d"; the masks are nested, and the layers are their
-    differences. Islands and pin-holes go by area opening and closing of each mask (Vincent 1993):
-    both keep nested masks nested. With a feather an edge is logistic in inverse depth, and the soft
-    part only lives where it hangs together with the cleaned mask.
+    Each plane gives a mask "nearer than d". The masks are nested, and the layers are their
+    differences. Area opening and closing of each mask (Vincent 1993) remove islands and pin-holes,
+    and keep nested masks nested. With a feather an edge is logistic in inverse depth. A soft part
+    stays only where it is connected to the cleaned mask.
 
     Args:
         inv_depth: float32 [H,W].
@@ -177,10 +176,10 @@ def alpha_masks(
 def decompose(batch: Batch) -> LayerStack:
     """The layer stack of a batch, near layers over the filled far one.
 
-    The near layers show the frame. The far layer shows the frame too where a part of it is seen,
-    and the background only where it is hidden entirely; so the stack recomposed is the frame,
-    bit-exactly, for hard and soft masks. (The ``background`` filled over the dilated hole is what
-    an edit shows that takes the near layers away.)
+    The near layers show the frame. The far layer shows the frame too where any of it is seen, and
+    the background where it is hidden entirely. So the stack recomposed is the frame, bit-exactly,
+    for hard and soft masks. An edit that takes the near layers away shows the ``background``
+    instead, which is filled over the dilated hole.
 
     Args:
         batch: columns rgb, alphas (float32 [N,K+1,H,W], a partition, far last), background,
@@ -209,7 +208,10 @@ def decompose(batch: Batch) -> LayerStack:
 
 
 def _clean(mask: np.ndarray, min_area: int) -> np.ndarray:
-    """Area opening, then closing: no island and (unless the mask is empty) no hole of fewer pixels."""
+    """Area opening, then closing: no island and no pin-hole of fewer pixels stays.
+
+    An empty mask stays empty.
+    """
     for value, connectivity in ((True, 8), (False, 4)):
         if min_area <= 1 or not mask.any():
             break

@@ -1,4 +1,4 @@
-"""Steps 4 and 5 as a plain callable on a column batch: masks, filled holes, the far side's depth."""
+"""The layer stage: masks, filled holes and the far layer's depth for a batch."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,9 @@ FULL = "full near layer: nothing behind it is visible"
 def split_at_planes(
     layers: Layers, inv_depth: np.ndarray, planes: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One frame's filtered depth float32 [H,W] and its alphas float32 [K+1,H,W], near first, from
-    its ``inv_depth``.
+    """Splits one frame's ``inv_depth`` at the planes.
+
+    Returns the filtered depth float32 [H,W] and the alphas float32 [K+1,H,W], near first.
     """
     depth = filter_edges(inv_depth) if layers.edge_filter else inv_depth
     alphas = alpha_masks(depth, planes, feather=layers.feather, min_area=layers.min_area)
@@ -30,8 +31,9 @@ def split_at_planes(
 
 
 def outside_box(shape: tuple[int, ...], box: Sequence[float]) -> np.ndarray:
-    """Bool [H,W], the pixels whose centres lie outside a box x0, y0, x1, y1 of fractions of width
-    and height.
+    """Bool [H,W]: the pixels whose centres lie outside a box.
+
+    The box is x0, y0, x1, y1 as fractions of width and height.
     """
     y, x = ((np.arange(side) + 0.5) / side for side in shape)
     rows, columns = (y >= box[1]) & (y < box[3]), (x >= box[0]) & (x < box[2])
@@ -39,9 +41,7 @@ def outside_box(shape: tuple[int, ...], box: Sequence[float]) -> np.ndarray:
 
 
 class LayerStage:
-    """Cuts every frame of a clip at the clip's planes; a frame's layers depend on nothing but the
-    frame.
-    """
+    """Splits every frame at its clip's planes; a frame's layers depend on the frame alone."""
 
     def __init__(
         self, layers: Layers, thresholds: Mapping[str, tuple[float, ...]], filler: Filler
@@ -58,10 +58,11 @@ class LayerStage:
     def __call__(self, batch: Batch) -> Batch:
         """Adds the layer columns; zeros in error rows. The batch given is left as it was.
 
-        Adds ``threshold`` float32 [N,K], ``alphas`` float32 [N,K+1,H,W] (near first, sum 1),
-        ``near`` float32 [N,H,W] (all but the far alpha), ``hole`` bool [N,H,W], ``background``
-        uint8 [N,H,W,3], ``far_inv_depth`` float32 [N,H,W], ``seconds_layers`` and ``seconds_fill``
-        float32 [N]; ``note`` says where a near layer was empty or full.
+        The columns are ``threshold`` float32 [N,K], ``alphas`` float32 [N,K+1,H,W] (near first, sum
+        1), ``near`` float32 [N,H,W] (1 - far alpha), ``hole`` bool [N,H,W], ``background`` uint8
+        [N,H,W,3], ``far_inv_depth`` float32 [N,H,W], ``seconds_layers`` and ``seconds_fill``
+        float32 [N]. ``note`` says where a near layer was empty or full. ``shared_background`` uint8
+        [N,H,W,3] is there where any frame has one.
         """
         rgb, inv_depth = batch["rgb"], batch["inv_depth"]
         count = len(rgb)
@@ -85,14 +86,14 @@ class LayerStage:
             if self.layers.within is not None:
                 kept = outside_box(depth.shape, self.layers.within) & ~hole[row]
                 far_inv_depth[row][kept] = depth[kept]
-            still = None
+            shared_picture = None
             if not hole[row].any() or hole[row].all():
                 remark = FULL if hole[row].any() else EMPTY
             else:
-                remark, still = filler.note, filler.shared_background(rgb[row], hole[row])
+                remark, shared_picture = filler.note, filler.shared_background(rgb[row], hole[row])
             note[row] = "; ".join(filter(None, (note[row], remark)))
-            if still is not None:
-                shared[row] = still
+            if shared_picture is not None:
+                shared[row] = shared_picture
             seconds_layers[row], seconds_fill[row] = (
                 layered - started,
                 time.perf_counter() - layered,

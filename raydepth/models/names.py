@@ -38,8 +38,9 @@ class NamedModel:
 
 
 def form_of(name: str) -> Form:
-    """What kind of name a model has; a path is a path when it exists, looks absolute, or starts
-    with a dot.
+    """What form of name a model has.
+
+    A path is a path when it exists, looks absolute, or starts with a dot.
     """
     if name == "builtin":
         return "builtin"
@@ -53,7 +54,7 @@ def form_of(name: str) -> Form:
 
 
 def cached(name: str, file: str | None = None) -> bool:
-    """Whether a hub model's configuration, or this file of it, is in the local Hugging Face cache."""
+    """Whether a hub model's configuration, or this file of it, is in the Hugging Face cache."""
     from huggingface_hub import try_to_load_from_cache
 
     files = (

@@ -1,6 +1,4 @@
-"""ONNX files as sessions of onnxruntime, for the depth models and the hole fillers that come as
-such; needs no torch.
-"""
+"""ONNX files as onnxruntime sessions, for depth models and hole fillers; without torch."""
 
 from pathlib import Path
 from typing import Any

@@ -1,3 +1,1 @@
-"""What lands on disk: the output folder, array codecs, shards, and the ledger of what is done (step
-7).
-"""
+"""What is written to disk: the output folder, array codecs, shards, and the ledger."""

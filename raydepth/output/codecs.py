@@ -1,5 +1,6 @@
-"""Arrays to bytes and back: PNG for pictures, 16-bit PNG with offset and scale for depth, readable
-without raydepth.
+"""Arrays to bytes and back, readable without raydepth.
+
+Pictures are PNG; depth is 16-bit PNG with offset and scale.
 """
 
 import cv2
@@ -38,8 +39,9 @@ def encode_rgba(rgb: np.ndarray, alpha: np.ndarray) -> bytes:
 
 
 def encode_depth(inv_depth: np.ndarray) -> tuple[bytes, float, float]:
-    """float32 [H,W] -> 16-bit PNG, offset, scale with ``inv_depth = offset + scale * value`` to
-    half a step of the range / 65535.
+    """float32 [H,W] -> 16-bit PNG, offset and scale, with ``inv_depth = offset + scale * value``.
+
+    It is exact to half a step of the range / 65535.
     """
     low, high = float(inv_depth.min()), float(inv_depth.max())
     scale = (high - low) / 65535 or 1.0

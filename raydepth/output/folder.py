@@ -1,5 +1,6 @@
-"""The output folder, local or on object storage: whole files, written atomically; everything in
-``store`` goes through it.
+"""The output folder, local or on object storage: whole files, written atomically.
+
+Everything in ``raydepth.output`` is written through it.
 """
 
 import io
@@ -31,8 +32,9 @@ class OutputFolder:
 
     @classmethod
     def at(cls, uri: str) -> "OutputFolder":
-        """Resolves a local path or an ``s3://`` / ``gs://`` URI; raises JobError as
-        storage.filesystem().
+        """Resolves a local path or an ``s3://`` / ``gs://`` URI.
+
+        Raises JobError as storage.filesystem().
         """
         if not storage.is_remote(uri):
             return cls(uri, pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri)))
@@ -55,16 +57,15 @@ class OutputFolder:
         return isinstance(self.filesystem, pafs.LocalFileSystem)
 
     def path(self, name: str) -> str:
-        """The full path of a relative name; raises ValueError when the name would leave the folder."""
+        """The full path of a relative name; ValueError where it would leave the folder."""
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise ValueError(f"{name!r} would leave the output folder {self.uri}")
         return f"{self.root}/{name}"
 
     def prepare(self) -> None:
-        """Makes the folder and proves that it can be written; raises JobError when it is a file or
-        not writable.
+        """Makes the folder and proves that it can be written; a bucket is not made.
 
-        A bucket is not made.
+        Raises JobError where it is a file or not writable.
         """
         try:
             info = self.filesystem.get_file_info(self.root)
@@ -77,10 +78,10 @@ class OutputFolder:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[str]:
-        """Gives a local path to write a large file to, which takes its name, or is uploaded, when
-        the block ends well.
+        """Gives a local path for a large file, which is kept when the block ends well.
 
-        A file that the block left empty, or did not make, is dropped.
+        It then takes its name, or is uploaded. A file that the block left empty, or did not make,
+        is dropped.
 
         Raises:
             StorageError: the upload failed; there is no object then.
@@ -114,8 +115,9 @@ class OutputFolder:
                 os.unlink(temporary)
 
     def write(self, name: str, data: bytes) -> None:
-        """Writes a whole file so that a reader, or a crash, sees either all of it or none (raises
-        OSError).
+        """Writes a whole file, so that a reader, or a crash, sees either all of it or none.
+
+        Raises OSError.
         """
         final = self.path(name)
         if not self.is_local:
@@ -162,8 +164,9 @@ class OutputFolder:
         return self.filesystem.get_file_info(self.path(name)).type == pafs.FileType.File
 
     def files(self, below: str) -> dict[str, int]:
-        """Relative name -> size in bytes of every file below a subfolder, sorted by name; hidden
-        ones, as temporaries are, are left out.
+        """Relative name -> size in bytes of every file below a subfolder, sorted by name.
+
+        Hidden files, as temporaries are, are left out.
         """
         selector = pafs.FileSelector(self.path(below), recursive=True, allow_not_found=True)
         found = {
@@ -174,8 +177,9 @@ class OutputFolder:
         return {name: found[name] for name in sorted(found) if not _is_hidden(name)}
 
     def delete_temporaries(self) -> None:
-        """Removes the temporary files that killed writers left; only under the lock. Object storage
-        has none.
+        """Removes temporary files of killed writers; only under the lock.
+
+        Object storage has none.
         """
         if not self.is_local:
             return

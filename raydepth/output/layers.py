@@ -1,5 +1,6 @@
-"""Frames exported as layered depth images (``output.layers``, step 7): RGBA PNG and 16-bit depth a
-layer, ``layers.json``.
+"""Frames exported as layered depth images (``output.layers``).
+
+A layer is an RGBA PNG and a 16-bit depth; ``layers.json`` describes them.
 """
 
 import json

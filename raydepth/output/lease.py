@@ -1,6 +1,4 @@
-"""Who may write to an output folder: the kernel's lock on local ones, on object storage a lease
-that has to be renewed.
-"""
+"""Locks of an output folder: the kernel's on local ones, a renewed lease on object storage."""
 
 import fcntl
 import json
@@ -78,12 +76,12 @@ class LocalLock(Lock):
 
 
 class Lease(Lock):
-    """An object of this run beside which no other live one may be; a thread renews it.
+    """An object that no other live run may have next to its own; a thread renews it.
 
     A run writes its lease, then looks for others. The listing is consistent, so of two runs at
-    least the later one sees the other; it goes. Where both see each other both go. Ages are
-    differences between times that the storage gave, so no clock of a machine matters. Who could not
-    renew for LOST_S stops long before others take the lease for dead.
+    least the later one sees the other and gives up. Where both see each other both give up. Ages
+    are differences between times that the storage gave, so no machine's clock matters. A run that
+    could not renew for LOST_S stops long before others take the lease for dead.
     """
 
     def __init__(self, filesystem: pafs.FileSystem, leases: str, folder: str) -> None:
@@ -124,8 +122,9 @@ class Lease(Lock):
         self._thread.start()
 
     def lost(self) -> bool:
-        """Whether another run may write to the folder by now: the lease was deleted, or could not
-        be renewed for LOST_S.
+        """Whether another run may write to the folder by now.
+
+        That is so where the lease was deleted, or could not be renewed for LOST_S.
         """
         return self._gone or _uptime() - self._renewed > LOST_S
 
@@ -177,8 +176,9 @@ def _in_use(folder: str, holder: str) -> JobError:
 
 
 def _uptime() -> float:
-    """Seconds by a clock that nobody sets and that, on Linux, goes on while the machine is
-    suspended.
+    """Seconds by a clock that nobody sets.
+
+    On Linux it goes on while the machine is suspended.
     """
     return (
         time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -188,18 +188,18 @@ def _uptime() -> float:
 
 
 def _process_space() -> str:
-    """Names the machine's boot and the namespace in which process numbers mean anything; empty
-    where that is not known.
-    """
+    """Names the machine's boot and the namespace of process numbers; empty where not known."""
     try:
-        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return ""
 
 
 def _has_died(holder: dict[str, Any]) -> bool:
-    """Whether the holder was a process of this machine that is not there any more, which need not
-    be waited for.
+    """Whether the holder was a process of this machine that has ended.
+
+    Such a holder need not be waited for.
     """
     if not holder["space"] or holder["space"] != _process_space():
         return False

@@ -1,6 +1,4 @@
-"""The ledger of what is done, read from the shards themselves: what a new run still has to do, and
-``raydepth status``.
-"""
+"""The ledger of what is done, read from the shards: what a run has still to do, and the status."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -25,8 +23,9 @@ class Ledger:
 
     @classmethod
     def read(cls, folder: OutputFolder) -> "Ledger":
-        """Reads the small columns of every shard; a frame that two shards hold counts once, ok
-        before error.
+        """Reads the small columns of every shard.
+
+        A frame that two shards hold counts once, ok before error.
         """
         rows: dict[str, tuple[str, int, str]] = {}
         damaged: list[str] = []
@@ -46,8 +45,9 @@ class Ledger:
         return status == "ok" or (status == "error" and tried >= attempts)
 
     def todo(self, parts: list[Part], attempts: int) -> list[Part]:
-        """The parts with a frame that is missing or may be tried again; they are redone whole, so
-        their bytes stay equal.
+        """The parts with a frame that is missing or may be tried again.
+
+        A part is redone whole, so its bytes stay equal.
         """
         return [
             part
@@ -56,18 +56,21 @@ class Ledger:
         ]
 
     def tried(self, frame_id: str) -> int:
-        """Attempts that earlier runs made on a frame that is not done; 0 for a done or new frame."""
+        """Attempts of earlier runs on a frame that is not done; 0 for a done or new frame."""
         status, attempts, _ = self.rows.get(frame_id, ("missing", 0, ""))
         return attempts if status == "error" else 0
 
 
 def status(folder: OutputFolder) -> dict:
-    """What ``raydepth status --json`` prints (design.md, section 4); raises FileNotFoundError where
-    no run has started.
+    """What ``raydepth status --json`` prints.
 
-    Frames are those of ``segments.parquet``; a source that could not be read at all counts one
-    failed frame. `damaged` are files among the shards that can't be read. Raises JobError where
-    ``segments.parquet`` is damaged.
+    See raydepth/README.md, "Conventions and contracts". Frames are those of ``segments.parquet``. A
+    source that could not be read at all counts one failed frame. `damaged` are files among the
+    shards that can't be read.
+
+    Raises:
+        FileNotFoundError: no run has started.
+        JobError: ``segments.parquet`` is damaged.
     """
     plan = read_plan(folder)
     ledger = Ledger.read(folder)

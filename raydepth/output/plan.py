@@ -1,6 +1,4 @@
-"""What a job covers: segments cut into parts of whole batches, and ``segments.parquet``, their
-record in the output folder.
-"""
+"""What a job covers: parts of whole batches, and their record ``segments.parquet``."""
 
 import io
 import itertools
@@ -48,8 +46,9 @@ written."""
 
 @dataclass(frozen=True)
 class Part:
-    """Frames ``start:stop`` of a segment, decoded, edited and stored together: whole batches; the
-    unit of resuming.
+    """Frames ``start:stop`` of a segment, in whole batches: the unit of resuming.
+
+    They are decoded, edited and stored together.
     """
 
     segment: Segment
@@ -79,12 +78,12 @@ def cut_parts(
     limit: int | None,
     full_size: bool = False,
 ) -> list[Part]:
-    """Cuts segments at fixed positions: parts of ``shard_frames`` rounded up to whole batches, at
-    most 64 MiB of pixels.
+    """Cuts segments at fixed positions into parts.
 
-    ``limit`` drops frames behind the first N of the job, after cutting, so that the cuts do not
-    depend on it. With ``full_size`` (``output.size: source``) parts hold at most 256 MiB of source
-    pixels too, but a batch at least.
+    Parts have ``shard_frames`` rounded up to whole batches, and at most 64 MiB of pixels. ``limit``
+    drops frames behind the first N of the job, after cutting, so that the cuts do not depend on it.
+    With ``full_size`` (``output.size: source``) parts hold at most 256 MiB of source pixels too,
+    but a batch at least.
     """
     parts: list[Part] = []
     left = limit if limit is not None else sum(len(segment.pts) for segment in segments)
@@ -111,8 +110,9 @@ def by_segment(parts: list[Part]) -> Iterator[list[Part]]:
 
 
 def write_plan(folder: OutputFolder, parts: list[Part], unreadable: list[UnreadableSource]) -> None:
-    """Writes ``segments.parquet``: one row a frame, and one row (frame_index -1, no frame_id) for
-    each unreadable source.
+    """Writes ``segments.parquet``: one row a frame, and one row for each unreadable source.
+
+    The row of an unreadable source has frame_index -1 and no frame_id.
     """
     tables = []
     for part in parts:
@@ -150,8 +150,9 @@ def _plan_table(columns: dict[str, Any], rows: int) -> pa.Table:
 
 
 def read_plan(folder: OutputFolder) -> pa.Table:
-    """``segments.parquet``; raises FileNotFoundError where no run has started, JobError where it is
-    damaged.
+    """Reads ``segments.parquet``.
+
+    Raises FileNotFoundError where no run has started, JobError where it is damaged.
     """
     data = folder.read(SEGMENTS)
     try:

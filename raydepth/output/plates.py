@@ -1,5 +1,6 @@
-"""The clips' plates in the output folder: one PNG a clip, its colours and, as alpha, where a
-sampled frame showed them.
+"""The clips' plates in the output folder, one PNG a clip.
+
+Its alpha says where a sampled frame showed the plate.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from raydepth.layers.fill.plate import Plate
 from raydepth.output.folder import OutputFolder
 from raydepth.output.record import CALIBRATIONS, PlateRecord
 
-AGAIN = (
+REDO_HINT = (
     f"delete {CALIBRATIONS} there to have the clips measured again, which gives the same plates "
     "unless "
     "depth.calibration_frames has changed"
@@ -26,8 +27,9 @@ def plate_name(video: str) -> str:
 
 
 def write_plate(folder: OutputFolder, video: str, plate: Plate | str) -> PlateRecord:
-    """Keeps a clip's plate, so that a resumed run fills from the very same one; a clip without
-    plate leaves no file.
+    """Keeps a clip's plate, so that a resumed run fills from the same one.
+
+    A clip without a plate leaves no file.
     """
     if isinstance(plate, str):
         return PlateRecord(missing=plate)
@@ -51,7 +53,7 @@ def read_plate(folder: OutputFolder, video: str, record: PlateRecord) -> Plate |
         if picture is None or picture.ndim != 3 or picture.shape[2] != 4:
             raise ValueError("no RGBA picture")
     except (OSError, ValueError, cv2.error) as error:
-        raise JobError(f"{folder.uri}/{name} cannot be read ({error}); {AGAIN}") from error
+        raise JobError(f"{folder.uri}/{name} cannot be read ({error}); {REDO_HINT}") from error
     return Plate(np.ascontiguousarray(picture[..., 2::-1]), picture[..., 3] > 0, record.still)
 
 
@@ -69,7 +71,7 @@ def cache_plates(
         if record and not record.missing and not folder.exists(plate_name(video))
     ]
     if gone:
-        raise JobError(f"{folder.uri}/{plate_name(gone[0])} is gone; {AGAIN}")
+        raise JobError(f"{folder.uri}/{plate_name(gone[0])} is gone; {REDO_HINT}")
 
     @lru_cache(4)
     def plate(video: str) -> Plate | str:

@@ -1,6 +1,4 @@
-"""What a run leaves to explain itself: the resolved job, the environment, the clips' calibrations;
-and the guard against mixing jobs.
-"""
+"""Records of a run (resolved job, environment, calibrations), and the guard against mixing jobs."""
 
 import importlib.metadata
 import json
@@ -57,7 +55,7 @@ _RESULT_KEYS_OF_RUN = ("run.batch", "run.dtype", "run.seed")
 
 @dataclass(frozen=True)
 class PlateRecord:
-    """What is kept beside a clip's plate (store/plates.py)."""
+    """What is recorded of a clip's plate, whose picture is written by ``output.plates``."""
 
     still: bool = False
     """Whether the camera stands still."""
@@ -67,8 +65,10 @@ class PlateRecord:
 
 @dataclass(frozen=True)
 class ClipCalibration:
-    """What is fixed once per clip: the normalisation of its depth, its planes (nearest first,
-    normalised), and what its edit needs beyond them.
+    """What is fixed once per clip.
+
+    That is the normalisation of its depth, its planes (nearest first, normalised), and what its
+    edit needs beyond them.
     """
 
     depth: Calibration
@@ -79,7 +79,8 @@ class ClipCalibration:
     light: ClipLight | None = None
     """How its moved layers are to be lit; None: as they are."""
     samples: int = 0
-    """How many sampled frames hold its depth, with ``depth.steady``; 0: none, its camera moves."""
+    """How many reference frames stabilise its depth (``depth.stabilise``); 0: none, its camera
+    moves."""
 
 
 def job_yaml(tree: dict[str, Any]) -> str:
@@ -142,8 +143,9 @@ def read_environment(folder: OutputFolder) -> dict[str, Any]:
 
 
 def read_benchmark(folder: OutputFolder) -> dict[str, Any]:
-    """The figures of ``benchmark.json``; empty where it is not there or damaged, as the next run
-    measures again.
+    """The figures of ``benchmark.json``.
+
+    Empty where it is not there or damaged, as the next run measures again.
     """
     try:
         tree = json.loads(folder.read(BENCHMARK))
@@ -221,9 +223,7 @@ def environment() -> dict[str, Any]:
 
 
 def write_calibrations(folder: OutputFolder, clips: dict[str, ClipCalibration]) -> None:
-    """Keeps the clips' calibrations, so that a resumed run normalises and cuts exactly as the
-    first.
-    """
+    """Keeps the clips' calibrations, so that a resumed run normalises and cuts exactly alike."""
     tree = {
         video: {
             "depth": asdict(clip.depth),

@@ -1,5 +1,6 @@
-"""The sampled frames that hold a clip's depth, in the output folder: two PNGs a clip, colours and
-16-bit depth, one below the other.
+"""The clips' reference frames in the output folder: two PNGs a clip.
+
+One holds colours, the other 16-bit depth; frames lie one below the other.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ import numpy as np
 from raydepth.camera.stabilise import ReferenceFrames
 from raydepth.errors import JobError
 from raydepth.output.folder import OutputFolder
-from raydepth.output.plates import AGAIN
+from raydepth.output.plates import REDO_HINT
 
 _LOW, _HIGH = -1.0, 3.0
 """Normalised inverse depth that 0 and 65535 stand for."""
@@ -22,13 +23,13 @@ def reference_names(video: str) -> tuple[str, str]:
     return f"plates/{video}-samples.png", f"plates/{video}-samples-depth.png"
 
 
-def write_references(folder: OutputFolder, video: str, samples: ReferenceFrames) -> None:
-    """Keeps a clip's samples, so that all workers and a resumed run use the very same ones."""
-    value = np.rint((samples.inv_depth.clip(_LOW, _HIGH) - _LOW) * (65535 / (_HIGH - _LOW))).astype(
-        np.uint16
-    )
+def write_references(folder: OutputFolder, video: str, references: ReferenceFrames) -> None:
+    """Keeps a clip's reference frames, so that all workers and a resumed run use the same ones."""
+    value = np.rint(
+        (references.inv_depth.clip(_LOW, _HIGH) - _LOW) * (65535 / (_HIGH - _LOW))
+    ).astype(np.uint16)
     width = value.shape[2]
-    colours = samples.rgb[..., ::-1].reshape(-1, width, 3)
+    colours = references.rgb[..., ::-1].reshape(-1, width, 3)
     for name, picture in zip(
         reference_names(video), (colours, value.reshape(-1, width)), strict=True
     ):
@@ -36,7 +37,7 @@ def write_references(folder: OutputFolder, video: str, samples: ReferenceFrames)
 
 
 def read_references(folder: OutputFolder, video: str, count: int) -> ReferenceFrames:
-    """A clip's samples, so many of them.
+    """A clip's reference frames, so many of them.
 
     Raises:
         JobError: a file is gone or damaged.
@@ -50,7 +51,7 @@ def read_references(folder: OutputFolder, video: str, count: int) -> ReferenceFr
             if pictures and picture.shape != pictures[0].shape[:2]:
                 raise ValueError("its size is not that of the colours")
         except (OSError, ValueError, cv2.error) as error:
-            raise JobError(f"{folder.uri}/{name} cannot be read ({error}); {AGAIN}") from error
+            raise JobError(f"{folder.uri}/{name} cannot be read ({error}); {REDO_HINT}") from error
         pictures.append(picture)
     colours, value = (picture.reshape(count, -1, *picture.shape[1:]) for picture in pictures)
     depth = value.astype(np.float32) * np.float32((_HIGH - _LOW) / 65535) + np.float32(_LOW)
@@ -60,12 +61,13 @@ def read_references(folder: OutputFolder, video: str, count: int) -> ReferenceFr
 def cache_references(
     folder: OutputFolder, counts: Mapping[str, int]
 ) -> Callable[[str], ReferenceFrames | None]:
-    """Video id -> its samples, None where it has none (``counts`` 0); the last few are kept in
-    memory.
+    """Video id -> its reference frames; the last few are kept in memory.
+
+    None where it has none (``counts`` 0).
     """
 
     @lru_cache(4)
-    def samples(video: str) -> ReferenceFrames | None:
+    def references(video: str) -> ReferenceFrames | None:
         return read_references(folder, video, counts[video]) if counts.get(video) else None
 
-    return samples
+    return references

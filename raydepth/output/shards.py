@@ -1,5 +1,6 @@
-"""Shards: one Parquet file per part, one row a frame, with ids, status, timings, metrics and
-encoded pictures (step 7).
+"""Shards: one Parquet file per part, one row a frame.
+
+A row holds ids, status, timings, metrics and encoded pictures.
 """
 
 import base64
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raydepth.batch import Batch
-from raydepth.evaluate.measures import MEASURES
+from raydepth.evaluate.measures import DEPRECATED, MEASURES
 from raydepth.files.text import utf8
 from raydepth.output.codecs import encode_alpha, encode_depth, encode_rgb
 from raydepth.output.folder import OutputFolder
@@ -57,8 +58,9 @@ _ARRAYS = (
 
 
 class DamagedShard(OSError):
-    """A file among the shards that is none: damaged from outside, as they are written atomically,
-    or put there.
+    """A file among the shards that is no readable shard.
+
+    Shards are written atomically, so it was damaged from outside, or put there.
     """
 
 
@@ -73,8 +75,9 @@ def image_name(video: str, frame_index: int, kind: str) -> str:
 
 
 def encode_pictures(frames: Iterable[Mapping[str, np.ndarray]]) -> dict[str, list]:
-    """Encodes the pictures of a batch, frame by frame as they come; lists have one entry a frame,
-    None where there is none.
+    """Encodes the pictures of a batch, frame by frame.
+
+    Lists have one entry a frame, None where there is no picture.
 
     Args:
         frames: of each frame, the kept pictures by kind: ``rgb``, ``background``, ``edited`` uint8
@@ -93,8 +96,9 @@ def encode_pictures(frames: Iterable[Mapping[str, np.ndarray]]) -> dict[str, lis
 
 
 def batch_table(batch: Batch, pictures: dict[str, list]) -> pa.Table:
-    """One Arrow row a frame: scalar columns as they are, thresholds as lists, pictures as bytes; no
-    tensor columns.
+    """One Arrow row a frame: scalar columns, thresholds as lists, pictures as bytes.
+
+    There are no tensor columns.
     """
     columns: dict[str, pa.Array] = {}
     for name, values in batch.items():
@@ -120,12 +124,12 @@ def batch_table(batch: Batch, pictures: dict[str, list]) -> pa.Table:
 def write_shard(
     folder: OutputFolder, part_name: str, tables: list[pa.Table], output: Output
 ) -> int:
-    """Writes a part's rows as one shard, and its pictures as PNG files where asked; returns the
-    bytes written.
+    """Writes a part's rows as one shard, and PNG files where asked; returns the bytes written.
 
-    PNG files come first and the shard last: a shard that exists is complete.
+    PNG files come first and the shard last: a shard that exists is complete. Metrics with a
+    deprecated name are stored under both names.
     """
-    table = pa.concat_tables(tables, promote_options="default")
+    table = _with_deprecated(pa.concat_tables(tables, promote_options="default"))
     written = 0
     if output.images in ("png", "both"):
         for name in PICTURES:
@@ -151,9 +155,17 @@ def write_shard(
     return written + buffer.tell()
 
 
+def _with_deprecated(table: pa.Table) -> pa.Table:
+    """Adds each renamed metric under its old name too, and says so in the field's metadata."""
+    for old, name in DEPRECATED.items():
+        if name in table.column_names:
+            field = pa.field(old, pa.float64(), metadata={"deprecated": f"use {name}"})
+            table = table.append_column(field, table[name].cast(pa.float64()))
+    return table
+
+
 def read_shards(folder: OutputFolder, *, damaged: list[str]) -> Iterator[pa.Table]:
-    """Streams the shards in name order, each as a table of all columns but the pictures; adds the
-    names of damaged ones to `damaged`.
+    """Streams the shards in name order, without pictures; names damaged ones in `damaged`.
 
     The ledger reads more than it needs, so that it and the report agree on which shards are
     damaged.
@@ -174,6 +186,8 @@ def read_shard(
     pictures: bool = False,
 ) -> pa.Table:
     """Reads one shard, all its columns or those named; pictures only when asked for.
+
+    Metrics have their present names, also where the shard has only the deprecated ones.
 
     Raises:
         DamagedShard: the file is not a shard, or what was read of it has changed since it was
@@ -209,19 +223,20 @@ def _read(source: pa.NativeFile, columns: Collection[str] | None, pictures: bool
             if schema.get_field_index(name) < 0 or schema.field(name).type != kind:
                 raise ValueError(f"no column {name} of type {kind}")
         for field in schema:
-            figure = field.name in MEASURES or field.name.startswith(
+            figure = field.name in MEASURES | DEPRECATED or field.name.startswith(
                 ("seconds_", "depth_offset", "depth_scale")
             )
             if figure and not pa.types.is_floating(field.type):
                 raise ValueError(f"column {field.name} is of type {field.type}")
-        wanted = [
-            name
-            for name in schema.names
+        wanted = {
+            stored: name
+            for stored in schema.names
+            if (name := DEPRECATED.get(stored, stored)) == stored or name not in schema.names
             if (columns is None or name in columns) and (pictures or name not in PICTURES)
-        ]
-        table = file.read(columns=wanted)
+        }
+        table = file.read(columns=list(wanted)).rename_columns(list(wanted.values()))
     table.validate(full=True)
-    for name in _NEVER_NULL.keys() & set(wanted):
+    for name in _NEVER_NULL.keys() & wanted.keys():
         if table[name].null_count:
             raise ValueError(f"column {name} has rows without a value")
     if "status" in wanted and set(table["status"].unique().to_pylist()) - {"ok", "error"}:

@@ -1,6 +1,4 @@
-"""Edited clips as videos (``output.video``, step 8): pictures from the shards, times and audio from
-the source.
-"""
+"""Edited clips as videos (``output.video``): pictures from shards, times and audio from sources."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -35,8 +33,9 @@ every processor)."""
 
 @dataclass(frozen=True)
 class Shown:
-    """One frame of a clip as the video shows it: pts in the source's time base; rgb uint8 [H,W,3],
-    None where there is none.
+    """One frame of a clip as the video shows it.
+
+    pts is in the source's time base. rgb is uint8 [H,W,3], None where there is none.
     """
 
     pts: int
@@ -58,16 +57,17 @@ def write_videos(folder: OutputFolder, parts: Sequence[Part], *, crf: int) -> It
         clip = list(group)
         name = f"{VIDEOS}/{video}.mp4"
         with folder.writing(name) as path:
-            said = write_video(path, clip, shown_frames(folder, clip), crf=crf)
-        if said is None:
+            outcome = write_video(path, clip, shown_frames(folder, clip), crf=crf)
+        if outcome is None:
             yield f"{name}: not written, no frame of {clip[0].segment.path} is done"
         else:
-            yield f"{name}: {said}"
+            yield f"{name}: {outcome}"
 
 
 def shown_frames(folder: OutputFolder, parts: Sequence[Part]) -> Iterator[Shown]:
-    """The edited frames of a clip in order, a shard at a time in memory; frames that are not done
-    come without a picture.
+    """The edited frames of a clip in order, a shard at a time in memory.
+
+    Frames that are not done come without a picture.
     """
     for part in parts:
         try:
@@ -93,13 +93,12 @@ def shown_frames(folder: OutputFolder, parts: Sequence[Part]) -> Iterator[Shown]
 def write_video(
     path: str, parts: Sequence[Part], frames: Iterator[Shown], *, crf: int
 ) -> str | None:
-    """Encodes one clip as H.264 (yuv420p, BT.709) with the source's time stamps, and copies its
-    audio.
+    """Encodes one clip as H.264 (yuv420p, BT.709) with the source's time stamps and audio.
 
-    A frame without a picture shows the one before it (the first ones: the first that has one). Odd
-    sizes get their last row or column twice, as yuv420p needs even ones. A clip of images of
+    A frame without a picture shows the one before it; at the beginning, the first that there is.
+    Odd sizes get their last row or column twice, as yuv420p needs even ones. A clip of images of
     several sizes has the first one's. Where the job starts inside the source (``input.start_s``),
-    its first frame is at time 0; audio is cut to the frames that are there.
+    its first frame is at time 0. Audio is copied, and cut to the frames that are there.
 
     Args:
         path: local file to write.
@@ -132,15 +131,13 @@ def write_video(
             waiting.clear()
         if writer is None:
             return None
-        said = writer.close(int(pts[-1]) + gap)
+        outcome = writer.close(int(pts[-1]) + gap)
     note = f", {held} without a result show the frame before" if held else ""
-    return f"{written} frames{note}; {said}"
+    return f"{written} frames{note}; {outcome}"
 
 
 class _Writer:
-    """An open video file: frames go in one by one, and the audio that is heard before each goes
-    with it.
-    """
+    """An open video file, to which frames and the audio between them are added in order."""
 
     def __init__(
         self,
@@ -170,7 +167,7 @@ class _Writer:
         self._packets: Iterator[Packet] = iter(())
         self._ahead: Packet | None = None
         self._source: av.container.InputContainer | None = None
-        self._said = "no audio"
+        self._audio_note = "no audio"
         if segment.kind == "video":
             self._open_audio(segment.path)
         # Streams that don't begin at 0 begin at a tick of the whole movie, by default at a
@@ -203,14 +200,14 @@ class _Writer:
         self._output.mux(self._stream.encode(None))
         if self._source is not None:
             self._source.close()
-        return self._said
+        return self._audio_note
 
     def _open_audio(self, path: str) -> None:
         """Adds the source's audio streams that an mp4 can hold as they are."""
         try:
             self._source = open_container(path)
         except SourceError as error:
-            self._said = f"no audio ({error})"
+            self._audio_note = f"no audio ({error})"
             return
         left_out = []
         for stream in self._source.streams:
@@ -225,13 +222,13 @@ class _Writer:
             self._packets = self._source.demux(
                 [self._source.streams[index] for index in self._audio]
             )
-            self._said = (
+            self._audio_note = (
                 f"audio copied ({len(self._audio)} streams)"
                 if len(self._audio) > 1
                 else "audio copied"
             )
         if left_out:
-            self._said += f", {', '.join(left_out)} left out: mp4 does not hold it"
+            self._audio_note += f", {', '.join(left_out)} left out: mp4 does not hold it"
 
     def _copy_audio(self, before: int) -> None:
         """Copies audio up to a time, so that the muxer never waits for one of its streams."""
@@ -253,4 +250,4 @@ class _Writer:
                 self._output.mux_one(packet)
         except (av.FFmpegError, OSError) as error:
             self._packets = iter(())
-            self._said += f", which breaks off at {float(end):.1f} s ({error})"
+            self._audio_note += f", which breaks off at {float(end):.1f} s ({error})"

@@ -1,3 +1,1 @@
-"""The end of the way: statistics and a few pictures become ``report.json``, figures and one page
-that opens from disk.
-"""
+"""The report: ``report.json``, figures, pictures, and one page that opens from disk."""

@@ -1,6 +1,4 @@
-"""Builds the whole report from statistics, the rows' small columns and a way to read and write
-files.
-"""
+"""Builds the whole report from statistics and the rows' small columns."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +12,7 @@ from raydepth.evaluate.measures import THREE_RMSES
 from raydepth.files import strict_yaml
 from raydepth.report import figures
 from raydepth.report.choose import Example, choose
-from raydepth.report.numbers import document, stages, to_json
+from raydepth.report.numbers import document, stages, to_json, with_deprecated
 from raydepth.report.page import render
 from raydepth.report.pictures import panels
 
@@ -25,8 +23,9 @@ ReadPictures = Callable[[list[str]], dict[str, dict[str, bytes]]]
 
 
 class Summary(TypedDict, total=False):
-    """What only the run knows; whatever is missing is left out of the report or counted from the
-    rows.
+    """What only the run knows.
+
+    Whatever is missing is left out of the report or counted from the rows.
     """
 
     name: str
@@ -56,8 +55,7 @@ def build_report(
     summary: Summary,
     write: Callable[[str, bytes], None],
 ) -> dict[str, Any]:
-    """Writes ``report/report.json``, ``report/index.html``, ``report/figures/*.png`` and
-    ``report/pictures/*.jpg``.
+    """Writes ``report.json``, ``index.html``, figures and pictures to ``report/``.
 
     Args:
         statistics: what ``evaluate.fold.fold`` made of all rows.
@@ -70,7 +68,7 @@ def build_report(
 
     Returns:
         The tree of ``report.json`` (schema in ``report.numbers``), with NaN where the file has
-        null.
+        null, and without deprecated names.
     """
     frames = deduplicate(per_frame_columns)
     job = strict_yaml.load(summary.get("job_yaml", "")) or {}
@@ -81,7 +79,8 @@ def build_report(
     # A name that isn't UTF-8 comes as lone surrogates, whose escapes JSON and readers of the page
     # can do with.
     page = render(tree, examples, worst, summary.get("job_yaml", ""))
-    write("report/report.json", to_json(tree).encode("utf-8", "backslashreplace"))
+    written = to_json(with_deprecated(tree))
+    write("report/report.json", written.encode("utf-8", "backslashreplace"))
     write("report/index.html", page.encode("utf-8", "backslashreplace"))
     return tree
 

@@ -1,4 +1,4 @@
-"""Which frames the report shows: first, middle and last, and the worst by each of the three RMSEs."""
+"""Which frames the report shows: first, middle, last, and the worst by each of three RMSEs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,11 +25,10 @@ class Example:
 
 
 def choose(frames: pa.Table) -> tuple[list[Example], list[Example]]:
-    """Examples and worst frames from the table of all frames, one row each in order of path and
-    frame; done frames only.
+    """Examples and worst frames from the table of all frames; done frames only.
 
-    A frame that is worst in several ways is shown once with all its reasons. An RMSE that is 0 or
-    the same everywhere has no worst frame.
+    The table has one row a frame in order of path and frame. A frame that is worst in several ways
+    is shown once with all its reasons. An RMSE that is 0 or the same everywhere has no worst frame.
     """
     done = frames.filter(pa.compute.equal(frames["status"], "ok"))
     examples: list[Example] = []
@@ -56,9 +55,7 @@ def choose(frames: pa.Table) -> tuple[list[Example], list[Example]]:
 
 
 def worst_rows(values: np.ndarray, count: int) -> list[int]:
-    """Rows of the largest finite values, worst first; none where all are equal, for then no frame
-    is worse than another.
-    """
+    """Rows of the largest finite values, worst first; none where all are equal."""
     finite = np.flatnonzero(np.isfinite(values))
     if finite.size == 0 or values[finite].max() == values[finite].min():
         return []

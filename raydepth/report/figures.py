@@ -1,7 +1,6 @@
-"""The report's figures: distribution of each RMSE, its spread by video, its course over time, and
-seconds per stage.
+"""The report's figures: distribution, spread, course over time, and seconds per stage.
 
-Every function takes plain numbers and gives PNG bytes. One style: dark ink on white, the
+Every function takes plain numbers and gives PNG bytes. They share one style: dark ink on white, the
 colour-blind-safe palette of Okabe and Ito, units on every axis, and a line of text wherever
 something was left out.
 """
@@ -107,8 +106,9 @@ def distribution(name: str, values: np.ndarray, statistics: Statistics, floor: f
 
 @rc_context(STYLE)
 def spread(name: str, videos: Mapping[str, Statistics]) -> bytes:
-    """Per video the median, the middle half and the middle 90 % of frames, worst median first; keys
-    are labels.
+    """Per video the median, the middle half and the middle 90 % of frames, worst median first.
+
+    Keys are labels.
     """
     ordered = sorted(videos.items(), key=lambda item: -item[1].quantile(0.5))
     shown = ordered[:TOP_VIDEOS]
@@ -181,9 +181,7 @@ def _curve(axes: Axes, time_s: np.ndarray, values: np.ndarray, colour: str, labe
 
 @rc_context(STYLE)
 def seconds_per_stage(stages: Mapping[str, Statistics]) -> bytes:
-    """Where a frame's time goes: the means stacked to the whole, and below it each stage's mean,
-    p50, p95 and share.
-    """
+    """Where a frame's time goes: stages' means stacked, then mean, p50, p95 and share of each."""
     whole = sum(statistics.mean for statistics in stages.values()) or 1.0
     widest = (
         max(max(statistics.mean, statistics.quantile(0.95)) for statistics in stages.values())

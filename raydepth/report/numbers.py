@@ -4,19 +4,30 @@ Schema, version 1 (``null`` wherever a number is not known; infinite values are 
 counted)::
 
     schema_version  1
-    job             {name, command, edit, method, resolved}     resolved: the job file with every default, as a tree
+    job             {name, command, edit, method, resolved}
+                    resolved: the job file with every default, as a tree
     frames          {total, done, failed, missing}
-    throughput      {frames_per_s, seconds_per_frame, wall_s, speed_of_light_frames_per_s, speed_of_light_share}
+    throughput      {frames_per_s, seconds_per_frame, wall_s, speed_of_light_frames_per_s,
+                    speed_of_light_share}
                     seconds_per_frame: sum of the stages' means; speed of light: the models alone
-    seconds         {stage: STATISTICS + {share}}               seconds a frame, in the order of the pipeline
-    metrics         {name: STATISTICS + {label, unit, better, meaning, remark, not_measured_because}}
-    videos          [{video, path, done, failed, metrics: {name: STATISTICS}}]     sorted by path
-    worst           {name: [{frame_id, video, path, frame_index, time_s, value}]}  for the three RMSEs, worst first
+    seconds         {stage: STATISTICS + {share}}
+                    seconds a frame, in the order of the pipeline
+    metrics         {name: STATISTICS + {label, unit, better, meaning, remark,
+                    not_measured_because}}
+    videos          [{video, path, done, failed, metrics: {name: STATISTICS}}]
+                    sorted by path
+                    deprecated names (``evaluate.measures.DEPRECATED``) have an entry too, with
+                    {deprecated}: what to use instead
+    worst           {name: [{frame_id, video, path, frame_index, time_s, value}]}
+                    for the three RMSEs, worst first
     errors          {error_type: frames}
-    failures        [{frame_id, video, path, frame_index, time_s, error_type, error_message, attempts}]
+    failures        [{frame_id, video, path, frame_index, time_s, error_type, error_message,
+                    attempts}]
     environment     {machine, versions}
-    pictures        [{frame_id, why: [...], panels: {kind: file}}]     files relative to report/
-    figures         [{file, kind, about}]       kind: distribution, spread, curves, seconds; about: the metric or the video
+    pictures        [{frame_id, why: [...], panels: {kind: file}}]
+                    files relative to report/
+    figures         [{file, kind, about}]
+                    kind: distribution, spread, curves, seconds; about: the metric or the video
 
     STATISTICS      {count, not_measured, infinite, mean, pooled, std, min, p5, p50, p95, max}
                     over frames that are done: mean = mean of per-frame values (for an RMSE, the
@@ -33,7 +44,7 @@ import numpy as np
 import pyarrow as pa
 
 from raydepth.evaluate.fold import Fold, Group, Statistics
-from raydepth.evaluate.measures import MEASURES, THREE_RMSES
+from raydepth.evaluate.measures import DEPRECATED, MEASURES, THREE_RMSES
 from raydepth.report.choose import WORST, worst_rows
 from raydepth.report.reasons import what_it_means, why_not_measured
 
@@ -45,8 +56,9 @@ _PLACE = ("frame_id", "video", "path", "frame_index", "time_s")
 def document(
     folded: Fold, frames: pa.Table, summary: dict[str, Any], job: dict[str, Any]
 ) -> dict[str, Any]:
-    """The report as a tree, all but ``pictures`` and ``figures``; may hold NaN and inf, see
-    ``to_json``.
+    """The report as a tree, all but ``pictures`` and ``figures``.
+
+    It may hold NaN and inf, see ``to_json``.
 
     Args:
         folded: statistics of all rows.
@@ -136,7 +148,7 @@ def describe(statistics: Statistics) -> dict[str, Any]:
 
 
 def stages(group: Group) -> dict[str, Statistics]:
-    """Seconds a frame by stage, in the order of the pipeline; stages that never ran are left out."""
+    """Seconds a frame of each stage that ran, in the order of the pipeline."""
     found = {
         name.removeprefix("seconds_"): group.columns[name]
         for name in group.columns
@@ -148,6 +160,20 @@ def stages(group: Group) -> dict[str, Statistics]:
         for stage in sorted(found, key=lambda s: order.get(s, len(order)))
         if found[stage].count
     }
+
+
+def with_deprecated(tree: dict[str, Any]) -> dict[str, Any]:
+    """The report with renamed metrics under their old names too; the tree given stays as it is."""
+
+    def both(metrics: dict[str, Any]) -> dict[str, Any]:
+        old = {old: metrics[name] for old, name in DEPRECATED.items() if name in metrics}
+        return metrics | old
+
+    metrics = both(tree["metrics"])
+    for old, name in DEPRECATED.items():
+        metrics[old] = metrics[old] | {"deprecated": f"use {name}"}
+    videos = [video | {"metrics": both(video["metrics"])} for video in tree["videos"]]
+    return tree | {"metrics": metrics, "videos": videos, "worst": both(tree["worst"])}
 
 
 def to_json(tree: Any) -> str:

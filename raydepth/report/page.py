@@ -1,6 +1,4 @@
-"""The page: one HTML file that opens from disk, without scripts and without anything from the
-network.
-"""
+"""The page: one HTML file that opens from disk, without scripts and without network."""
 
 import math
 from pathlib import Path, PurePath
@@ -36,9 +34,9 @@ _CARDS = {
         "grey levels is black for white.",
     ),
     "rmse_target_depth": (
-        "Did the edit do what was asked?",
-        "Depth estimated again on the edited frame, against the depth that the edit asked for. 1 "
-        "is a whole clip's range of inverse depth.",
+        "Is the edit at the depth that was asked for?",
+        "Depth estimated again on the edited frame, against the target depth of the edit. 1 is a "
+        "whole clip's range of inverse depth.",
     ),
     "rmse_true_edit": (
         "Is the edit right?",
@@ -109,7 +107,7 @@ def render(
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number for reading: three significant digits, thousands apart, a dash where there is none."""
+    """A number for reading: significant digits, thousands apart, a dash for none."""
     if value is None or math.isnan(value):
         return "–"
     if math.isinf(value):
@@ -118,7 +116,8 @@ def number(value: float | None, digits: int = 3) -> str:
         return f"{int(value):,}".replace(",", "\u202f")
     if abs(value) < 1e-4 or abs(value) >= 1e6:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-        return f"{mantissa}·10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+        raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+        return f"{mantissa}·10{raised}"
     decimals = max(digits - 1 - math.floor(math.log10(abs(value))), 0)
     return f"{value:,.{decimals}f}".replace(",", "\u202f")
 
@@ -152,7 +151,7 @@ def _verdict(frames: dict[str, int]) -> dict[str, str]:
 
 
 def _card(name: str, tree: dict[str, Any]) -> dict[str, Any]:
-    """One RMSE, with the rows beside its number and the places of its range bar in percent."""
+    """One RMSE, with its related rows and the places of its range bar in percent."""
     question, meaning = _CARDS[name]
     metrics = tree["metrics"]
     statistics = metrics[name]
@@ -165,7 +164,7 @@ def _card(name: str, tree: dict[str, Any]) -> dict[str, Any]:
             ("worst frame", "max", ""),
         )
     ]
-    beside = {
+    related = {
         "rmse_truth": (
             ("AbsRel", "abs_rel_truth"),
             ("delta1", "delta1_truth"),
@@ -183,7 +182,7 @@ def _card(name: str, tree: dict[str, Any]) -> dict[str, Any]:
             ("SSIM inside the edit", "ssim_true_edit_inside"),
         ),
     }[name]
-    for label, other in beside:
+    for label, other in related:
         infinite = metrics[other]["infinite"]
         hint = f"infinite on {infinite} frames" if infinite else ""
         if metrics[other]["count"] or infinite:

@@ -1,6 +1,4 @@
-"""A frame's stored pictures become the five panels of a strip: input, depth, near layer,
-background, edited.
-"""
+"""The five panels of a frame: input, depth, near layer, background, edited."""
 
 from collections.abc import Mapping
 
@@ -11,7 +9,7 @@ PANELS = ("rgb", "depth", "near", "background", "edited")
 LONG_SIDE = 960
 """Panels are scaled down to this many pixels at most; figures are measured on the originals, never
 on panels."""
-_ACCENT = (196, 224, 64)  # B, G, R of the outline around what was invented
+_ACCENT = (196, 224, 64)  # B, G, R of the outline around what was inpainted
 _INK = (32, 24, 16)
 
 
@@ -31,7 +29,7 @@ def panels(
         depth_offset: inverse depth at PNG value 0; None where unknown, then the picture's own range
             is shown.
         depth_scale: inverse depth per PNG value.
-        dilate: pixels by which the near mask was grown to become the hole.
+        dilate: pixels by which the near mask was dilated to become the hole.
         work_side: short side of the pictures that those pixels are counted in, as stored ones can
             be larger; None: theirs.
 
@@ -61,8 +59,9 @@ def panels(
 
 
 def colour_depth(values: np.ndarray, offset: float | None, scale: float | None) -> np.ndarray:
-    """Inverse depth as BGR uint8 [H,W,3]: inferno over the clip's normalised 0..1, near = bright,
-    and legible without colour.
+    """Inverse depth as BGR uint8 [H,W,3]: inferno over the clip's normalised 0..1, near = bright.
+
+    It is legible without colour.
     """
     if offset is None or scale is None or not np.isfinite([offset, scale]).all():
         offset, scale = -float(values.min()), 1.0
@@ -106,9 +105,7 @@ def _decode(data: bytes) -> np.ndarray | None:
 
 
 def _fit(picture: np.ndarray) -> np.ndarray:
-    """A picture of a panel's size; lines are drawn on that, so that they are as wide on pictures of
-    any size.
-    """
+    """A picture reduced to a panel's size, on which lines are then equally wide."""
     height, width = picture.shape[:2]
     scale = LONG_SIDE / max(height, width)
     if scale >= 1:

@@ -1,6 +1,4 @@
-"""Why a metric has no value, said from the job; and what its value means in this job, said as
-plainly.
-"""
+"""Why a metric has no value in this job, and remarks on what its value means."""
 
 from typing import Any
 
@@ -63,7 +61,10 @@ def what_it_means(name: str, job: dict[str, Any], overall: Group) -> str:
         scale, shift = overall.get("align_scale"), overall.get("align_shift")
         if (scale.low, scale.high, shift.low, shift.high) == (1.0, 1.0, 0.0, 0.0):
             return "The estimator gives metres, so nothing is fitted."
-        return "The estimator gives relative depth: scale and shift are fitted to the truth on every frame."
+        return (
+            "The estimator gives relative depth: scale and shift are fitted to the truth on every "
+            "frame."
+        )
     if name == "rmse_target_depth" and statistics.count and statistics.count < overall.done:
         every = _reestimate_every(job)
         return f"Measured where the frame's index is a multiple of {every} (evaluate.reestimate_every)."

@@ -1,4 +1,4 @@
-"""Ray itself: the embedded default or a running cluster, and the check that a job can be scheduled."""
+"""Ray: the embedded default or a running cluster, and whether a job can be scheduled."""
 
 import logging
 import os
@@ -88,7 +88,10 @@ def connect(run: Run, address: str | None) -> Resources:
     except (ConnectionError, ValueError, RuntimeError) as error:
         if address is None:
             raise
-        hint = "is it running? With token authentication set RAY_AUTH_MODE=token and the token (ray get-auth-token)"
+        hint = (
+            "is it running? With token authentication set RAY_AUTH_MODE=token and the token "
+            "(ray get-auth-token)"
+        )
         raise JobError(
             f"--address {address}: cannot attach to a Ray cluster: {error}; {hint}"
         ) from error

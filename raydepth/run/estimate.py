@@ -12,7 +12,10 @@ from raydepth.output.plan import cut_parts
 from raydepth.run.check import check_models
 from raydepth.run.cost import check_deadline, lanes_per_frame, seconds_per_frame
 
-MEMORY_FROM = "the diffusion models' code run on shapes, not confirmed on a GPU; depth model, CUDA context and workspaces come on top"
+MEMORY_FROM = (
+    "the diffusion models' code run on shapes, not confirmed on a GPU; depth model, CUDA context "
+    "and workspaces come on top"
+)
 
 BITS_PER_PIXEL = {"rgb": 12.0, "edited": 12.0, "background": 12.0, "depth": 11.0, "near": 0.2}
 """Bits of a stored picture per pixel: the largest of the test data's clips (rgb at 512 pixels: 6.2,

@@ -8,7 +8,8 @@ from raydepth.output.folder import OutputFolder
 from raydepth.output.record import ClipCalibration, write_calibrations
 
 SHARE = 0.05
-"""Of the time that writing may take: the file holds all clips, and is written anew for every few."""
+"""Of the time that writing may take: the file holds all clips, and is written anew for every
+few."""
 
 
 class _Measuring(Protocol):

@@ -161,7 +161,10 @@ class ProgressLine:
         elapsed = now - self._started
         rate = finished / elapsed if elapsed else 0.0
         left = (self._total - finished) / rate if rate else None
-        text = f"{finished}/{self._total} frames  {rate:.2f} frames/s  {_clock(left)} left  {snapshot.failed} failed"
+        text = (
+            f"{finished}/{self._total} frames  {rate:.2f} frames/s  {_clock(left)} left  "
+            f"{snapshot.failed} failed"
+        )
         if snapshot.restarts:
             text += f"  {snapshot.restarts} restarts"
         if self._terminal:

@@ -152,7 +152,7 @@ class End:
 
 
 def calibrate_and_edit(work: Work, started: float, echo: Callable[[str], None]) -> End:
-    """2. to 7. Streams the clips to calibrate, then the parts to edit, through one pool of workers."""
+    """2. to 7. Streams clips to calibrate, then parts to edit, through one pool of workers."""
     job, clips = work.job, record.read_calibrations(work.folder)
     wanted = {part.segment.video for part in work.todo}
     to_measure = {

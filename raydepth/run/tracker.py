@@ -65,7 +65,7 @@ class Snapshot:
 
 
 class Progress(Protocol):
-    """What a worker needs of the tracker; ``Tracker`` in one process, a proxy to the actor on Ray."""
+    """What a worker needs of the tracker: ``Tracker`` itself, or a proxy to its Ray actor."""
 
     def begin(self, unit: str) -> Attempt: ...
     def at(self, unit: str, what: str | None) -> None: ...
@@ -176,7 +176,7 @@ class Tracker:
         return Calibrated(self._kept[video]) if video in self._kept else None
 
     def at(self, unit: str, what: str | None) -> None:
-        """Notes what a unit's process is about to touch, in case it dies of it (None: it survived)."""
+        """Notes what a unit's process is about to touch, in case it dies; None: it survived."""
         self._last_sign = time.monotonic()
         self._at[unit] = what
 

@@ -1,5 +1,6 @@
-"""Synthetic worlds with exact depth, layers and the truth of every edit, rendered by Mitsuba (extra
-`synth`).
+"""Synthetic worlds with exact depth, layers and the truth of every edit (extra `synth`).
+
+They are rendered by Mitsuba.
 """
 
 from __future__ import annotations
@@ -13,9 +14,7 @@ __all__ = ["ClipPaths", "write_clip"]
 
 
 def __getattr__(name: str) -> object:
-    """Loads `write_clip` and `ClipPaths` when they are first asked for, so that importing the
-    package stays light.
-    """
+    """Loads `write_clip` and `ClipPaths` on first use, so that importing stays light."""
     if name in __all__:
         from raydepth.synth import clip
 

@@ -53,7 +53,7 @@ def random_material(
     tiles: float,
     quiet: bool = False,
 ) -> Material:
-    """Draws a material.
+    """Draws a random material.
 
     Args:
         rng: Source of chance.
@@ -61,7 +61,7 @@ def random_material(
         colour: Linear RGB that its two colours are shades of.
         kinds: Families of textures to choose from.
         tiles: Tiles a metre, about.
-        quiet: Little contrast, for what is large.
+        quiet: Little contrast, for large surfaces.
     """
     kind = kinds[int(rng.integers(len(kinds)))]
     if style == "calm":

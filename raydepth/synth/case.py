@@ -1,5 +1,6 @@
-"""One still picture with the truth of every edit: what is behind, what an inserted object and
-another place would look like.
+"""One picture with the truth of every edit.
+
+The truths are what is behind the near objects, an inserted object, and another place.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _STUDIO_SKY = Sky((0.55,) * 3, (0.45,) * 3, (0.3,) * 3)
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One still picture of H x W pixels with every truth; all pictures share the camera of `rgb`.
+    """One picture of H x W pixels with every truth; all pictures share the camera of `rgb`.
 
     Attributes:
         seed: What it was made from.
@@ -113,9 +114,7 @@ _world = functools.lru_cache(maxsize=8)(World)
 
 
 class Snapshot:
-    """A staging at one time as one camera sees it: every picture and truth, each rendered when it
-    is asked for.
-    """
+    """A scene setup at one time, seen by its camera; pictures and truths are rendered on demand."""
 
     def __init__(
         self, setup: SceneSetup, seconds: float, size: tuple[int, int], samples: int
@@ -148,16 +147,18 @@ class Snapshot:
         return self._colour(world), world.depth(self.camera, self._size)
 
     def fill_shadowed(self) -> np.ndarray:
-        """The same with the near objects' shadows: a camera whose view begins behind them sees just
-        that.
+        """The same with the near objects' shadows.
+
+        It is what a camera sees whose view begins behind the near objects.
         """
         return self._whole.colour(
             self.camera, self._size, samples=self._samples, beyond=self.threshold_m
         )
 
     def layers(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The near layer RGBA and the rest RGB; the one over the other is `rgb` exactly (see
-        `peel`).
+        """The near layer RGBA and the rest RGB; one over the other is `rgb` exactly.
+
+        See `extract_matte`.
         """
         coverage = self._whole.coverage(self.camera, self._size, self.threshold_m)
         return extract_matte(rgb, self.fill_shadowed(), coverage)
@@ -178,8 +179,9 @@ class Snapshot:
         return self._colour(world), world.depth(self.camera, self._size) < self.threshold_m
 
     def cut_out(self) -> tuple[np.ndarray, tuple[float, float, float, float]]:
-        """The object's picture from this camera in a neutral studio, cropped, and the box in pixels
-        where it belongs.
+        """The object's picture in a neutral studio, and the box in pixels where it belongs.
+
+        It is taken from this camera and cropped.
         """
         camera = self.camera
         x, y, z = camera.position

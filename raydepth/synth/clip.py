@@ -1,6 +1,4 @@
-"""Streams a synthetic clip to disk: video, exact depth, layers, camera, and on request the truth of
-every edit.
-"""
+"""Streams a synthetic clip to disk: video, exact depth, layers, camera, and true edits."""
 
 from __future__ import annotations
 
@@ -69,14 +67,16 @@ def write_clip(
     truths: bool = False,
     samples: int = SAMPLES,
 ) -> ClipPaths:
-    """Renders a moving scene frame by frame; the same arguments give the same bytes, and memory
-    does not grow with length.
+    """Renders a moving scene frame by frame; the same arguments give the same bytes.
 
-    With `truths`, below `truth/`: `fill/%06d.png`, the scene without its near objects;
-    `insert/%06d.png`, with another object, whose picture is `object.png` (RGBA) and whose place is
-    in `insert.json`, as the job's section `edit`; `background/%06d.png`, the near objects in
-    another place under its light, and `background.mp4`, that place; `near/%06d.png`, 255 where the
-    near objects are seen.
+    Memory does not grow with length. With `truths`, these are written below `truth/`:
+
+    * `fill/%06d.png`: the scene without its near objects.
+    * `insert/%06d.png`: with another object, whose picture is `object.png` (RGBA) and whose place
+      is in `insert.json`, as the job's section `edit`.
+    * `background/%06d.png`: the near objects in another place under its light, and
+      `background.mp4`, that place.
+    * `near/%06d.png`: 255 where the near objects are seen.
 
     Args:
         out: Folder to write to; made if absent, files of the same names are replaced.
@@ -134,8 +134,9 @@ def write_clip(
 
 
 class _Video:
-    """An H.264 file that frames are added to; one thread, and no code of one processor, so that the
-    bytes are the same on every machine.
+    """An H.264 file that frames are added to, with the same bytes on every machine.
+
+    It uses one thread, and no code of one processor.
     """
 
     def __init__(self, path: Path, size: tuple[int, int], fps: float) -> None:
@@ -219,9 +220,7 @@ def _save(picture: np.ndarray, folder: Path, index: int) -> None:
 
 
 def _write_object(truth: Path, snapshot: Snapshot) -> None:
-    """Writes the object's picture and the section `edit` of a job that puts it where the truth has
-    it.
-    """
+    """Writes the object's picture, and the section `edit` of a job that inserts it likewise."""
     picture, (x0, _, x1, y1) = snapshot.cut_out()
     Image.fromarray(picture).save(truth / "object.png")
     height, width = snapshot.near.shape

@@ -1,6 +1,4 @@
-"""Splits a rendered picture into 8-bit layers that give it back exactly when they are laid over one
-another.
-"""
+"""Matte extraction: 8-bit layers of a rendered picture that recompose it exactly."""
 
 from __future__ import annotations
 
@@ -8,8 +6,9 @@ import numpy as np
 
 
 def alpha_over(front: np.ndarray, behind: np.ndarray) -> np.ndarray:
-    """Lays an RGBA picture over an opaque one: round((alpha front + (255 - alpha) behind) / 255) in
-    whole numbers.
+    """Composites an RGBA picture over an opaque one in whole numbers.
+
+    That is round((alpha front + (255 - alpha) behind) / 255).
 
     Args:
         front: uint8 [H, W, 4], colour not multiplied with alpha.
@@ -25,12 +24,11 @@ def alpha_over(front: np.ndarray, behind: np.ndarray) -> np.ndarray:
 def extract_matte(
     picture: np.ndarray, behind: np.ndarray, coverage: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Finds layers with soft edges that recompose the picture exactly: ``alpha_over(front, back) ==
-    picture``.
+    """Extracts layers with soft edges, such that ``alpha_over(front, back) == picture``.
 
     Hard alpha would alias, and the renderer's own colours do not add up in 8 bits. So alpha is the
-    coverage; the back is `behind` wherever that leaves a front colour in 0..255, and the nearest
-    value that does elsewhere (where nothing covers it, the picture's own); the front is the colour
+    coverage. The back is `behind` wherever that leaves a front colour in 0..255, and else the
+    nearest value that does (where nothing covers it, the picture's own). The front is the colour
     that is then missing, (255 picture - (255 - alpha) back) / alpha. Rounding it to whole numbers
     moves the sum by at most alpha / 510 < 1/2, so the rounded sum is the picture.
 

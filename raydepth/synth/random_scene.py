@@ -1,6 +1,4 @@
-"""Draws random places and fills them: a room, a yard or open ground with lamps, a sky, solids and a
-camera path.
-"""
+"""Random places (a room, a yard, open ground) with lamps, a sky, solids and a camera path."""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ class Place:
         scene: Patches, lamps, sky and camera path, without solids.
         colours: Five linear RGB colours that go together; the first is the palest.
         depth: Metres to the wall at the back, or to where open ground is still furnished.
-        style: How far its looks may go.
+        style: How far its appearance may vary.
         aspect: Width over height of the pictures.
     """
 
@@ -66,9 +64,7 @@ def random_scene(seed: int, *, style: Style = "calm", aspect: float = 1.0) -> Sc
 
 
 def random_place(rng: np.random.Generator, style: Style, aspect: float) -> Place:
-    """Draws a place: a room (walls, perhaps a ceiling), a yard (a wall under the sky) or open
-    ground.
-    """
+    """A random room (walls, perhaps a ceiling), yard (a wall under the sky) or open ground."""
     calm = style == "calm"
     colours = random_colours(rng, style)
     kind = rng.choice(["room", "yard", "open"], p=[0.5, 0.2, 0.3])
@@ -175,7 +171,7 @@ def _lit(
     walls: list[float],
     ceiling: float | None,
 ) -> Scene:
-    """One to three lamps with colours of their own, and a sky; outdoors the first lamp is the sun."""
+    """One to three lamps of different colours, and a sky; outdoors the first lamp is the sun."""
     calm = style == "calm"
     middle = (0.0, 0.5, 0.45 * depth)
     lamps: list[Lamp] = []
@@ -238,8 +234,8 @@ def _lit(
     return Scene(tuple(patches), (), tuple(lamps), Sky(zenith, horizon, ground), path)
 
 
-def solid_looks(rng: np.random.Generator, place: Place, size: float, number: int) -> Material:
-    """Draws how a solid of about `size` metres looks; `number` walks through the place's colours."""
+def solid_material(rng: np.random.Generator, place: Place, size: float, number: int) -> Material:
+    """A random material of a solid of about `size` metres; `number` picks the colour."""
     surfaces: tuple[Kind, ...] = (
         "noise",
         "noise",
@@ -275,8 +271,9 @@ def solid_shape(rng: np.random.Generator, size: float, calm: bool) -> tuple[Soli
 
 
 def furniture(rng: np.random.Generator, place: Place, nearest: float) -> tuple[Solid, ...]:
-    """Places three to nine solids inside the view, deeper than `nearest` metres, without letting
-    footprints overlap.
+    """Places three to nine solids inside the view, deeper than `nearest` metres.
+
+    Their footprints do not overlap.
     """
     calm = place.style == "calm"
     camera = place.scene.path.start
@@ -324,7 +321,7 @@ def furniture(rng: np.random.Generator, place: Place, nearest: float) -> tuple[S
                     (x, y, z),
                     half,
                     turn,
-                    solid_looks(rng, place, size, len(solids)),
+                    solid_material(rng, place, size, len(solids)),
                     sway=(float(rng.uniform(0.3, 1.0) * size), 0.0, 0.0)
                     if moves
                     else (0.0, 0.0, 0.0),

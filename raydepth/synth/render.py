@@ -1,5 +1,6 @@
-"""Scenes to colour and exact depth by Mitsuba 3's path tracer (the extra `synth`), on the CPU and
-without a display.
+"""Renders scenes to colour and exact depth by Mitsuba 3's path tracer (extra `synth`).
+
+It runs on the CPU and without a display.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ own random numbers."""
 
 @functools.cache
 def mitsuba() -> Any:
-    """Returns the module `mitsuba` in its variant `scalar_rgb`, which needs neither LLVM nor a
-    display.
+    """Returns the module `mitsuba` in its variant `scalar_rgb`.
+
+    That variant needs neither LLVM nor a display.
 
     Raises:
         JobError: It is not installed.
@@ -61,7 +63,7 @@ def render_threads(count: int) -> None:
 
 
 class World:
-    """A scene as Mitsuba holds it; one camera after the other may look at it."""
+    """A scene as Mitsuba holds it, rendered by one camera after another."""
 
     def __init__(self, scene: Scene, *, textured: bool = True) -> None:
         """Builds the triangles and lamps of a scene as it stands (see `Scene.at`).
@@ -96,10 +98,10 @@ class World:
         beyond: float = _CLOSEST,
         seed: int = 0,
     ) -> np.ndarray:
-        """Renders the colours that the camera sees: light straight from the lamps and the sky, with
-        soft shadows.
+        """Renders the colours that the camera sees, with direct light and soft shadows.
 
-        Light that other surfaces send on is left out: it trebles the noise at the same cost.
+        Light comes straight from the lamps and the sky. Light between surfaces is left out: it
+        trebles the noise at the same cost.
 
         Args:
             camera: Where to look from.
@@ -124,17 +126,14 @@ class World:
     def depth(
         self, camera: Camera, size: tuple[int, int], *, beyond: float = _CLOSEST
     ) -> np.ndarray:
-        """Returns the distance along the optical axis at the pixel centres in metres, float32 [H,
-        W], at most FAR.
-        """
+        """Depth along the optical axis at pixel centres in metres, float32 [H, W], at most FAR."""
         return self._depth(camera, size, beyond, (0, size[0], 0, size[1]))
 
     def coverage(self, camera: Camera, size: tuple[int, int], nearer_than: float) -> np.ndarray:
-        """Returns the share of each pixel in which what is seen is nearer than so many metres,
-        float64 [H, W], in 16ths.
+        """Share of each pixel that is nearer than so many metres, float64 [H, W], in 16ths.
 
-        Only pixels near an outline are looked at closely: one that lies between pixel centres alone
-        counts as nothing.
+        Only pixels near an outline are sampled finely. An outline that lies between pixel centres
+        alone counts as nothing.
         """
         height, width = size
         whole = self.depth(camera, size) < nearer_than

@@ -1,4 +1,4 @@
-"""What a synthetic world is made of: square patches, solids, lamps, a sky, a camera and its path."""
+"""The parts of a synthetic world: patches, solids, lamps, a sky, a camera and its path."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ length."""
 
 @dataclasses.dataclass(frozen=True)
 class Material:
-    """How a surface looks.
+    """The appearance of a surface.
 
     Attributes:
         kind: Family of its texture.
@@ -46,7 +46,7 @@ class Patch:
         centre: Its middle in metres.
         facing: The axis along which its normal points.
         half: Half of its side in metres.
-        material: How it looks.
+        material: Its appearance.
     """
 
     centre: Vector
@@ -64,7 +64,7 @@ class Solid:
         centre: World position in metres (x right, y up, z away from the first camera) at time 0.
         half: Half extents along its own axes in metres.
         yaw: Rotation about the vertical in radians.
-        material: How it looks.
+        material: Its appearance.
         sway: It slides this far (metres) to either side of its centre and back, `cycles` times in
             PERIOD.
         cycles: Whole number, so that the world repeats itself.
@@ -108,8 +108,9 @@ class Lamp:
 
 @dataclasses.dataclass(frozen=True)
 class Sky:
-    """Light from all around, and what is seen where there is no surface: linear RGB radiance by
-    elevation.
+    """Light from all around, linear RGB radiance by elevation.
+
+    It is also what is seen where there is no surface.
     """
 
     zenith: Vector
@@ -119,8 +120,10 @@ class Sky:
 
 @dataclasses.dataclass(frozen=True)
 class Camera:
-    """A pinhole camera without roll: position and a point on its optical axis in metres, focal
-    length in picture heights.
+    """A pinhole camera without roll.
+
+    It has a position and a point on its optical axis in metres, and a focal length in picture
+    heights.
     """
 
     position: Vector

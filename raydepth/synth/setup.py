@@ -1,6 +1,4 @@
-"""Draws the stage of a case or clip: a scene, near objects before all of it, an object to insert,
-and another place.
-"""
+"""Random scene setups: a scene, near objects, an object to insert, and another place."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ import math
 
 import numpy as np
 
-from raydepth.synth.random_scene import Place, furniture, random_place, solid_looks, solid_shape
+from raydepth.synth.random_scene import Place, furniture, random_place, solid_material, solid_shape
 from raydepth.synth.render import World
 from raydepth.synth.scene import PERIOD, Camera, Lamp, Scene, Solid
 
@@ -24,15 +22,14 @@ _PREVIEW = 40
 
 @dataclasses.dataclass(frozen=True)
 class SceneSetup:
-    """What the pictures of a case or of a clip's frames are rendered from; positions are those of
-    time 0.
+    """What the pictures of a case or of a clip's frames are rendered from, at time 0.
 
     Attributes:
         scene: The place and what stands there, all of it behind the near objects at all times, and
             the camera's path.
         near: The near objects.
-        thing: The object to insert: it stands on the floor behind the near objects, which may hide
-            a part of it.
+        inserted_object: The object to insert: it stands on the floor behind the near objects, which
+            may hide a part of it.
         other: Another place, all of it behind where the near objects are; it is looked at with the
             camera of `scene`.
     """
@@ -101,7 +98,7 @@ def first_depth(scene: Scene, camera: Camera, aspect: float) -> float:
 
 @functools.lru_cache(maxsize=64)
 def random_setup(seed: int, aspect: float) -> SceneSetup:
-    """Draws a staging; the same arguments give the same for ever.
+    """Draws a random scene setup; the same arguments give the same for ever.
 
     Args:
         seed: At least 0.
@@ -139,9 +136,7 @@ def _behind(solids: tuple[Solid, ...], place: Place, floor: float) -> tuple[Soli
 
 
 def _other_light(rng: np.random.Generator, lamp: Lamp) -> Lamp:
-    """The lamp in a strong colour, warm or cold, so that the other place's light is seen to be
-    another.
-    """
+    """The lamp in a strong colour, warm or cold, so that the other light differs visibly."""
     tone = colorsys.hsv_to_rgb(
         float(rng.choice([0.04, 0.09, 0.58, 0.64, 0.85])), rng.uniform(0.35, 0.7), 1.0
     )
@@ -152,8 +147,9 @@ def _other_light(rng: np.random.Generator, lamp: Lamp) -> Lamp:
 
 
 def _near(rng: np.random.Generator, place: Place, limit: float) -> tuple[Solid, ...]:
-    """One to three objects before everything else: they stand on the floor below the picture, or
-    hover.
+    """One to three objects before everything else.
+
+    They stand on the floor below the picture, or hover.
     """
     camera = place.scene.path.start
     yaw = math.atan2(camera.target[0], camera.target[2])
@@ -178,7 +174,7 @@ def _near(rng: np.random.Generator, place: Place, limit: float) -> tuple[Solid, 
                 (x, max(y, half[1]), z),
                 half,
                 rng.uniform(-0.5, 0.5) + yaw,
-                solid_looks(rng, place, size, number),
+                solid_material(rng, place, size, number),
                 sway=(rng.uniform(0.2, 0.6) * size, 0.0, 0.0) if moves else (0.0, 0.0, 0.0),
                 cycles=int(rng.integers(2, 5)),
                 turns=int(rng.integers(-2, 3))
@@ -192,8 +188,9 @@ def _near(rng: np.random.Generator, place: Place, limit: float) -> tuple[Solid, 
 def _inserted(
     rng: np.random.Generator, place: Place, near: tuple[Solid, ...], floor: float
 ) -> Solid:
-    """The object to insert, on the floor and in seven of ten draws behind the edge of a near
-    object.
+    """The object to insert, on the floor.
+
+    In seven of ten draws it is behind the edge of a near object.
     """
     camera = place.scene.path.start
     z = floor * rng.uniform(1.15, 1.6)
@@ -207,13 +204,14 @@ def _inserted(
         yaw = math.atan2(camera.target[0], camera.target[2])
         x = z * (math.tan(yaw) + 0.5 * place.aspect / camera.focal * rng.uniform(-0.7, 0.7))
     return Solid(
-        kind, (x, half[1], z), half, rng.uniform(-0.5, 0.5), solid_looks(rng, place, size, 3)
+        kind, (x, half[1], z), half, rng.uniform(-0.5, 0.5), solid_material(rng, place, size, 3)
     )
 
 
 def _is_worth_it(setup: SceneSetup, aspect: float) -> bool:
-    """Whether near objects and thing are seen, the thing inside the frame and not wholly hidden,
-    and nothing runs into it.
+    """Whether near objects and inserted object are seen well.
+
+    The inserted object is inside the frame and not wholly hidden, and nothing runs into it.
     """
     camera = setup.scene.path.at(0)
     size = (_PREVIEW, round(_PREVIEW * aspect))

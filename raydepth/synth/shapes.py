@@ -1,4 +1,4 @@
-"""Triangles of patches and solids with normals and texture coordinates: what the renderer is given."""
+"""Triangle meshes of patches and solids, with normals and texture coordinates."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ _AROUND = 96
 
 @dataclasses.dataclass(frozen=True)
 class Mesh:
-    """Triangles: `points` and unit `normals` float32 [V, 3] (world), `uv` float32 [V, 2] in tiles,
-    `faces` uint32 [F, 3].
+    """Triangles in the world.
+
+    They are `points` and unit `normals` float32 [V, 3], `uv` float32 [V, 2] in tiles, and `faces`
+    uint32 [F, 3].
     """
 
     points: np.ndarray
@@ -103,14 +105,15 @@ def _card(solid: Solid) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
     flat = np.stack([x * solid.half[0], y * solid.half[1]], 1)
     flat = np.concatenate([np.zeros((1, 2)), flat])
     points = np.column_stack([flat, np.zeros(len(flat))])
-    rim = np.arange(len(angle))
-    faces = np.stack([np.zeros_like(rim), rim + 1, (rim + 1) % len(angle) + 1], 1)
+    ring = np.arange(len(angle))
+    faces = np.stack([np.zeros_like(ring), ring + 1, (ring + 1) % len(angle) + 1], 1)
     return points, np.tile([0.0, 0.0, -1.0], (len(points), 1)), _tiled(solid.material, flat), faces
 
 
 def _turned(solid: Solid) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Surfaces of revolution: strips of a profile (radius, height), each smooth in itself, turned
-    about the vertical.
+    """Surfaces of revolution: strips of a profile (radius, height), turned about the vertical.
+
+    Each strip is smooth in itself.
     """
     bottom, top = [(0.0, -1.0), (1.0, -1.0)], [(1.0, 1.0), (0.0, 1.0)]
     ticks = np.linspace(-1, 1, 41)

@@ -76,8 +76,9 @@ def _grid() -> tuple[np.ndarray, np.ndarray]:
 def _fractal(
     rng: np.random.Generator, slope: float, stretch: float = 1.0, lowest: float = 1.0
 ) -> np.ndarray:
-    """Periodic Gaussian noise with amplitude 1 / f**slope, zero mean, unit variance, stretched
-    along u.
+    """Periodic Gaussian noise with amplitude 1 / f**slope, stretched along u.
+
+    It has zero mean and unit variance.
     """
     fu = np.fft.rfftfreq(SIZE)[None] * SIZE * stretch
     fv = np.fft.fftfreq(SIZE)[:, None] * SIZE
@@ -149,8 +150,9 @@ def _speckle(rng: np.random.Generator, variant: int) -> np.ndarray:
 
 
 def _leaves(rng: np.random.Generator, variant: int) -> np.ndarray:
-    """Dead leaves: opaque shapes with sizes drawn from 1 / r**3 hide one another (Lee, Mumford and
-    Huang 2001).
+    """Dead leaves: opaque shapes with sizes drawn from 1 / r**3 hide one another.
+
+    Lee, Mumford and Huang 2001.
     """
     base = rng.uniform(0.25, 0.7, 3)
     spread = rng.uniform(0.05, 0.2)
@@ -188,8 +190,7 @@ def _photo(rng: np.random.Generator, variant: int) -> np.ndarray:
 
 @functools.cache
 def photograph(index: int) -> np.ndarray:
-    """Returns one photograph from inside the scikit-image wheel (public domain or CC0), float32 [3,
-    H, W] in 0..1.
+    """One photograph from the scikit-image wheel (public domain or CC0), float32 [3, H, W] in 0..1.
 
     Raises:
         ImportError: scikit-image is not installed.

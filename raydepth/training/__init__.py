@@ -1,1 +1,1 @@
-"""How the built-in models were made; beside the flow, and never imported by it."""
+"""How the built-in models were made; never imported by the pipeline."""

@@ -1,5 +1,6 @@
-"""Command that reproduces the built-in models: renders the training pictures, then trains depth,
-diffusion and inpaint.
+"""Reproduces the built-in models: renders training pictures, then trains.
+
+The models are depth, diffusion and inpaint.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""Measures the built-in models on scenes and frames that they never saw and writes MODEL_CARD.md
-with pictures.
-"""
+"""Measures the built-in models on held-out scenes and frames, and writes MODEL_CARD.md."""
 
 from __future__ import annotations
 
@@ -105,9 +103,7 @@ def real_frames(folder: Path, side: int = 256, each: int = 3) -> list[np.ndarray
 
 
 def depth_rows(model: HubDepth, sets: dict[str, list[Truth]]) -> list[str]:
-    """Markdown rows: each set's mean figures, beside those of the guess that lower in the picture
-    is nearer.
-    """
+    """Markdown rows: each set's mean figures, and those of the guess "lower is nearer"."""
     rows = []
     for name, truths in sets.items():
         figures = []
@@ -133,13 +129,14 @@ def depth_rows(model: HubDepth, sets: dict[str, list[Truth]]) -> list[str]:
     return rows
 
 
-def redraw_rows(redraw: Harmoniser, sets: dict[str, list[np.ndarray]]) -> list[str]:
+def harmoniser_rows(harmoniser: Harmoniser, sets: dict[str, list[np.ndarray]]) -> list[str]:
     """Markdown rows: mean PSNR in dB of image-to-image against its input at every strength."""
     rows = []
     for name, pictures in sets.items():
         if pictures:
             means = [
-                np.mean([psnr(redraw(rgb, strength=s), rgb) for rgb in pictures]) for s in STRENGTHS
+                np.mean([psnr(harmoniser(rgb, strength=s), rgb) for rgb in pictures])
+                for s in STRENGTHS
             ]
             rows.append(
                 f"| {name} ({len(pictures)}) | "
@@ -149,14 +146,17 @@ def redraw_rows(redraw: Harmoniser, sets: dict[str, list[np.ndarray]]) -> list[s
     return rows
 
 
-def round_trip_error(redraw: Harmoniser, pictures: list[np.ndarray]) -> int:
+def round_trip_error(harmoniser: Harmoniser, pictures: list[np.ndarray]) -> int:
     """Largest difference in grey levels after encoding and decoding."""
-    return max(int(np.abs(redraw(rgb, strength=0.0).astype(int) - rgb).max()) for rgb in pictures)
+    return max(
+        int(np.abs(harmoniser(rgb, strength=0.0).astype(int) - rgb).max()) for rgb in pictures
+    )
 
 
 def composites(count: int) -> list[np.ndarray]:
-    """Naive composites: the near part of one held-out scene, its colours off, pasted on another;
-    uint8 [SIDE, SIDE, 3] each.
+    """Naive composites, uint8 [SIDE, SIDE, 3] each.
+
+    The near part of one held-out scene, its colours off, is pasted on another.
     """
     results = []
     near, far = list(scenes("calm", 2 * count))[::2], list(scenes("calm", 2 * count))[1::2]
@@ -175,7 +175,7 @@ uint8 [S, S, 3]."""
 
 
 def holes(count: int, side: int) -> list[Hole]:
-    """True fills of held-out stagings: seeds below FIRST_SEED."""
+    """True fills of held-out scene setups: seeds below FIRST_SEED."""
     moments = [Snapshot(random_setup(seed, 1.0), 0.0, (side, side), 24) for seed in range(count)]
     return [
         (snapshot.rgb(), snapshot.near.astype(np.float32), snapshot.fill_shadowed())
@@ -201,8 +201,9 @@ def fill_rows(fillers: dict[str, Filler], sets: dict[str, list[Hole]]) -> list[s
 
 
 def draw_curves(logs: dict[str, Path], path: Path) -> None:
-    """Saves the loss of every model over its training steps, as its log has it; loss spans differ,
-    so each has its own axis.
+    """Saves the loss of every model over its training steps, as its log has it.
+
+    Loss ranges differ, so each has its own axis.
     """
     import matplotlib
 
@@ -246,7 +247,7 @@ def _sheet(columns: list[list[np.ndarray]], cell: int, path: Path) -> None:
 
 
 def main() -> None:
-    """Evaluates the models in the package and writes MODEL_CARD.md and card/*.png beside them."""
+    """Evaluates the models in the package and writes MODEL_CARD.md and card/*.png next to them."""
     parser = argparse.ArgumentParser(
         prog="python -m raydepth.training.card", description=main.__doc__
     )
@@ -276,7 +277,7 @@ def main() -> None:
         pictures / "depth.png",
     )
 
-    redraw = Harmoniser(builtin.path("diffusion"))
+    harmoniser = Harmoniser(builtin.path("diffusion"))
     drawn = {
         "Held-out calm scenes": [rgb for rgb, _ in calm[:6]],
         "Held-out wide scenes": [rgb for rgb, _ in wide[:6]],
@@ -284,7 +285,7 @@ def main() -> None:
     }
     inputs = [calm[0][0], wide[2][0], *composites(2)]
     _sheet(
-        [[rgb, *(redraw(rgb, strength=s) for s in (0.3, 0.45, 0.6))] for rgb in inputs],
+        [[rgb, *(harmoniser(rgb, strength=s) for s in (0.3, 0.45, 0.6))] for rgb in inputs],
         144,
         pictures / "diffusion.png",
     )
@@ -317,11 +318,13 @@ def main() -> None:
     text = (home / "card.template.md").read_text()
     fields: dict[str, object] = {
         "depth_rows": "\n".join(depth_rows(depth, sets)),
-        "redraw_rows": "\n".join(redraw_rows(redraw, drawn)),
+        "harmoniser_rows": "\n".join(harmoniser_rows(harmoniser, drawn)),
         "fill_rows": "\n".join(fill_rows(fillers, hidden)),
         "strengths": " | ".join(f"strength {s}" for s in STRENGTHS),
         "rules": "|".join(["---"] * (1 + len(STRENGTHS))),
-        "round_trip": round_trip_error(redraw, [rgb for group in drawn.values() for rgb in group]),
+        "round_trip": round_trip_error(
+            harmoniser, [rgb for group in drawn.values() for rgb in group]
+        ),
         "torch": torch.__version__,
     }
     for name in NAMES:
@@ -332,7 +335,9 @@ def main() -> None:
             f"{sum(f.stat().st_size for f in folder.rglob('*.safetensors')) / 1e6:.1f}"
         )
     fields["depth_parameters"] = f"{sum(p.numel() for p in depth.model.parameters()) / 1e6:.1f}"
-    fields["diffusion_parameters"] = f"{sum(p.numel() for p in redraw.unet.parameters()) / 1e6:.1f}"
+    fields["diffusion_parameters"] = (
+        f"{sum(p.numel() for p in harmoniser.unet.parameters()) / 1e6:.1f}"
+    )
     (home / "MODEL_CARD.md").write_text(text.format(**fields))
 
 

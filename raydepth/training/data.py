@@ -1,6 +1,4 @@
-"""Training pictures for the built-in models: scenes rendered once into shards, and crops drawn from
-them.
-"""
+"""Training pictures for the built-in models: rendered scenes in shards, and random crops."""
 
 from __future__ import annotations
 
@@ -35,7 +33,7 @@ _FILL_SAMPLES = 6
 """The same for fills: they are learnt as means, and mostly at two thirds of their size."""
 
 MOMENTS = 3
-"""Pictures of one staging, at times of its clip."""
+"""Pictures of one scene setup, at times of its clip."""
 
 FIRST_SEED = 1_000_000
 """Training scenes have seeds from here on; evaluation uses seeds below."""
@@ -55,16 +53,17 @@ def scene_picture(seed: int, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fill_picture(number: int, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
-    """Renders what is behind the near things of a staging, and where these are: a true fill and its
-    hole.
+    """Renders what is behind the near objects of a scene setup, and where these are.
+
+    It is a true fill and its hole.
 
     Args:
-        number: MOMENTS times the staging's seed, and which of its times: drawing a staging costs
-            more than a picture of it.
+        number: MOMENTS times the setup's seed, and which of its times; making a setup costs more
+            than a picture of it.
         side: Height and width in pixels.
 
     Returns:
-        rgb uint8 [side, side, 3] (sRGB), without the near things but with the shadows they cast;
+        rgb uint8 [side, side, 3] (sRGB), without the near objects but with the shadows they cast;
         bool [side, side].
     """
     seed, time = divmod(number, MOMENTS)
@@ -75,10 +74,10 @@ def fill_picture(number: int, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]
 def _write_shard(
     job: tuple[Path, int, Callable[[int], tuple[np.ndarray, np.ndarray]], int, str],
 ) -> None:
-    folder, index, picture, first, beside = job
+    folder, index, picture, first, extra = job
     render_threads(1)
     pictures = [picture(first + index * SHARD + i) for i in range(SHARD)]
-    np.save(folder / f"{index:04d}-{beside}.npy", np.stack([second for _, second in pictures]))
+    np.save(folder / f"{index:04d}-{extra}.npy", np.stack([second for _, second in pictures]))
     # Written last and renamed, so that a shard with colours is a whole one.
     temporary = folder / f"{index:04d}-rgb.tmp.npy"
     np.save(temporary, np.stack([rgb for rgb, _ in pictures]))
@@ -113,12 +112,12 @@ def build(folder: Path, *, shards: int, workers: int = 2, fills: bool = False) -
 class Cache:
     """The shards that `build` has finished so far, mapped into memory."""
 
-    def __init__(self, folder: Path, beside: str = "inv") -> None:
+    def __init__(self, folder: Path, extra: str = "inv") -> None:
         """Opens the finished shards in `folder`.
 
         Args:
             folder: That `build` wrote.
-            beside: What was kept beside the colours: `inv` of scenes, `near` of fills.
+            extra: What was kept with the colours: `inv` of scenes, `near` of fills.
 
         Raises:
             FileNotFoundError: There is none.
@@ -130,28 +129,30 @@ class Cache:
                 "data`"
             )
         self._rgb = [np.load(name, mmap_mode="r") for name in names]
-        self._beside = [
-            np.load(str(name).replace("-rgb", f"-{beside}"), mmap_mode="r") for name in names
+        self._extra = [
+            np.load(str(name).replace("-rgb", f"-{extra}"), mmap_mode="r") for name in names
         ]
 
     def __len__(self) -> int:
         return len(self._rgb) * SHARD
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns one picture: rgb float32 [3, H, W] in 0..1 and, float32 [1, H, W], inverse depth
-        in 1 / metres of a scene, 1 where the near things are of a fill; H = W = SIDE unless an
-        earlier version rendered the shard.
+        """Returns one picture, rgb float32 [3, H, W] in 0..1, and its extra channel [1, H, W].
+
+        The extra channel, float32, is inverse depth in 1 / metres of a scene; of a fill it is 1
+        where the near objects are. H = W = SIDE unless an earlier version rendered the shard.
         """
         shard, row = divmod(index, SHARD)
         rgb = torch.from_numpy(self._rgb[shard][row].astype(np.float32)).permute(2, 0, 1) / 255
-        return rgb, torch.from_numpy(self._beside[shard][row].astype(np.float32))[None]
+        return rgb, torch.from_numpy(self._extra[shard][row].astype(np.float32))[None]
 
 
 def crop(
     pictures: torch.Tensor, side: int, generator: torch.Generator, *, smallest: float
 ) -> torch.Tensor:
-    """Cuts a random part out of a picture, flips it half of the time, and resizes it without
-    aliasing.
+    """Cuts a random part out of a picture and resizes it without aliasing.
+
+    Half of the time it is flipped.
 
     Args:
         pictures: float32 [C, H, W].

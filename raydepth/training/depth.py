@@ -1,5 +1,6 @@
-"""Trains the built-in depth model: a small GLPN (Kim et al. 2022) that learns relative disparity
-from synthetic scenes.
+"""Trains the built-in depth model on synthetic scenes.
+
+It is a small GLPN (Kim et al. 2022) that learns relative disparity.
 """
 
 from __future__ import annotations
@@ -57,8 +58,9 @@ def normalise(rgb: torch.Tensor) -> torch.Tensor:
 
 
 def _centred(disparity: torch.Tensor) -> torch.Tensor:
-    """Removes shift (median) and scale (mean absolute deviation) of each map, [N, H, W] (Ranftl et
-    al. 2020, eq. 5).
+    """Removes shift (median) and scale (mean absolute deviation) of each map [N, H, W].
+
+    Ranftl et al. 2020, eq. 5.
     """
     flat = disparity.flatten(1)
     flat = flat - flat.median(dim=1, keepdim=True).values
@@ -66,13 +68,12 @@ def _centred(disparity: torch.Tensor) -> torch.Tensor:
 
 
 def disparity_loss(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Scale-and-shift-invariant loss with the multi-scale gradient term of MiDaS (Ranftl et al.
-    2020, eq. 7 and 11).
+    """Scale-and-shift-invariant loss with the multi-scale gradient term of MiDaS.
 
-    Disparity hardly tells 20 m from 40 m, of which AbsRel and delta make much: so the logarithm of
-    the disparity, aligned as `raydepth.evaluate.depth.align` does it, counts as well. A small term
-    ties the output to the truth stretched to 0.05..0.95, so that the range does not wander between
-    frames.
+    Ranftl et al. 2020, eq. 7 and 11. Disparity hardly separates 20 m from 40 m, which AbsRel and
+    delta weigh heavily. So the logarithm of the disparity, aligned as in
+    `raydepth.evaluate.depth.align`, counts as well. A small term ties the output to the truth
+    stretched to 0.05..0.95, so that the range does not wander between frames.
 
     Args:
         predicted: Disparity, any scale and shift, float32 [N, H, W].
@@ -96,8 +97,9 @@ def disparity_loss(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor
 
 
 def _log_error(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Mean |ln a - ln t| of truth t and prediction a, which least squares fit to t and which is
-    clipped to t's range, [N, H, W].
+    """Mean |ln a - ln t| of truth t and prediction a, [N, H, W].
+
+    a is fitted to t by least squares and clipped to t's range.
     """
     source, target = predicted.flatten(1), truth.flatten(1)
     centred = source - source.mean(1, keepdim=True)
@@ -109,8 +111,9 @@ def _log_error(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
 
 def save(model: GLPNForDepthEstimation, out: Path, effort: dict[str, float]) -> None:
-    """Writes the model in half precision with its preprocessor file and what it took, ready for
-    `from_pretrained`.
+    """Writes the model in half precision with its preprocessor file and training effort.
+
+    It is ready for `from_pretrained`.
     """
     half = GLPNForDepthEstimation(model.config)
     half.load_state_dict(model.state_dict())
@@ -122,8 +125,9 @@ def save(model: GLPNForDepthEstimation, out: Path, effort: dict[str, float]) -> 
 def run(
     data: Path, out: Path, budget: Budget, *, resume: bool, start: Path | None = None, seed: int = 0
 ) -> None:
-    """Trains on cached scenes and writes `out/depth` (the model) and `out/depth-training`
-    (checkpoint and log).
+    """Trains on cached scenes and writes the model, a checkpoint and a log.
+
+    The model is `out/depth`, checkpoint and log `out/depth-training`.
 
     Args:
         data: Folder of shards made by `raydepth.training.data.build`.

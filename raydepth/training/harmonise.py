@@ -1,6 +1,4 @@
-"""Plain image-to-image with a diffusers folder: what the built-in diffusion model does to a picture
-without any guidance.
-"""
+"""Plain image-to-image with the built-in diffusion model, without any guidance."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from raydepth.models.builtin.codec import BlockDCT
 
 
 class Harmoniser:
-    """Noises pictures and lets the U-Net clean them up again (SDEdit, Meng et al. 2022)."""
+    """Noises pictures and denoises them with the U-Net (SDEdit, Meng et al. 2022)."""
 
     def __init__(self, folder: Path) -> None:
         """Loads `unet/`, `vae/` and `scheduler/` in float32.
@@ -37,7 +35,7 @@ class Harmoniser:
     def __call__(
         self, rgb: np.ndarray, *, strength: float, steps: int = 10, seed: int = 0
     ) -> np.ndarray:
-        """Redraws one picture.
+        """Harmonises one picture.
 
         Args:
             rgb: uint8 [H, W, 3], both sides multiples of 16.

@@ -1,5 +1,6 @@
-"""Trains the built-in inpainting model: the diffusion model's U-Net, which now also sees the hole
-and the picture without it.
+"""Trains the built-in inpainting model, from the diffusion model's U-Net.
+
+The U-Net now also sees the hole and the picture without it.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ _LARGEST = 0.65
 """Largest share of a picture that is cut out."""
 
 _SIMILARITY = 0.25
-"""Weight of 1 - SSIM beside the root mean square error of colours in 0..1."""
+"""Weight of 1 - SSIM against the root mean square error of colours in 0..1."""
 
 
 def widen(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """Gives a U-Net of C input channels 2 C + 1: latents, mask, the masked picture's latents; at
-    first it ignores the new.
+    """Gives a U-Net of C input channels 2 C + 1: latents, mask, the masked picture's latents.
+
+    At first it ignores the new ones.
     """
     channels = unet.config.in_channels
     wide = UNet2DConditionModel.from_config(unet.config, in_channels=2 * channels + 1)
@@ -45,11 +47,12 @@ def widen(unet: UNet2DConditionModel) -> UNet2DConditionModel:
 def draw_hole(
     scenes: Cache, fills: Cache, side: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, np.ndarray]:
-    """Draws a picture and a hole of which the picture knows what is in it.
+    """Draws a random picture and a hole whose true content the picture shows.
 
-    Two of three pictures are true fills, half of these under their own near things' silhouettes;
-    all others are under those of another picture. For scenes the silhouette of three is taken that
-    covers the scene's own near things least, as these are what a fill must not paint.
+    Two of three pictures are true fills, half of these under the silhouettes of their own near
+    objects. All others are under those of another picture. For scenes the one of three silhouettes
+    is taken that covers the scene's own near objects least, as these are what a fill must not
+    paint.
 
     Returns:
         The picture float32 [3, side, side] in -1..1, the hole bool [side, side].
@@ -79,8 +82,7 @@ def draw_hole(
 def fill_roughly(
     picture: torch.Tensor, hole: np.ndarray, generator: torch.Generator
 ) -> torch.Tensor:
-    """Fills the hole as what precedes the model does: mostly `telea`, sometimes worse, sometimes
-    better.
+    """Fills the hole as before inference: mostly `telea`, sometimes worse, sometimes better.
 
     Args:
         picture: float32 [3, H, W] in -1..1; its hole is not looked at but for the better fills.
@@ -103,8 +105,9 @@ def fill_roughly(
 
 
 def similarity(pictures: torch.Tensor, truths: torch.Tensor) -> torch.Tensor:
-    """SSIM (Wang et al. 2004) at every position whose 11 x 11 window is inside, [N, 3, H - 10, W -
-    10]; pictures are -1..1.
+    """SSIM (Wang et al. 2004) at every position whose 11 x 11 window is inside.
+
+    Pictures are -1..1; the result is [N, 3, H - 10, W - 10].
     """
     ticks = torch.arange(-5.0, 6.0)
     kernel = torch.exp(-(ticks**2) / (2 * 1.5**2))
@@ -123,13 +126,13 @@ def similarity(pictures: torch.Tensor, truths: torch.Tensor) -> torch.Tensor:
 def run(
     data: Path, fills: Path, start: Path, out: Path, budget: Budget, *, resume: bool, seed: int = 0
 ) -> None:
-    """Trains on true fills and scenes; writes `out/inpaint` (the model) and `out/inpaint-training`
-    (checkpoint and log).
+    """Trains on true fills and scenes; writes the model, a checkpoint and a log.
 
-    A picture whose hole is filled roughly is noised, and the U-Net's velocity v at that level says
-    what the clean one is, a x_t - s v with a^2 + s^2 = 1: as in image-to-image, but what is to come
-    out is the truth and not the rough fill. The loss is the root mean square error of colours in
-    the hole and some of 1 - SSIM there, each picture counting the same.
+    The model is `out/inpaint`, checkpoint and log `out/inpaint-training`. A roughly filled picture
+    is noised. The U-Net's velocity v at that level gives the clean one, a x_t - s v with a^2 + s^2
+    = 1, as in image-to-image; but the target is the truth and not the rough fill. The loss is the
+    root mean square error of colours in the hole and some of 1 - SSIM there, each picture counting
+    the same.
 
     Args:
         data: Folder of scenes made by `raydepth.training.data.build`.

@@ -1,5 +1,6 @@
-"""The training loop that the built-in models share: time budget, moving average of the weights,
-checkpoints, log.
+"""The training loop of the built-in models.
+
+It has a time budget, a moving average of the weights, checkpoints and a log.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ class Budget:
 
 
 def subsample_log(log: Path, lines: int = 200) -> str:
-    """The text of a log of JSON lines in at most so many lines, evenly spaced and with its last;
-    empty without a log.
+    """A log of JSON lines reduced to at most so many, evenly spaced and with its last.
+
+    Empty without a log.
     """
     entries = log.read_text().splitlines(keepends=True) if log.exists() else []
     return "".join(entries[-1 :: -max(1, -(-len(entries) // lines))][::-1])
@@ -53,8 +55,9 @@ def train(
     export: Callable[[torch.nn.Module, dict[str, float]], None],
     exported: Path,
 ) -> None:
-    """Runs AdamW until the budget is spent; writes a checkpoint and an export every five minutes
-    and at the end.
+    """Runs AdamW until the budget is spent; checkpoints and exports every five minutes.
+
+    Both are written at the end too.
 
     Args:
         model: What to train, in float32; the forward pass runs under bfloat16 autocast.
@@ -63,7 +66,7 @@ def train(
         folder: Holds `state.pt` and `log.jsonl`.
         budget: How long and how fast.
         resume: Go on from `state.pt` where there is one.
-        export: Called with the averaged model and with what it took: `steps` and `minutes`.
+        export: Called with the averaged model and its training effort: `steps` and `minutes`.
         exported: The folder that `export` writes; it also gets `training_log.jsonl`, which is the
             log in at most 200 lines.
     """

@@ -32,11 +32,25 @@ def inpainted_mask(seed: int) -> Case:
     rgb = np.where(near[..., None], np.uint8([200, 60, 30]), wall)
     depth = np.where(near, 2.0, 6.0).astype(np.float32)
     return Case(
-        seed=seed, rgb=rgb, depth=depth, near=near, threshold_m=3.0, focal=50.0, fill=wall, fill_depth=np.full_like(depth, 6),
-        fill_shadowed=wall, object_rgba=np.full((16, 16, 4), (20, 220, 90, 255), np.uint8), object_box=(16.0, 20.0, 32.0, 36.0),
-        object_depth_m=4.0, inserted=np.where(seen[..., None], np.uint8([20, 220, 90]), rgb), object_mask=seen, other=other,
-        other_depth=np.full_like(depth, 5), composite=np.where(near[..., None], rgb, other), composite_near=near,
-    )  # fmt: skip
+        seed=seed,
+        rgb=rgb,
+        depth=depth,
+        near=near,
+        threshold_m=3.0,
+        focal=50.0,
+        fill=wall,
+        fill_depth=np.full_like(depth, 6),
+        fill_shadowed=wall,
+        object_rgba=np.full((16, 16, 4), (20, 220, 90, 255), np.uint8),
+        object_box=(16.0, 20.0, 32.0, 36.0),
+        object_depth_m=4.0,
+        inserted=np.where(seen[..., None], np.uint8([20, 220, 90]), rgb),
+        object_mask=seen,
+        other=other,
+        other_depth=np.full_like(depth, 5),
+        composite=np.where(near[..., None], rgb, other),
+        composite_near=near,
+    )
 
 
 @pytest.fixture

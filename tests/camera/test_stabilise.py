@@ -84,7 +84,7 @@ def test_what_moves_keeps_its_place_before_the_scene(samples):
         assert np.median(scale * held[box] + offset) == pytest.approx(0.9, abs=0.08)
 
 
-def test_a_frame_depends_on_itself_and_the_samples_alone(samples):
+def test_a_frame_depends_on_itself_and_the_reference_frames_alone(samples):
     rgb, depth, _ = seen(30)
     alone = samples.stabilise(rgb, depth)
     for k in range(3):
@@ -93,7 +93,7 @@ def test_a_frame_depends_on_itself_and_the_samples_alone(samples):
     assert np.array_equal(refined(rgb, depth, None, False), depth)
 
 
-def test_a_moving_camera_has_no_samples():
+def test_a_moving_camera_has_no_reference_frames():
     rng = np.random.default_rng(3)
     wall = (
         rng.integers(0, 255, (HEIGHT // 4, WIDTH // 2, 3))
@@ -105,7 +105,7 @@ def test_a_moving_camera_has_no_samples():
     assert gather(frames, [np.zeros((HEIGHT, WIDTH), np.float32)] * 8) is None
 
 
-def test_samples_of_larger_frames_are_small_and_the_depth_keeps_its_size():
+def test_references_of_larger_frames_are_small_and_the_depth_keeps_its_size():
     frames = [np.repeat(np.repeat(seen(k)[0], 4, 0), 4, 1) for k in range(3)]
     depths = [np.repeat(np.repeat(seen(k)[1], 4, 0), 4, 1) for k in range(3)]
     samples = gather(frames, depths)
@@ -139,7 +139,7 @@ def test_through_a_clip_the_same_in_any_batch_and_after_a_resume(tmp_path):
     assert not np.allclose(raw, depths[12], atol=1e-2)
 
 
-def test_samples_survive_the_folder_and_damage_is_told(tmp_path, samples):
+def test_reference_frames_survive_the_folder_and_damage_is_told(tmp_path, samples):
     folder = OutputFolder.at(str(tmp_path))
     write_references(folder, "ab", samples)
     again = read_references(folder, "ab", len(samples.rgb))

@@ -1,4 +1,4 @@
-"""Baselines: paste is the composite; Poisson survives every mask and keeps the source outside it."""
+"""Baselines: paste is the composite; Poisson takes any mask and keeps the source outside it."""
 
 import numpy as np
 import pytest

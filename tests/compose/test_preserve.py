@@ -1,4 +1,4 @@
-"""Preservation: pixels outside the region are the source's, bit for bit; inside, the edit fades in."""
+"""Preservation: outside the region the source, bit for bit; inside, the edit fades in."""
 
 from dataclasses import replace
 
@@ -24,9 +24,9 @@ def test_outside_is_exact_and_deep_inside_is_the_edit():
     assert np.array_equal(result[region == 0], source[region == 0])
     deep = (slice(10 + FEATHER, 30 - FEATHER), slice(10 + FEATHER, 40 - FEATHER))
     assert np.array_equal(result[0][deep], edited[0][deep])
-    rim = np.abs(result[0, 10, 20:30].astype(int) - source[0, 10, 20:30])
+    edge = np.abs(result[0, 10, 20:30].astype(int) - source[0, 10, 20:30])
     assert (
-        rim <= np.abs(edited[0, 10, 20:30].astype(int) - source[0, 10, 20:30]) / (FEATHER + 1) + 1
+        edge <= np.abs(edited[0, 10, 20:30].astype(int) - source[0, 10, 20:30]) / (FEATHER + 1) + 1
     ).all()
 
 
@@ -65,13 +65,13 @@ def test_only_the_edges_are_left_to_the_model(make_plan):
     assert np.array_equal(ground, paste_back(source, plan.stack.flatten(), plan.region))
 
 
-def test_what_was_invented_is_left_to_the_model_too(make_plan):
+def test_what_was_inpainted_is_left_to_the_model_too(make_plan):
     plan, source, _ = make_plan()
     whole = replace(plan, inpainted=plan.region)
     assert np.array_equal(restrict_to_edge_band(whole, source, 2)[0].region, plan.region)
 
 
-def test_redrawn_edges_leave_the_layers_bit_for_bit(make_plan, make_models, make_compose):
+def test_a_harmonised_edge_band_leaves_the_layers_bit_for_bit(make_plan, make_models, make_compose):
     plan, source, seeds = make_plan(height=32, width=48)
     compose = make_compose(paste_back=True, blend=True, edge_band=0.05)
     edited = FeatGLaC(make_models(), compose)(plan, source, seeds)

@@ -24,10 +24,16 @@ def make_batch():
         hole = np.zeros(near.shape, bool)
         hole[:, 6:18, 8:27] = True
         return text | {
-            "rgb": rgb, "background": background, "near": near, "alphas": np.stack([near, 1 - near], 1), "hole": hole,
-            "inv_depth": near, "far_inv_depth": np.full(near.shape, 0.1, np.float32),
-            "video": np.array(["a"] * frames, object), "status": np.array(["ok"] * frames, object),
-        }  # fmt: skip
+            "rgb": rgb,
+            "background": background,
+            "near": near,
+            "alphas": np.stack([near, 1 - near], 1),
+            "hole": hole,
+            "inv_depth": near,
+            "far_inv_depth": np.full(near.shape, 0.1, np.float32),
+            "video": np.array(["a"] * frames, object),
+            "status": np.array(["ok"] * frames, object),
+        }
 
     return make
 

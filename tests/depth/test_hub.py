@@ -56,7 +56,7 @@ def test_an_error_rows_zeros_change_no_other_row(folders, name):
 
 
 def test_frames_do_not_vote_on_each_others_zoedepth_head(folders):
-    """The heads mean indoor and outdoor metres; transformers takes one vote over the whole batch."""
+    """The heads are indoor and outdoor metres; transformers takes one vote for the whole batch."""
     estimator = load_depth(Depth(model=folders["zoedepth-two-heads"]))
     classifier, votes = estimator.model.metric_head.mlp_classifier, []
     classifier.register_forward_hook(lambda module, given, logits: votes.append(logits))

@@ -78,7 +78,7 @@ def test_a_dynamic_model_that_needs_multiples_gets_them(tmp_path):
     )
 
 
-def test_a_preprocessor_file_beside_the_model_is_obeyed(tmp_path):
+def test_a_preprocessor_file_next_to_the_model_is_obeyed(tmp_path):
     path = mean_model(tmp_path / "m.onnx", ["n", 3, "h", "w"])
     (tmp_path / "preprocessor_config.json").write_text(
         json.dumps({"image_mean": [0.5] * 3, "image_std": [0.25] * 3})

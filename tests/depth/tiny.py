@@ -147,7 +147,7 @@ PREPROCESSORS: dict[str, dict[str, Any]] = {
 
 
 def checkpoint(folder: Path, name: str, *, file: str | None = None, **config: Any) -> str:
-    """Saves a network with its preprocessor file; ``config`` entries are added to its config.json."""
+    """Saves a network with its preprocessor file; ``config`` entries go into its config.json."""
     network(name).save_pretrained(folder)
     preprocessor = PREPROCESSORS[file or {"zoedepth-two-heads": "zoedepth"}.get(name, name)]
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
@@ -224,7 +224,7 @@ def onnx_model(
     element: int = 1,
     constants: dict[str, float] | None = None,
 ) -> str:
-    """Writes a model of nodes (operator, inputs, output, attributes); element 1 = float, 2 = uint8."""
+    """A model of nodes (operator, inputs, output, attributes); element 1 = float, 2 = uint8."""
     graph = b""
     for operator, given, result, attributes in nodes:
         node = b"".join(_field(1, name) for name in given) + _field(2, result) + _field(4, operator)

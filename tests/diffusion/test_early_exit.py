@@ -10,14 +10,21 @@ from raydepth.diffusion.attention import injected, make_injection, select
 from raydepth.diffusion.early_exit import early_exit
 
 EVERYWHERE = {
-    "layers_per_block": 2, "transformer_layers_per_block": 2,
+    "layers_per_block": 2,
+    "transformer_layers_per_block": 2,
     "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-}  # fmt: skip
+}
 BLOCKS = [
-    ["up"], ["mid"], ["down"], ["down_blocks.0"], ["up_blocks.0"], ["down", "up_blocks.0.attentions.1"],
-    ["up_blocks.1.attentions.0.transformer_blocks.0"], ["down_blocks.0.attentions.0.transformer_blocks.1"],
-]  # fmt: skip
+    ["up"],
+    ["mid"],
+    ["down"],
+    ["down_blocks.0"],
+    ["up_blocks.0"],
+    ["down", "up_blocks.0.attentions.1"],
+    ["up_blocks.1.attentions.0.transformer_blocks.0"],
+    ["down_blocks.0.attentions.0.transformer_blocks.1"],
+]
 
 
 def injection_for(mode, references, dtype=torch.float32):
@@ -26,9 +33,15 @@ def injection_for(mode, references, dtype=torch.float32):
     weights[1] = 1 - weights[0]
     rows = {4: [[0, 1], [2, 3]], 3: [[0, 1], [2, 2]], 1: [[0, 0], [0, 0]]}[references]
     return make_injection(
-        mode, 1.0, generated=4, layer_rows=np.array(rows), weights=weights, latent_size=(8, 12), levels=2,
+        mode,
+        1.0,
+        generated=4,
+        layer_rows=np.array(rows),
+        weights=weights,
+        latent_size=(8, 12),
+        levels=2,
         dtype=dtype,
-    )  # fmt: skip
+    )
 
 
 def call(unet, rows):

@@ -1,6 +1,4 @@
-"""Token masks: shares that sum to 1 on any grid, opacities that give the shares back, roles that
-lose no query.
-"""
+"""Token masks: shares, opacities and query groups on any grid."""
 
 import numpy as np
 import pytest
@@ -46,7 +44,7 @@ def test_shares_sum_to_one_and_painting_gives_them_back(weights, height, width):
 
 @small
 @given(layer_weights())
-def test_every_query_has_one_role_that_sees_its_own_position(weights):
+def test_every_query_has_one_group_that_sees_its_own_position(weights):
     tokens = pool(weights, (4, 5))
     rows = np.arange(tokens.shape[0] * 2).reshape(-1, 2)
     for n, frame in enumerate(query_groups(tokens, rows)):

@@ -1,6 +1,4 @@
-"""Edit background: another picture, clip or colour behind the near layers, and no old background on
-their rim.
-"""
+"""Edit background: a picture, clip or colour behind the near layers, with matted edges."""
 
 import cv2
 import numpy as np
@@ -105,7 +103,7 @@ def test_aligned_scenes_cover_each_other_by_the_one_rule(scene, make_batch):
 
 
 @pytest.mark.parametrize("soft", [False, True])
-def test_the_old_background_is_taken_out_of_a_rim(soft):
+def test_the_old_background_is_taken_out_of_edge_pixels(soft):
     """A disc drawn with smooth edges over green, put before blue: the green that a plain cut keeps
     is gone.
     """
@@ -129,13 +127,13 @@ def test_the_old_background_is_taken_out_of_a_rim(soft):
     plain, clean = (
         np.abs(picture - true).max(axis=-1) for picture in (over(frame, cut), over(rgb, alpha))
     )
-    rim = (share > 0) & (share < 1) & (cut > 0)
-    assert plain[rim].mean() > 25 and clean[rim].mean() < 4
+    edge = (share > 0) & (share < 1) & (cut > 0)
+    assert plain[edge].mean() > 25 and clean[edge].mean() < 4
     assert np.array_equal(rgb[share == 1], frame[share == 1])
     assert (alpha <= cut).all() and np.array_equal(alpha[share == 1], cut[share == 1])
 
 
-def test_a_rim_is_split_on_both_sides_of_its_edge_and_gives_the_frame_back():
+def test_an_edge_is_matted_on_both_sides_and_gives_the_frame_back():
     """A disc's hard mask lacks and has half of its mixed pixels: with shares instead, the true
     picture before blue.
     """
@@ -165,7 +163,7 @@ def test_a_rim_is_split_on_both_sides_of_its_edge_and_gives_the_frame_back():
         assert all(map(np.array_equal, matte_edges(frame, uniform), (frame, uniform, frame)))
 
 
-def test_a_rim_that_looks_like_what_is_behind_it_is_left_alone():
+def test_an_edge_that_looks_like_what_is_behind_it_is_left_alone():
     rgb = np.random.default_rng(0).integers(100, 104, (40, 40, 3), np.uint8)
     cut = np.zeros((40, 40), np.float32)
     cut[10:30, 10:30] = 1
@@ -174,7 +172,7 @@ def test_a_rim_that_looks_like_what_is_behind_it_is_left_alone():
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
-def test_no_rim_no_change(alpha):
+def test_no_edge_no_change(alpha):
     rgb = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     same, cut = decontaminate(rgb, np.full((20, 30), alpha, np.float32))
     assert np.array_equal(same, rgb) and (cut == alpha).all()

@@ -58,9 +58,9 @@ def test_nearer_things_cover_it_pixel_by_pixel(scene, plan_of):
     assert orange(edited)[shown == 1].all() and not orange(edited)[shown < 0.5].any()
 
 
-def test_the_ground_that_it_stands_on_does_not_cover_its_foot(scene, plan_of):
+def test_the_support_plane_does_not_cover_the_ground_contact(scene, plan_of):
     rgb, depth = scene()
-    # The floor reaches 0.46 under the foot; the object's middle lies farther back.
+    # The floor reaches 0.46 at the ground contact; the object's middle lies farther back.
     plan, _ = plan_of(rgb, depth, at=0.4, point=[0.55, 0.8])
     alpha, shown = plan.stack.layers[1].alpha, plan.stack.weights()[1]
     post = depth == np.float32(0.9)
@@ -72,7 +72,7 @@ def test_the_ground_that_it_stands_on_does_not_cover_its_foot(scene, plan_of):
     assert (plan.stack.weights()[1][there & (depth > 0.25)] == 0).all()
 
 
-def test_a_split_rim_changes_only_pixels_of_the_object_beside_what_covers_it(
+def test_alpha_matting_changes_only_pixels_of_the_object_next_to_what_covers_it(
     scene, make_object, make_batch
 ):
     rgb, depth = scene()
@@ -163,7 +163,7 @@ def test_a_shadow_does_not_climb_what_comes_to_stand_there(scene, plan_of):
     assert darker[0].sum() > 20 and not darker[1][there].any()
 
 
-def test_depth_without_a_word_is_the_floor_under_the_foot(scene, plan_of):
+def test_depth_by_default_is_the_floor_at_the_ground_contact(scene, plan_of):
     rgb, depth = scene()
     plan, _ = plan_of(rgb, depth, point=[0.3, 0.8])
     there = plan.stack.layers[1].alpha > 0
@@ -226,8 +226,9 @@ def test_a_drawn_object_keeps_its_colour_and_its_area(x, y, height, turn, grow):
 
 
 def test_an_object_in_the_scene_goes_with_the_camera_to_a_pixel(data, plan_of):
-    """A pan over a real frame, hand-held and growing a little: the foot stays on its scene point to
-    within one pixel.
+    """The ground contact stays on its scene point to within one pixel.
+
+    The clip is a pan over a real frame, hand-held and zooming in a little.
     """
     from raydepth.frames.decode import decode
     from raydepth.frames.probe import probe
@@ -267,8 +268,8 @@ def test_an_object_in_the_scene_goes_with_the_camera_to_a_pixel(data, plan_of):
         seen += 1
         middle = (np.argwhere(alpha > 0) + 0.5, alpha[alpha > 0])
         row, column = np.average(middle[0], axis=0, weights=middle[1])
-        foot = row + 0.25 * height * (1 + 0.004 * i)
-        assert abs(foot - y) < 0.5 and abs(column - x) < 0.5
+        contact = row + 0.25 * height * (1 + 0.004 * i)
+        assert abs(contact - y) < 0.5 and abs(column - x) < 0.5
     assert seen > 8
     assert not plan.notes
 
@@ -295,7 +296,7 @@ def test_a_lost_track_is_told(scene, plan_of):
     assert np.array_equal(edited[0], edited[1])
 
 
-def test_drift_of_the_estimator_moves_the_object_with_the_scene(scene):
+def test_scale_and_shift_of_the_estimator_move_the_object_with_the_scene(scene):
     _, depth = scene()
     kept = ClipEdit(0.5, thumbnail(depth[0]), None)
     assert kept.in_frame(depth[0], STILL)[0] == 0.5

@@ -90,10 +90,15 @@ def test_any_entries_give_a_stack_whose_weights_sum_to_one(entries):
     rgb, background = rng.integers(0, 256, (2, 2, 16, 20, 3), np.uint8)
     hole = shares[:, -1] < 1
     batch = {
-        "rgb": rgb, "alphas": shares, "hole": hole, "inv_depth": rng.random((2, 16, 20), np.float32),
-        "background": np.where(hole[..., None], background, rgb), "far_inv_depth": np.zeros((2, 16, 20), np.float32),
-        "status": np.array(["ok"] * 2, object), "threshold": np.zeros((2, len(entries) - 1), np.float32),
-    }  # fmt: skip
+        "rgb": rgb,
+        "alphas": shares,
+        "hole": hole,
+        "inv_depth": rng.random((2, 16, 20), np.float32),
+        "background": np.where(hole[..., None], background, rgb),
+        "far_inv_depth": np.zeros((2, 16, 20), np.float32),
+        "status": np.array(["ok"] * 2, object),
+        "threshold": np.zeros((2, len(entries) - 1), np.float32),
+    }
     plan, result = edited(entries, batch)
     assert np.abs(plan.stack.weights().sum(axis=0) - 1).max() < 1e-6
     assert np.array_equal(result[plan.region == 0], rgb[plan.region == 0])

@@ -1,4 +1,4 @@
-"""Depth metrics against cases worked out by hand, and the alignments against what they must undo."""
+"""Depth metrics against cases worked out by hand; alignments against what they must undo."""
 
 import math
 from pathlib import Path

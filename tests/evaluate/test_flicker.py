@@ -72,7 +72,7 @@ def test_only_the_region_of_both_frames_counts():
 
 
 def test_what_was_hidden_before_does_not_count():
-    """A box of another texture moves by 12 pixels: the strip that it uncovers has no counterpart."""
+    """A textured box moves by 12 pixels: the strip that it uncovers has no counterpart."""
     behind, box = texture(2)[:SIZE, :SIZE], texture(3)[:40, :40]
     frames = [behind.copy(), behind.copy()]
     frames[0][28:68, 20:60], frames[1][28:68, 32:72] = box, box

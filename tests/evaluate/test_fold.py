@@ -1,4 +1,4 @@
-"""Statistics that add: merging in any order equals doing it at once, and repeated rows count once."""
+"""Additive statistics: the order of merging does not matter; repeated rows count once."""
 
 import math
 import random
@@ -77,10 +77,19 @@ def row(
     attempts: int = 1,
 ) -> dict:
     return {
-        "frame_id": f"{video}:{frame}", "video": video, "path": f"{video}.mp4", "frame_index": frame, "time_s": frame / 10,
-        "status": status, "error_type": "" if status == "ok" else "Broken", "error_message": "", "attempts": attempts,
-        "rmse_outside": value, "seconds_depth": 0.1, "depth_png16": b"not read",
-    }  # fmt: skip
+        "frame_id": f"{video}:{frame}",
+        "video": video,
+        "path": f"{video}.mp4",
+        "frame_index": frame,
+        "time_s": frame / 10,
+        "status": status,
+        "error_type": "" if status == "ok" else "Broken",
+        "error_message": "",
+        "attempts": attempts,
+        "rmse_outside": value,
+        "seconds_depth": 0.1,
+        "depth_png16": b"not read",
+    }
 
 
 def test_repeated_rows_count_once_and_done_beats_failed() -> None:

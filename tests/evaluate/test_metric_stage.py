@@ -48,12 +48,19 @@ def batch() -> Batch:
     edited[:, :, :8] += 30
     edited[2, :, 8:] += 3
     return {
-        "frame_id": np.array([f"v:{i}" for i in range(N)], object), "video": np.array(["v"] * N, object),
-        "frame_index": np.array([10, 11, 20, 30]), "rgb": rgb, "edited": edited, "region": region,
-        "inv_depth": rng.random((N, H, W)).astype(np.float32), "target_inv_depth": edited[..., 0].astype(np.float32) / 200.0 - 0.25,
-        "status": np.array(["ok", "ok", "ok", "error"], object), "error_type": np.array([""] * N, object),
-        "error_message": np.array([""] * N, object), "note": np.array([""] * N, object),
-    }  # fmt: skip
+        "frame_id": np.array([f"v:{i}" for i in range(N)], object),
+        "video": np.array(["v"] * N, object),
+        "frame_index": np.array([10, 11, 20, 30]),
+        "rgb": rgb,
+        "edited": edited,
+        "region": region,
+        "inv_depth": rng.random((N, H, W)).astype(np.float32),
+        "target_inv_depth": edited[..., 0].astype(np.float32) / 200.0 - 0.25,
+        "status": np.array(["ok", "ok", "ok", "error"], object),
+        "error_type": np.array([""] * N, object),
+        "error_message": np.array([""] * N, object),
+        "note": np.array([""] * N, object),
+    }
 
 
 def test_edit_columns() -> None:

@@ -1,4 +1,4 @@
-"""Broken, strange and hostile videos as real files, each made by a function with a readable name."""
+"""Broken, strange and hostile videos as real files, each made by a function of its own."""
 
 import gzip
 import io
@@ -231,7 +231,11 @@ _patched("reordered by 2^31.mp4", b"ctts", 12, ">Ii", 12, -(2**31), outcome="som
 _patched("no unit of time.mp4", b"mdhd", 16, ">II", 0, 0, outcome="some")
 _patched("units of no length.mp4", b"mdhd", 16, ">II", 2**32 - 1, 2**32 - 1, outcome="some")
 _patched("a box of 4 GB.mp4", b"moov", -4, ">I", 2**32 - 1, outcome="some")
-_bytes("says 2^31 x 2^31.y4m", b"YUV4MPEG2 W2147483647 H2147483647 F25:1 C420\nFRAME\n" + bytes(999), "Unreadable|TooLarge|NoFrames")  # fmt: skip
+_bytes(
+    "says 2^31 x 2^31.y4m",
+    b"YUV4MPEG2 W2147483647 H2147483647 F25:1 C420\nFRAME\n" + bytes(999),
+    "Unreadable|TooLarge|NoFrames",
+)
 _GIF_FRAME = (
     b"\x21\xf9\x04\0\x04\0\0\0\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\0"
 )

@@ -24,7 +24,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def job(clip: Path) -> Callable[..., Job]:
-    """``job(out, a__b=value)``: ten parts of eight frames; of the pictures, only the edit is kept."""
+    """``job(out, a__b=value)``: ten parts of eight frames; only edited pictures are kept."""
 
     def make(out: Path, **fields) -> Job:
         return small_job(clip, out, output__keep=["edited"], **fields)

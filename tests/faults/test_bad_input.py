@@ -33,15 +33,31 @@ pytestmark = pytest.mark.timeout(200)
 
 GOOD_FRAMES = 6
 REFUSED = [
-    "zero length.mp4", "text.mp4", "noise.mp4", "archive.mp4", "playlist.mp4", "concat.mp4", "sound only.mp4",
-    "index only.mp4", "says 16000 x 16000.gif", "says 2^31 x 2^31.y4m", "says 1000 million "
-                                                                        "frames.mp4",
-]  # fmt: skip
+    "zero length.mp4",
+    "text.mp4",
+    "noise.mp4",
+    "archive.mp4",
+    "playlist.mp4",
+    "concat.mp4",
+    "sound only.mp4",
+    "index only.mp4",
+    "says 16000 x 16000.gif",
+    "says 2^31 x 2^31.y4m",
+    "says 1000 million frames.mp4",
+]
 READ = [
-    "one pixel.mkv", "two pixels.mp4", "a line of 4096 pixels.mkv", "10 bit HDR.mp4", "alpha ffv1.mkv", "interlaced.ts",
-    "1000 a second.mkv", "repeating stamps.mkv", "negative stamps.mkv", "stamps near the end of 64 "
-                                                                        "bits.nut", "animation.gif",
-]  # fmt: skip
+    "one pixel.mkv",
+    "two pixels.mp4",
+    "a line of 4096 pixels.mkv",
+    "10 bit HDR.mp4",
+    "alpha ffv1.mkv",
+    "interlaced.ts",
+    "1000 a second.mkv",
+    "repeating stamps.mkv",
+    "negative stamps.mkv",
+    "stamps near the end of 64 bits.nut",
+    "animation.gif",
+]
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +69,12 @@ def bad_folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for name in [*REFUSED, *READ]:
         STRANGE[name][0](work / name).rename(folder / name)
     for made in (
-        truncated(work, "faststart.mp4", 8), truncated(work, "moov last.mp4", 5), truncated(work, "h264.ts", 5),
-        flipped(work, "h264.mkv", "0.5"), flipped(work, "mpeg4.avi", "everywhere"),
-    ):  # fmt: skip
+        truncated(work, "faststart.mp4", 8),
+        truncated(work, "moov last.mp4", 5),
+        truncated(work, "h264.ts", 5),
+        flipped(work, "h264.mkv", "0.5"),
+        flipped(work, "mpeg4.avi", "everywhere"),
+    ):
         made.rename(folder / made.name)
     (folder / "loop.mp4").symlink_to("loop.mp4")
     (folder / "nowhere.mp4").symlink_to("gone.mp4")

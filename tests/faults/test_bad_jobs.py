@@ -36,49 +36,97 @@ BAD_JOBS: dict[str, tuple[bytes, str]] = {
     "NUL": (HEAD.encode() + b"\0", "not YAML"),
     "100 MB": (b"", f"larger than {MAX_BYTES} bytes"),
     "billion laughs": (LAUGHS.encode(), "aliases (*name) are not read"),
-    "an alias": ((HEAD + "run: &r {batch: 1}\nevaluate: *r\n").encode(), "aliases (*name) are not "
-                                                                         "read"),
+    "an alias": (
+        (HEAD + "run: &r {batch: 1}\nevaluate: *r\n").encode(),
+        "aliases (*name) are not read",
+    ),
     "an endless alias": (b"a: &a [*a]\n", "aliases (*name) are not read"),
     "nested 100,000 deep": (b"[" * 100_000, "nested too deeply"),
     "nested 100,000 deep in blocks": (b"- " * 100_000, "nested too deeply"),
-    "a key twice": ((HEAD + "run: {batch: 1}\nrun: {batch: 2}\n").encode(), "key 'run' is there "
-                                                                            "twice"),
-    "a key twice within": ((HEAD + 'run: {batch: 1, "batch": 2}\n').encode(), "key 'batch' is "
-                                                                              "there twice"),
+    "a key twice": (
+        (HEAD + "run: {batch: 1}\nrun: {batch: 2}\n").encode(),
+        "key 'run' is there twice",
+    ),
+    "a key twice within": (
+        (HEAD + 'run: {batch: 1, "batch": 2}\n').encode(),
+        "key 'batch' is there twice",
+    ),
     "tabs": (b"schema_version: 1\ninput:\n\tpaths: [a.mp4]\n", "not YAML"),
-    "not a number": ((HEAD + "compose: {strength: .nan}\n").encode(), "compose.strength: got nan; "
-                                                                      "allowed: a finite number"),
-    "infinite": ((HEAD + "depth: {scale: .inf}\n").encode(), "depth.scale: got inf; allowed: a "
-                                                             "finite number"),
-    "not a number in a list": ((HEAD + "layers: {at: [0.5, .nan]}\n").encode(), "layers.at.1: got "
-                                                                                "nan"),
-    "not a number within": ((HEAD + "layers: {at: {point: [.nan, 0.5]}}\n").encode(), "layers.at.point.0: got nan"),
+    "not a number": (
+        (HEAD + "compose: {strength: .nan}\n").encode(),
+        "compose.strength: got nan; allowed: a finite number",
+    ),
+    "infinite": (
+        (HEAD + "depth: {scale: .inf}\n").encode(),
+        "depth.scale: got inf; allowed: a finite number",
+    ),
+    "not a number in a list": (
+        (HEAD + "layers: {at: [0.5, .nan]}\n").encode(),
+        "layers.at.1: got nan",
+    ),
+    "not a number within": (
+        (HEAD + "layers: {at: {point: [.nan, 0.5]}}\n").encode(),
+        "layers.at.point.0: got nan",
+    ),
     "1e400": ((HEAD + "depth: {scale: 1.0e+400}\n").encode(), "depth.scale: got inf"),
-    "1e400 for a whole number": ((HEAD + "run: {batch: 1e400}\n").encode(), "run.batch: got '1e400'"),
+    "1e400 for a whole number": (
+        (HEAD + "run: {batch: 1e400}\n").encode(),
+        "run.batch: got '1e400'",
+    ),
     "5000 digits": ((HEAD + f"run: {{seed: {'9' * 5000}}}\n").encode(), "can't be converted"),
-    "more than 64 bits": ((HEAD + f"input: {{stride: {2**64}}}\n").encode().replace(b"input: {paths: [a.mp4]}\n", b""), "input.stride"),
+    "more than 64 bits": (
+        (HEAD + f"input: {{stride: {2**64}}}\n")
+        .encode()
+        .replace(b"input: {paths: [a.mp4]}\n", b""),
+        "input.stride",
+    ),
     "a number as text": ((HEAD + 'run: {batch: "8"}\n').encode(), "run.batch: got '8'"),
     "a truth value as a number": ((HEAD + "run: {batch: yes}\n").encode(), "run.batch: got True"),
-    "a truth value as text": ((HEAD + "compose: {blend: 'yes'}\n").encode(), "compose.blend: got "
-                                                                             "'yes'"),
+    "a truth value as text": (
+        (HEAD + "compose: {blend: 'yes'}\n").encode(),
+        "compose.blend: got 'yes'",
+    ),
     "NO for a text": ((HEAD + "compose: {prompt: NO}\n").encode(), "compose.prompt: got False"),
-    "a date for a text": ((HEAD + "compose: {prompt: 2026-11-21}\n").encode(), "compose.prompt: "
-                                                                               "got datetime.date"),
-    "bytes for a text": ((HEAD + "compose: {prompt: !!binary aGVsbG8=}\n").encode(), "compose.prompt: got b'hello'"),
-    "an impossible date": ((HEAD + "compose: {prompt: 2026-13-45}\n").encode(), "can't be converted"),
-    "a tag that misfits": ((HEAD + "compose: {blend: !!bool maybe}\n").encode(), "can't be converted"),
+    "a date for a text": (
+        (HEAD + "compose: {prompt: 2026-11-21}\n").encode(),
+        "compose.prompt: got datetime.date",
+    ),
+    "bytes for a text": (
+        (HEAD + "compose: {prompt: !!binary aGVsbG8=}\n").encode(),
+        "compose.prompt: got b'hello'",
+    ),
+    "an impossible date": (
+        (HEAD + "compose: {prompt: 2026-13-45}\n").encode(),
+        "can't be converted",
+    ),
+    "a tag that misfits": (
+        (HEAD + "compose: {blend: !!bool maybe}\n").encode(),
+        "can't be converted",
+    ),
     "a Python object": (b"!!python/object/apply:os.system ['touch gotcha']", "not YAML"),
     "a section that is a list": ((HEAD + "run: [1, 2]\n").encode(), "run: got [1, 2]"),
     "an empty section": ((HEAD + "run:\n").encode(), "run: got None"),
     "a key that is a number": ((HEAD + "5: 6\n").encode(), "5: "),
     "a key with line ends": ((HEAD + '"two\\nlines": 6\n').encode(), r"two\nlines: unknown key"),
-    "a path of nothing": (b'schema_version: 1\ninput: {paths: [""]}\noutput: {path: out}\n', "input.paths.0: got ''"),
-    "an output of nothing": (b'schema_version: 1\ninput: {paths: [a.mp4]}\noutput: {path: ""}\n', "output.path: got ''"),
-    "a path with NUL": (b'schema_version: 1\ninput: {paths: ["a\\0b"]}\noutput: {path: out}\n', "must not hold the character NUL"),
-    "an output with NUL": (b'schema_version: 1\ninput: {paths: [a.mp4]}\noutput: {path: "a\\0b"}\n', "must not hold the character NUL"),
+    "a path of nothing": (
+        b'schema_version: 1\ninput: {paths: [""]}\noutput: {path: out}\n',
+        "input.paths.0: got ''",
+    ),
+    "an output of nothing": (
+        b'schema_version: 1\ninput: {paths: [a.mp4]}\noutput: {path: ""}\n',
+        "output.path: got ''",
+    ),
+    "a path with NUL": (
+        b'schema_version: 1\ninput: {paths: ["a\\0b"]}\noutput: {path: out}\n',
+        "must not hold the character NUL",
+    ),
+    "an output with NUL": (
+        b'schema_version: 1\ninput: {paths: [a.mp4]}\noutput: {path: "a\\0b"}\n',
+        "must not hold the character NUL",
+    ),
     "escape sequences": ((HEAD + 'compose: {method: "\\e[2J\\e]0;x\\a"}\n').encode(), r"\x1b[2J"),
     "the next version": (HEAD.replace("1", "2", 1).encode(), "schema_version: got 2"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD_JOBS)
@@ -104,9 +152,15 @@ def test_a_bad_job_file_is_refused_in_words(
 
 @pytest.mark.parametrize(
     "text",
-    [HEAD.replace("\n", "\r\n"), "\ufeff" + HEAD, "%YAML 1.1\n---\n" + HEAD + "...\n", HEAD + "\n\n# the end", "{" + ", ".join(HEAD.splitlines()) + "}"],
+    [
+        HEAD.replace("\n", "\r\n"),
+        "\ufeff" + HEAD,
+        "%YAML 1.1\n---\n" + HEAD + "...\n",
+        HEAD + "\n\n# the end",
+        "{" + ", ".join(HEAD.splitlines()) + "}",
+    ],
     ids=["Windows line ends", "byte order mark", "directives", "comments", "one line"],
-)  # fmt: skip
+)
 def test_odd_but_right_job_files_are_read(tmp_path: Path, text: str) -> None:
     (tmp_path / "job.yaml").write_bytes(text.encode())
     assert load_job(tmp_path / "job.yaml").input.paths == ["a.mp4"]
@@ -127,10 +181,24 @@ def test_a_job_file_that_is_no_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "override",
-    ["run.batch=.nan", "run.batch=*a", "run.batch=[" * 2000, "run={batch: 1, batch: 2}", "run.batch=!!python/name:os.system", "a\0b=1",
-     "run..batch=1", ".=1", "=", "run.batch", "run.batch=" + "9" * 5000, "schema_version.x=1", "input.paths=[a\n", "\udcff=1"],
+    [
+        "run.batch=.nan",
+        "run.batch=*a",
+        "run.batch=[" * 2000,
+        "run={batch: 1, batch: 2}",
+        "run.batch=!!python/name:os.system",
+        "a\0b=1",
+        "run..batch=1",
+        ".=1",
+        "=",
+        "run.batch",
+        "run.batch=" + "9" * 5000,
+        "schema_version.x=1",
+        "input.paths=[a\n",
+        "\udcff=1",
+    ],
     ids=range(14),
-)  # fmt: skip
+)
 def test_bad_overrides_are_refused_in_words(tmp_path: Path, override: str) -> None:
     (tmp_path / "job.yaml").write_text(HEAD)
     with pytest.raises(JobError) as refused:
@@ -176,10 +244,16 @@ def test_numbers_that_are_large_but_legal_harm_nothing(clip: Path, tmp_path: Pat
 
     edge = 2**63 - 1
     for fields in (
-        {"input__stride": edge}, {"input__limit": edge}, {"input__start_s": 1e308}, {"input__end_s": 1e308},
-        {"input__size": 8192}, {"input__size": None}, {"run__seed": edge}, {"output__shard_frames": 4096},
+        {"input__stride": edge},
+        {"input__limit": edge},
+        {"input__start_s": 1e308},
+        {"input__end_s": 1e308},
+        {"input__size": 8192},
+        {"input__size": None},
+        {"run__seed": edge},
+        {"output__shard_frames": 4096},
         {"depth__calibration_frames": edge},
-    ):  # fmt: skip
+    ):
         job = small_job(clip, tmp_path / "out", **fields)
         try:
             segments, _ = find_segments(job.input, job.compose.every)

@@ -115,7 +115,7 @@ def test_what_is_printed_steers_no_terminal(name: str) -> None:
 
 
 def test_the_command_line_prints_names_it_can_print(tmp_path: Path) -> None:
-    """A run that is refused names its files on a real stdout and stderr, with nothing raw in them."""
+    """A refused run names its files on a real stdout and stderr, with nothing raw in them."""
     for name in ("\x1b[2Jcleared.mp4", os.fsdecode(b"\xff.mp4"), "two\nlines.mp4"):
         sound_only(tmp_path / "sound.mp4").rename(tmp_path / name)
     job = tmp_path / "job.yaml"
@@ -139,9 +139,15 @@ def test_links_loops_pipes_and_folders(source: Path, tmp_path: Path) -> None:
     (tmp_path / "deep" / "er").mkdir(parents=True)
     shutil.copy(source, tmp_path / "good.mp4")
     for link, target in (
-        ("loop a.mp4", "loop b.mp4"), ("loop b.mp4", "loop a.mp4"), ("myself.mp4", "myself.mp4"), ("nowhere.mp4", "gone.mp4"),
-        ("again.mp4", "good.mp4"), ("here", "."), ("deep/up", ".."), ("deep/er/root", "/"),
-    ):  # fmt: skip
+        ("loop a.mp4", "loop b.mp4"),
+        ("loop b.mp4", "loop a.mp4"),
+        ("myself.mp4", "myself.mp4"),
+        ("nowhere.mp4", "gone.mp4"),
+        ("again.mp4", "good.mp4"),
+        ("here", "."),
+        ("deep/up", ".."),
+        ("deep/er/root", "/"),
+    ):
         (tmp_path / link).symlink_to(target)
     (tmp_path / "folder.mp4").mkdir()
     os.mkfifo(tmp_path / "pipe.mp4")
@@ -153,16 +159,26 @@ def test_links_loops_pipes_and_folders(source: Path, tmp_path: Path) -> None:
         except SourceError as error:
             refused[os.path.basename(path)] = error.error_type
     assert refused == {
-        "loop a.mp4": "Unreadable", "loop b.mp4": "Unreadable", "myself.mp4": "Unreadable", "nowhere.mp4": "Missing",
-    }  # fmt: skip
+        "loop a.mp4": "Unreadable",
+        "loop b.mp4": "Unreadable",
+        "myself.mp4": "Unreadable",
+        "nowhere.mp4": "Missing",
+    }
     assert len(found) == 5
 
 
 @pytest.mark.parametrize(
     ("name", "error_type"),
-    [("pipe.mp4", "NotAVideo"), ("loop.mp4", "Unreadable"), ("nowhere.mp4", "Missing"), ("/dev/zero", "NotAVideo"),
-     ("/dev/null", "NotAVideo"), ("/proc/self/mem", "EmptyFile|Unreadable"), ("socket.mp4", "NotAVideo")],
-)  # fmt: skip
+    [
+        ("pipe.mp4", "NotAVideo"),
+        ("loop.mp4", "Unreadable"),
+        ("nowhere.mp4", "Missing"),
+        ("/dev/zero", "NotAVideo"),
+        ("/dev/null", "NotAVideo"),
+        ("/proc/self/mem", "EmptyFile|Unreadable"),
+        ("socket.mp4", "NotAVideo"),
+    ],
+)
 def test_what_is_named_and_no_file_is_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, error_type: str
 ) -> None:
@@ -207,9 +223,20 @@ def test_files_and_folders_without_permission(source: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["", "a\0b.mp4", "\0/*", "x" * 300 + ".mp4", "/".join(["deep"] * 1200) + "/*.mp4", "[", "[!", "**/nothing.mp4", "~nobody-here/*", "*\n*"],
+    [
+        "",
+        "a\0b.mp4",
+        "\0/*",
+        "x" * 300 + ".mp4",
+        "/".join(["deep"] * 1200) + "/*.mp4",
+        "[",
+        "[!",
+        "**/nothing.mp4",
+        "~nobody-here/*",
+        "*\n*",
+    ],
     ids=range(10),
-)  # fmt: skip
+)
 def test_paths_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(JobError, match=r"input\.paths"):

@@ -55,20 +55,25 @@ def saved(picture: Image.Image, path: Path, **how: object) -> bytes:
     return path.read_bytes()
 
 
-EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n(touched) (w) file closefile\nshowpage\n"
+EPS = (
+    b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n"
+    b"(touched) (w) file closefile\nshowpage\n"
+)
 BAD_IMAGES: dict[str, bytes] = {
     "zero length.png": b"",
     "one byte.jpg": b"\xff",
     "text.png": b"no picture\n" * 20,
     "page.webp": b"<html><script>alert(1)</script>",
     "announces 2^31 x 2^31.png": announced_png(2**31 - 1, 2**31 - 1),
-    "announces 2^31 x 2^31.bmp": b"BM" + struct.pack("<IHHIIiiHH", 54, 0, 0, 54, 40, 2**31 - 1, 2**31 - 1, 1, 24) + bytes(24),
+    "announces 2^31 x 2^31.bmp": b"BM"
+    + struct.pack("<IHHIIiiHH", 54, 0, 0, 54, 40, 2**31 - 1, 2**31 - 1, 1, 24)
+    + bytes(24),
     "bomb of 900 million pixels.png": bomb(30000),
     "bomb of 170 million pixels.png": bomb(13000),
     "PostScript.png": EPS,
     "vector.png": b"<svg xmlns='http://www.w3.org/2000/svg'><image "
-                  b"href='file:///etc/passwd'/></svg>",
-}  # fmt: skip
+    b"href='file:///etc/passwd'/></svg>",
+}
 
 
 def clip_of_images(folder: Path, bad: dict[int, bytes], count: int = 6) -> list[Frame]:
@@ -164,11 +169,19 @@ def test_mixed_sizes_and_modes(tmp_path: Path) -> None:
     """
     rgb = Image.fromarray(barcode(0, 48, 64))
     made = {
-        "0.png": rgb, "1.png": rgb.convert("L"), "2.png": rgb.convert("P"), "3.png": rgb.convert("RGBA"),
-        "4.png": rgb.convert("1"), "5.png": Image.fromarray(np.asarray(rgb.convert("L")).astype(np.uint16) * 257),
-        "6.tif": rgb.convert("CMYK"), "7.tif": rgb.convert("F"), "8.png": rgb.convert("LA"),
-        "9.png": rgb.resize((1, 1)), "10.jpg": rgb.resize((256, 192)), "11.tif": rgb.convert("LAB"),
-    }  # fmt: skip
+        "0.png": rgb,
+        "1.png": rgb.convert("L"),
+        "2.png": rgb.convert("P"),
+        "3.png": rgb.convert("RGBA"),
+        "4.png": rgb.convert("1"),
+        "5.png": Image.fromarray(np.asarray(rgb.convert("L")).astype(np.uint16) * 257),
+        "6.tif": rgb.convert("CMYK"),
+        "7.tif": rgb.convert("F"),
+        "8.png": rgb.convert("LA"),
+        "9.png": rgb.resize((1, 1)),
+        "10.jpg": rgb.resize((256, 192)),
+        "11.tif": rgb.convert("LAB"),
+    }
     for name, picture in made.items():
         picture.save(tmp_path / name)
     segments = plan_segments(probe(str(tmp_path)), size=None)
@@ -222,34 +235,106 @@ def lying_header(shape: str, descr: str = "<f4") -> bytes:
 GOOD = np.full((12, 16), 2.5, np.float32)
 BAD_DEPTH = {
     "NaN": ("npy", lambda p: npy(p, np.full((12, 16), np.nan)), "EmptyDepthFile", "no reading"),
-    "infinite": ("npy", lambda p: npy(p, np.full((12, 16), np.inf)), "EmptyDepthFile", "no reading"),
-    "all zero": ("npy", lambda p: npy(p, np.zeros((12, 16), np.uint16)), "EmptyDepthFile", "no reading"),
-    "colours": ("npy", lambda p: npy(p, np.ones((12, 16, 3))), "UnreadableDepthFile", "[12, 16, 3]"),
+    "infinite": (
+        "npy",
+        lambda p: npy(p, np.full((12, 16), np.inf)),
+        "EmptyDepthFile",
+        "no reading",
+    ),
+    "all zero": (
+        "npy",
+        lambda p: npy(p, np.zeros((12, 16), np.uint16)),
+        "EmptyDepthFile",
+        "no reading",
+    ),
+    "colours": (
+        "npy",
+        lambda p: npy(p, np.ones((12, 16, 3))),
+        "UnreadableDepthFile",
+        "[12, 16, 3]",
+    ),
     "a number": ("npy", lambda p: npy(p, np.array(3.0)), "UnreadableDepthFile", "[H,W]"),
     "no rows": ("npy", lambda p: npy(p, np.ones((0, 16))), "UnreadableDepthFile", "[0, 16]"),
-    "turned": ("npy", lambda p: npy(p, np.ones((16, 12))), "UnreadableDepthFile", "not that of the "
-                                                                                  "source"),
+    "turned": (
+        "npy",
+        lambda p: npy(p, np.ones((16, 12))),
+        "UnreadableDepthFile",
+        "not that of the source",
+    ),
     "words": ("npy", lambda p: npy(p, np.full((12, 16), "far")), "UnreadableDepthFile", "<U3"),
-    "complex": ("npy", lambda p: npy(p, np.ones((12, 16), complex)), "UnreadableDepthFile", "complex128"),
-    "objects": ("npy", lambda p: npy(p, np.array([[Trap()]], object), allow_pickle=True), "UnreadableDepthFile", "allow_pickle"),
-    "a pickle": ("npy", lambda p: pickle.dumps(Trap()), "UnreadableDepthFile", "expected 16-bit or "
-                                                                               "float"),
+    "complex": (
+        "npy",
+        lambda p: npy(p, np.ones((12, 16), complex)),
+        "UnreadableDepthFile",
+        "complex128",
+    ),
+    "objects": (
+        "npy",
+        lambda p: npy(p, np.array([[Trap()]], object), allow_pickle=True),
+        "UnreadableDepthFile",
+        "allow_pickle",
+    ),
+    "a pickle": (
+        "npy",
+        lambda p: pickle.dumps(Trap()),
+        "UnreadableDepthFile",
+        "expected 16-bit or float",
+    ),
     "text": ("npy", lambda p: b"1.0 2.0 3.0\n", "UnreadableDepthFile", "expected 16-bit or float"),
     "empty": ("npy", lambda p: b"", "UnreadableDepthFile", "expected 16-bit or float"),
-    "code in its header": ("npy", lambda p: lying_header("__import__('os').system('touch "
-                                                         "unpickled')"), "UnreadableDepthFile", "expected"),
-    "says 10^12 numbers": ("npy", lambda p: lying_header("(1000000, 1000000)"), "UnreadableDepthFile", "expected"),
-    "millimetres as metres and more": ("npy", lambda p: npy(p, GOOD * 1e6), "UnreadableDepthFile", "depth.scale"),
-    "metres as millimetres": ("png", lambda p: cv2.imencode(".png", GOOD.astype(np.uint16))[1].tobytes(), "UnreadableDepthFile", "depth.scale (0.001)"),
-    "8 bits": ("png", lambda p: cv2.imencode(".png", np.ones((12, 16), np.uint8))[1].tobytes(), "UnreadableDepthFile", "got 8 bits"),
-    "16-bit colours": ("png", lambda p: cv2.imencode(".png", np.full((12, 16, 3), 2500, np.uint16))[1].tobytes(), "UnreadableDepthFile", "[12, 16, 3]"),
+    "code in its header": (
+        "npy",
+        lambda p: lying_header("__import__('os').system('touch unpickled')"),
+        "UnreadableDepthFile",
+        "expected",
+    ),
+    "says 10^12 numbers": (
+        "npy",
+        lambda p: lying_header("(1000000, 1000000)"),
+        "UnreadableDepthFile",
+        "expected",
+    ),
+    "millimetres as metres and more": (
+        "npy",
+        lambda p: npy(p, GOOD * 1e6),
+        "UnreadableDepthFile",
+        "depth.scale",
+    ),
+    "metres as millimetres": (
+        "png",
+        lambda p: cv2.imencode(".png", GOOD.astype(np.uint16))[1].tobytes(),
+        "UnreadableDepthFile",
+        "depth.scale (0.001)",
+    ),
+    "8 bits": (
+        "png",
+        lambda p: cv2.imencode(".png", np.ones((12, 16), np.uint8))[1].tobytes(),
+        "UnreadableDepthFile",
+        "got 8 bits",
+    ),
+    "16-bit colours": (
+        "png",
+        lambda p: cv2.imencode(".png", np.full((12, 16, 3), 2500, np.uint16))[1].tobytes(),
+        "UnreadableDepthFile",
+        "[12, 16, 3]",
+    ),
     "a bomb": ("png", lambda p: bomb(13000), "UnreadableDepthFile", "at most"),
-    "announces 2^31 x 2^31": ("png", lambda p: announced_png(2**31 - 1, 2**31 - 1), "UnreadableDepthFile", "expected"),
-    "half a picture": ("png", lambda p: cv2.imencode(".png", (GOOD * 1000).astype(np.uint16))[1].tobytes()[:30], "UnreadableDepthFile", "got no picture"),
+    "announces 2^31 x 2^31": (
+        "png",
+        lambda p: announced_png(2**31 - 1, 2**31 - 1),
+        "UnreadableDepthFile",
+        "expected",
+    ),
+    "half a picture": (
+        "png",
+        lambda p: cv2.imencode(".png", (GOOD * 1000).astype(np.uint16))[1].tobytes()[:30],
+        "UnreadableDepthFile",
+        "got no picture",
+    ),
     "missing": ("png", lambda p: None, "MissingDepthFile", "no depth file"),
     "a pipe": ("png", lambda p: os.mkfifo(p), "MissingDepthFile", "no depth file"),
     "a folder": ("png", lambda p: p.mkdir(), "MissingDepthFile", "no depth file"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD_DEPTH)

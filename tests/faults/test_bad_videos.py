@@ -186,10 +186,12 @@ from raydepth.frames.decode import decode
 from raydepth.frames.sources import SourceError
 av.logging.set_level(None)
 def high_water():
-    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) // 1024
+    status = open("/proc/self/status")
+    return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) // 1024
 before = high_water()
 try:
-    frames = sum(frame.rgb is not None for segment in plan_segments(probe(sys.argv[1]), size=512) for frame in decode(segment))
+    segments = plan_segments(probe(sys.argv[1]), size=512)
+    frames = sum(frame.rgb is not None for segment in segments for frame in decode(segment))
 except SourceError:
     frames = -1
 print(frames, high_water() - before)

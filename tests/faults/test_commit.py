@@ -78,7 +78,7 @@ def in_child(work: Callable[[], None]) -> int:
 
 
 def dying_at_line(number: int, work: Callable[[], None]) -> Callable[[], None]:
-    """``work``, killed when it comes to the n-th line that it executes in store/folder.py."""
+    """``work``, killed when it comes to the n-th line that it executes in output/folder.py."""
     left = number
 
     def trace(frame, event, _):

@@ -30,7 +30,7 @@ JobMaker = Callable[..., Job]
     ],
 )
 def test_the_driver_at_random_moments(job: JobMaker, undisturbed: Path, tmp_path: Path, kills: int):
-    """One folder, killed again and again, at any moment from the start of the program to its end."""
+    """One folder, killed again and again, at any time from the program's start to its end."""
     rng = random.Random(kills)
     out, finished, kept = tmp_path / "out0", 0, 0
     for _ in range(kills):
@@ -109,7 +109,7 @@ def test_a_polite_end_finishes_what_is_in_flight(
 @pytest.mark.slow
 @pytest.mark.timeout(280)
 def test_the_driver_of_real_models(clip: Path, tmp_path: Path):
-    """The same with diffusion on every frame: seeds and noise do not depend on where a run began."""
+    """The same with diffusion on every frame: noise does not depend on where a run began."""
 
     def real(out: Path) -> Job:
         inject = {"compose__method": "featglac-kv", "compose__steps": 10, "compose__strength": 0.3}

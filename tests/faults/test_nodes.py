@@ -40,7 +40,7 @@ def roles(meeting: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(meeting: Path) -> Iterator[Cluster]:
-    """A head node with two CPUs and no GPU; tests add nodes with one CPU and one logical GPU each."""
+    """A head node with two CPUs and no GPU; tests add nodes of one CPU and one logical GPU."""
     cluster = Cluster(
         initialize_head=True,
         head_node_args={"num_cpus": 2, "num_gpus": 0, "object_store_memory": 10**8},

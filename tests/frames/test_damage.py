@@ -1,4 +1,4 @@
-"""Damaged, cut off, vanished and mistaken files: what it costs, where, and what the user is told."""
+"""Damaged, cut off, vanished and mistaken files: what is lost, and what the user is told."""
 
 import os
 from pathlib import Path

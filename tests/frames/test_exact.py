@@ -132,9 +132,21 @@ def test_seeks_over_long_gaps(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["closed.mp4", "open.mp4", "open.mkv", "open.ts", "hevc.mp4", "mpeg4 b.avi", "vp9.webm", "h264.flv", "wmv.asf",
-             "dense.mp4", "refresh.mkv"]
-)  # fmt: skip
+    "name",
+    [
+        "closed.mp4",
+        "open.mp4",
+        "open.mkv",
+        "open.ts",
+        "hevc.mp4",
+        "mpeg4 b.avi",
+        "vp9.webm",
+        "h264.flv",
+        "wmv.asf",
+        "dense.mp4",
+        "refresh.mkv",
+    ],
+)
 def test_segments_are_reached_by_seeking(
     folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -308,9 +320,13 @@ def test_batches_carry_the_columns(folder: Path) -> None:
     dtypes = {name: str(column.dtype) for name, column in joined.items()}
     text = ("frame_id", "video", "path", "image", "status", "error_type", "error_message", "note")
     assert dtypes == {
-        "frame_index": "int64", "pts": "int64", "time_s": "float64", "rgb": "uint8", "seconds_decode": "float32",
+        "frame_index": "int64",
+        "pts": "int64",
+        "time_s": "float64",
+        "rgb": "uint8",
+        "seconds_decode": "float32",
         **dict.fromkeys(text, "object"),
-    }  # fmt: skip
+    }
 
 
 def test_batches_without_trying(folder: Path) -> None:

@@ -254,9 +254,15 @@ def test_exif_orientation(tmp_path: Path, orientation: int) -> None:
     # what a camera stores so that a viewer has to undo it, by the EXIF definition of rows and
     # columns
     stored = {
-        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1], 5: upright.transpose(1, 0, 2),
-        6: np.rot90(upright, 1), 7: np.rot90(upright, 1)[:, ::-1], 8: np.rot90(upright, -1),
-    }[orientation]  # fmt: skip
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright, 1),
+        7: np.rot90(upright, 1)[:, ::-1],
+        8: np.rot90(upright, -1),
+    }[orientation]
     if orientation == 7:
         stored = upright[::-1, ::-1].transpose(1, 0, 2)
     exif = Image.Exif()

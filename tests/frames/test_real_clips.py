@@ -1,6 +1,4 @@
-"""The three real clips beside the checkout: all their frames, and segments equal to decoding
-straight through.
-"""
+"""The three real clips next to the checkout: all frames, segments equal to straight decoding."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How sources are cut: exact properties of plan_segments, take and working_size, without any file."""
+"""How sources are cut: exact properties of plan_segments, take and working_size, no files."""
 
 from fractions import Fraction
 
@@ -12,16 +12,25 @@ from raydepth.frames.segments import plan_segments, working_size
 
 sources = st.builds(
     lambda steps, keyframes, seekable, start: Source(
-        path="a.mp4", video="0" * 16, kind="video", width=640, height=360, orientation=UPRIGHT,
-        time_base=Fraction(1, 90000), pts=np.cumsum([start, *steps], dtype=np.int64),
-        keyframe=np.array([True, *keyframes[: len(steps)], *[False] * (len(steps) - len(keyframes))]),
-        fps=25.0, seekable=seekable,
+        path="a.mp4",
+        video="0" * 16,
+        kind="video",
+        width=640,
+        height=360,
+        orientation=UPRIGHT,
+        time_base=Fraction(1, 90000),
+        pts=np.cumsum([start, *steps], dtype=np.int64),
+        keyframe=np.array(
+            [True, *keyframes[: len(steps)], *[False] * (len(steps) - len(keyframes))]
+        ),
+        fps=25.0,
+        seekable=seekable,
     ),
     st.lists(st.integers(1, 9000), max_size=300),
     st.lists(st.booleans(), max_size=300),
     st.booleans(),
     st.integers(-(10**6), 10**12),
-)  # fmt: skip
+)
 bounds = st.none() | st.floats(0, 20)
 
 

@@ -13,10 +13,22 @@ from raydepth.frames.sources import SourceError, expand, natural_key
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     files = [
-        "clips/b10.mp4", "clips/b2.MOV", "clips/cover.jpg", "clips/notes.txt", "clips/._b2.MOV", "clips/deep/c.webm",
-        "walk/1.png", "walk/10.png", "walk/2.png", "sets/a/1.jpg", "sets/b/1.jpg", "sets/.hidden/1.jpg",
-        "odd [1] ü 日本.mp4", "video.unusual", "text/readme.md",
-    ]  # fmt: skip
+        "clips/b10.mp4",
+        "clips/b2.MOV",
+        "clips/cover.jpg",
+        "clips/notes.txt",
+        "clips/._b2.MOV",
+        "clips/deep/c.webm",
+        "walk/1.png",
+        "walk/10.png",
+        "walk/2.png",
+        "sets/a/1.jpg",
+        "sets/b/1.jpg",
+        "sets/.hidden/1.jpg",
+        "odd [1] ü 日本.mp4",
+        "video.unusual",
+        "text/readme.md",
+    ]
     for file in files:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_bytes(file.encode())

@@ -52,7 +52,7 @@ def test_opencv_fillers_continue_a_ramp(method, size):
     ), "no look inside"
 
 
-def test_the_hole_is_the_near_mask_grown_by_an_ellipse():
+def test_the_hole_is_the_near_mask_dilated_by_an_ellipse():
     near = np.zeros((41, 41), np.float32)
     near[20, 20] = 0.01
     _, hole = fill_hole(lambda rgb, hole: rgb, np.zeros((41, 41, 3), np.uint8), near, 8)
@@ -97,7 +97,7 @@ def test_far_depth_continues_a_slope_under_the_hole():
     far = far_depth(np.where(near > 0, np.float32(0.9), wall), near > 0, 0.6)
     assert np.abs(far - wall).max() < 0.02
     step = np.abs(np.diff(far, axis=1)).max()
-    assert step < 0.02, "no seam at the hole's rim"
+    assert step < 0.02, "no seam at the hole's edge"
 
 
 def test_far_depth_does_not_see_near_pixels_outside_the_hole():

@@ -29,18 +29,30 @@ HOLE = disc(32, 48, 10) > 0
 def theirs(models, settings, started, hole, video):
     """The same in diffusers' pipeline: float32 [1,3,H,W], -1..1."""
     pipeline = StableDiffusionInpaintPipeline(
-        vae=models.codec.vae, text_encoder=None, tokenizer=None, unet=models.unet, safety_checker=None,
-        scheduler=SAMPLERS[settings.sampler].from_config(models.scheduler_config), feature_extractor=None,
+        vae=models.codec.vae,
+        text_encoder=None,
+        tokenizer=None,
+        unet=models.unet,
+        safety_checker=None,
+        scheduler=SAMPLERS[settings.sampler].from_config(models.scheduler_config),
+        feature_extractor=None,
         requires_safety_checker=False,
-    )  # fmt: skip
+    )
     pipeline.set_progress_bar_config(disable=True)
     picture = torch.from_numpy(started[None]).permute(0, 3, 1, 2).float() / 127.5 - 1
     latents = pipeline(
-        image=picture, mask_image=torch.from_numpy(hole[None, None]).float(), height=32, width=48,
-        strength=settings.strength, num_inference_steps=settings.steps, guidance_scale=settings.guidance,
-        prompt_embeds=models.condition.prompt, negative_prompt_embeds=models.condition.negative,
-        generator=[torch.Generator().manual_seed(clip_seed(3, video))], output_type="latent",
-    ).images  # fmt: skip
+        image=picture,
+        mask_image=torch.from_numpy(hole[None, None]).float(),
+        height=32,
+        width=48,
+        strength=settings.strength,
+        num_inference_steps=settings.steps,
+        guidance_scale=settings.guidance,
+        prompt_embeds=models.condition.prompt,
+        negative_prompt_embeds=models.condition.negative,
+        generator=[torch.Generator().manual_seed(clip_seed(3, video))],
+        output_type="latent",
+    ).images
     return models.codec.decode(latents)
 
 
@@ -136,7 +148,7 @@ def test_inpainting_checkpoints_load_for_fill_alone(save_pipeline):
 
 @pytest.mark.parametrize("name", ["builtin", None])
 def test_builtin_fills_with_a_model_of_its_own(name):
-    """Not with the compositor's, though both are named builtin; steps and strength are its own too."""
+    """Not the compositor's, though both are named builtin; its own steps and strength too."""
     composing = load({"model": "builtin"}, {}).models
     filler = load({"model": name}, {"model": "builtin"}, composing)
     assert filler.models is not composing and filler.models.unet.config.in_channels == 97

@@ -14,7 +14,7 @@ METRIC = Calibration("m", "depth_m", 0.1, 1.1)
 
 
 def room(seed: int = 0) -> np.ndarray:
-    """A wall at 0.15, a person at 0.5 in columns 30-50, a cup at 0.9 in rows 60-80, columns 70-90."""
+    """A wall at 0.15, a person at 0.5 in columns 30-50, a cup at 0.9 in [60:80, 70:90]."""
     depth = np.full((100, 120), 0.15, np.float32)
     depth[20:, 30:50] = 0.5
     depth[60:80, 70:90] = 0.9

@@ -191,9 +191,12 @@ def clip(tmp_path_factory) -> Path:
 def run(clip, out, **fields):
     """Calibrates and edits the clip without Ray: (job, calibration, batches)."""
     settings = {
-        "input__size": HEIGHT, "depth__model": "files:{parent}/{frame_index:06d}.png", "edit": {"kind": "remove"},
-        "depth__calibration_frames": 12, "layers": {"at": {"metres": 2.0}, "fill": {"method": "plate", "dilate": 4}},
-    }  # fmt: skip
+        "input__size": HEIGHT,
+        "depth__model": "files:{parent}/{frame_index:06d}.png",
+        "edit": {"kind": "remove"},
+        "depth__calibration_frames": 12,
+        "layers": {"at": {"metres": 2.0}, "fill": {"method": "plate", "dilate": 4}},
+    }
     job = small_job(clip, out, **settings | fields)
     OutputFolder.at(str(out)).prepare()
     segments = plan_segments(probe(str(clip)), size=HEIGHT, stride=1, start_s=None, end_s=None)

@@ -49,10 +49,18 @@ def disc_scores() -> np.ndarray:
 def job(picture: str, model: str, **edit: object) -> Job:
     return parse_job(
         {
-            "schema_version": 1, "input": {"paths": ["s3://b/a.mp4"]}, "output": {"path": "s3://b/out"},
-            "edit": {"kind": "insert", "object": picture, "point": [0.5, 0.9], "segment": {"model": model}} | edit,
+            "schema_version": 1,
+            "input": {"paths": ["s3://b/a.mp4"]},
+            "output": {"path": "s3://b/out"},
+            "edit": {
+                "kind": "insert",
+                "object": picture,
+                "point": [0.5, 0.9],
+                "segment": {"model": model},
+            }
+            | edit,
         }
-    )  # fmt: skip
+    )
 
 
 def test_the_scores_are_the_models_own_best_mask(sam: str, picture: str):
@@ -90,7 +98,7 @@ def test_the_largest_part_is_kept_with_a_soft_edge_and_without_the_old_backgroun
     assert ((alpha > 0) & (alpha < 1)).sum() > 50
     assert abs(alpha.sum() - inside.sum()) < 0.1 * inside.sum()
     seen = alpha > 0.1
-    assert np.abs(colour[seen].astype(int) - RED).max() < 8, "no green is left on the rim"
+    assert np.abs(colour[seen].astype(int) - RED).max() < 8, "no green is left on the edge"
     assert np.abs(rgb[seen].astype(int) - RED).max() > 80
 
 

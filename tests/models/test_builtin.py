@@ -32,7 +32,10 @@ from tests.layers.test_fill import disc
 
 
 def test_importing_the_package_is_light():
-    code = "import sys, raydepth.models.builtin as b; b.path('depth'); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, raydepth.models.builtin as b; b.path('depth'); "
+        "sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     with pytest.raises(ValueError, match="'depth', 'diffusion' and 'inpaint'"):
         builtin.path("fill")  # type: ignore[arg-type]
@@ -84,51 +87,51 @@ def test_depth_order_on_held_out_scenes(depth_model):
 
 
 @pytest.fixture(scope="module")
-def redraw():
+def harmoniser():
     return Harmoniser(builtin.path("diffusion"))
 
 
-def test_img2img_is_faithful_and_repeatable(redraw):
+def test_img2img_is_faithful_and_repeatable(harmoniser):
     rgb, _ = scene_picture(3)
     rgb = rgb[:128, :192]
-    drawn = redraw(rgb, strength=0.4)
-    assert np.array_equal(drawn, redraw(rgb, strength=0.4))
-    assert np.array_equal(redraw(rgb, strength=0.0), rgb)
+    drawn = harmoniser(rgb, strength=0.4)
+    assert np.array_equal(drawn, harmoniser(rgb, strength=0.4))
+    assert np.array_equal(harmoniser(rgb, strength=0.0), rgb)
     error = np.sqrt(np.mean((drawn.astype(float) - rgb) ** 2))
     assert 0 < error < 20
 
 
-def test_img2img_removes_noise_rather_than_adding_it(redraw):
+def test_img2img_removes_noise_rather_than_adding_it(harmoniser):
     """From the same noisy latents, the model ends nearer to the picture than the noise was."""
     rgb, _ = scene_picture(6)
     rgb = rgb[:128, :128]
-    clean = redraw.codec.encode(
+    clean = harmoniser.codec.encode(
         torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None] / 127.5 - 1
     ).latents
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     time = torch.tensor([400])
-    alpha = redraw.scheduler.alphas_cumprod[400]
-    noisy = redraw.scheduler.add_noise(clean, noise, time)
+    alpha = harmoniser.scheduler.alphas_cumprod[400]
+    noisy = harmoniser.scheduler.add_noise(clean, noise, time)
     with torch.inference_mode():
-        velocity = redraw.unet(noisy, time, encoder_hidden_states=torch.zeros(1, 1, 32)).sample
+        velocity = harmoniser.unet(noisy, time, encoder_hidden_states=torch.zeros(1, 1, 32)).sample
     guess = alpha.sqrt() * noisy - (1 - alpha).sqrt() * velocity
     assert (guess - clean).square().mean() < 0.3 * (noisy / alpha.sqrt() - clean).square().mean()
 
 
-def test_sizes_that_do_not_fit_are_named(redraw):
+def test_sizes_that_do_not_fit_are_named(harmoniser):
     with pytest.raises(ValueError, match="multiples of 16"):
-        redraw(np.zeros((40, 64, 3), np.uint8), strength=0.3)
+        harmoniser(np.zeros((40, 64, 3), np.uint8), strength=0.3)
 
 
-def test_parts_are_what_the_editor_expects(redraw):
-    unet, scheduler = redraw.unet, redraw.scheduler
+def test_parts_are_what_the_editor_expects(harmoniser):
+    unet, scheduler = harmoniser.unet, harmoniser.scheduler
     assert isinstance(unet, UNet2DConditionModel) and isinstance(scheduler, DDIMScheduler)
     assert any(name.startswith("up_blocks") and "attn1" in name for name in unet.attn_processors)
     assert not scheduler.config.clip_sample
     assert scheduler.config.prediction_type == "v_prediction"
 
 
-def test_whole_pipeline_loads_from_model_index(redraw):
+def test_whole_pipeline_loads_from_model_index(harmoniser):
     pipeline = StableDiffusionImg2ImgPipeline.from_pretrained(
         builtin.path("diffusion"), text_encoder=None, tokenizer=None
     )

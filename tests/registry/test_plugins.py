@@ -58,7 +58,7 @@ class Ramp:
         row = np.arange(height, dtype=np.float32)[None, :, None]
         return np.broadcast_to(row, (count, height, width)).copy()
 
-register_depth(DepthEntry(lambda model: model == "ramp", lambda depth, host: Ramp(), lambda depth: []))
+register_depth(DepthEntry(lambda model: model == "ramp", lambda d, host: Ramp(), lambda d: []))
 """
 
 

@@ -34,12 +34,24 @@ def row(video: str, index: int, **over: Any) -> dict[str, Any]:
     """One frame of a made-up shard; a failed one has no values."""
     rng = np.random.default_rng(index + 1000 * len(video))
     made = {
-        "frame_id": f"{video}:{index}", "video": video, "path": f"clips/{video}.mp4", "frame_index": index,
-        "time_s": index / 25, "status": "ok", "error_type": "", "error_message": "", "attempts": 1,
-        "depth_offset": 0.0, "depth_scale": 1 / 65535, "rmse_outside": float(rng.uniform(1, 3)), "psnr_outside": float("inf"),
-        "ssim_all": 0.9, "rmse_target_depth": float(rng.uniform(0.01, 0.1)) if index % 5 == 0 else float("nan"),
-        "rmse_truth": float("nan"), "rmse_round_trip_outside": 1.5 if index % 5 == 0 else float("nan"),
-    }  # fmt: skip
+        "frame_id": f"{video}:{index}",
+        "video": video,
+        "path": f"clips/{video}.mp4",
+        "frame_index": index,
+        "time_s": index / 25,
+        "status": "ok",
+        "error_type": "",
+        "error_message": "",
+        "attempts": 1,
+        "depth_offset": 0.0,
+        "depth_scale": 1 / 65535,
+        "rmse_outside": float(rng.uniform(1, 3)),
+        "psnr_outside": float("inf"),
+        "ssim_all": 0.9,
+        "rmse_target_depth": float(rng.uniform(0.01, 0.1)) if index % 5 == 0 else float("nan"),
+        "rmse_truth": float("nan"),
+        "rmse_round_trip_outside": 1.5 if index % 5 == 0 else float("nan"),
+    }
     made |= {
         f"seconds_{stage}": seconds * float(rng.uniform(0.8, 1.3))
         for stage, seconds in STAGES.items()
@@ -60,8 +72,12 @@ def encoded(seed: int) -> dict[str, bytes]:
     near = ((x - 24) ** 2 + (y - 24) ** 2 < 100).astype(np.uint8) * 255
     colour = np.random.default_rng(seed).integers(0, 255, (H, W, 3), dtype=np.uint8)
     pictures = {
-        "rgb": colour, "depth": (x * 1023).astype(np.uint16), "near": near, "background": colour // 2, "edited": 255 - colour,
-    }  # fmt: skip
+        "rgb": colour,
+        "depth": (x * 1023).astype(np.uint16),
+        "near": near,
+        "background": colour // 2,
+        "edited": 255 - colour,
+    }
     return {kind: cv2.imencode(".png", picture)[1].tobytes() for kind, picture in pictures.items()}
 
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from raydepth.evaluate.fold import fold
-from raydepth.evaluate.measures import MEASURES, THREE_RMSES
+from raydepth.evaluate.measures import DEPRECATED, MEASURES, THREE_RMSES
 from raydepth.report.build import build_report
 from raydepth.report.numbers import to_json
 from tests.report.made_up import JOB, STAGES, encoded, make_report, row
@@ -104,9 +104,20 @@ def test_json_has_the_documented_schema_and_only_valid_numbers(
     tree, folder = report
     read = strict_json(folder)
     assert set(read) == {
-        "schema_version", "job", "frames", "throughput", "seconds", "metrics", "videos", "worst", "errors", "failures",
-        "environment", "pictures", "figures",
-    }  # fmt: skip
+        "schema_version",
+        "job",
+        "frames",
+        "throughput",
+        "seconds",
+        "metrics",
+        "videos",
+        "worst",
+        "errors",
+        "failures",
+        "environment",
+        "pictures",
+        "figures",
+    }
     assert read["schema_version"] == 1
     assert read["frames"] == {"total": 20, "done": 17, "failed": 1, "missing": 2}
     assert read["throughput"]["speed_of_light_share"] == 0.8
@@ -115,7 +126,14 @@ def test_json_has_the_documented_schema_and_only_valid_numbers(
     assert read["throughput"]["seconds_per_frame"] == pytest.approx(
         sum(s["mean"] for s in read["seconds"].values())
     )
-    assert set(read["metrics"]) == set(MEASURES)
+    assert set(read["metrics"]) == MEASURES.keys() | DEPRECATED.keys()
+    for old, name in DEPRECATED.items():
+        both = read["metrics"][name] | {"deprecated": f"use {name}"}
+        assert read["metrics"][old] == both and old not in tree["metrics"]
+        assert all(
+            video["metrics"].get(old) == video["metrics"].get(name) for video in read["videos"]
+        )
+        assert read["worst"].get(old) == read["worst"].get(name)
     for statistics in (*read["metrics"].values(), *read["seconds"].values()):
         assert {
             "count",

@@ -28,7 +28,7 @@ def grad_job(out: Path, clip: str = "a.mp4", **fields) -> Job:
 
 
 @pytest.mark.parametrize(
-    ("grad", "table"),  # method.md, section 5: seconds on a T4
+    ("grad", "table"),  # "Cost in U-Net evaluations": seconds on a T4
     [({}, 160), ({"references": "invert"}, 43), ({"recipe": "lite"}, 9)],
 )
 def test_seconds_are_those_of_the_cost_table(tmp_path, grad, table):

@@ -20,14 +20,21 @@ from raydepth.run.memory import job_memory
 from tests.support.runs import small_job
 
 UNET = {
-    "block_out_channels": (32, 64), "layers_per_block": 1, "cross_attention_dim": 16, "attention_head_dim": 4,
-    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"), "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    "block_out_channels": (32, 64),
+    "layers_per_block": 1,
+    "cross_attention_dim": 16,
+    "attention_head_dim": 4,
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
     "norm_num_groups": 8,
-}  # fmt: skip
+}
 VAE = {
-    "_class_name": "AutoencoderKL", "block_out_channels": (16, 32), "norm_num_groups": 8,
-    "down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2,
-}  # fmt: skip
+    "_class_name": "AutoencoderKL",
+    "block_out_channels": (16, 32),
+    "norm_num_groups": 8,
+    "down_block_types": ("DownEncoderBlock2D",) * 2,
+    "up_block_types": ("UpDecoderBlock2D",) * 2,
+}
 
 
 def allocated(step):
@@ -125,9 +132,17 @@ def test_the_gradient_form_takes_what_was_estimated(checkpointing):
             EditPlan(LayerStack(layers), alpha), source, np.arange(frames)
         )
     estimate = peak_bytes(
-        UNET, VAE, dtype=torch.float32, height=side, width=side, lanes=frames, pictures=2 * frames, frames=frames,
-        sample=guided_step(frames, 2 * frames), checkpointing=checkpointing,
-    )  # fmt: skip
+        UNET,
+        VAE,
+        dtype=torch.float32,
+        height=side,
+        width=side,
+        lanes=frames,
+        pictures=2 * frames,
+        frames=frames,
+        sample=guided_step(frames, 2 * frames),
+        checkpointing=checkpointing,
+    )
     assert max(estimate[step] for step in ("encode", "unet", "decode")) == pytest.approx(
         live.peak, rel=0.1
     )

@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current directory, where the traps would leave `sprung`; it must not be there at the end."""
+    """The current directory, where the traps would leave `sprung`; checked at the end."""
     monkeypatch.chdir(tmp_path)
     yield tmp_path
     assert not (tmp_path / "sprung").exists()

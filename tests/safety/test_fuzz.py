@@ -59,9 +59,31 @@ def fields(model: type[BaseModel], prefix: str = "") -> list[str]:
 
 FIELDS = fields(Job)
 scalars = (
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12) | st.binary(max_size=4) | st.dates()
-    | st.sampled_from(["auto", "builtin", "files:{stem}.png", "telea", "remove", "up", "png", 0, 1, 0.5, 1e300, -0.0, 2**63])
-)  # fmt: skip
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=12)
+    | st.binary(max_size=4)
+    | st.dates()
+    | st.sampled_from(
+        [
+            "auto",
+            "builtin",
+            "files:{stem}.png",
+            "telea",
+            "remove",
+            "up",
+            "png",
+            0,
+            1,
+            0.5,
+            1e300,
+            -0.0,
+            2**63,
+        ]
+    )
+)
 values = st.recursive(
     scalars,
     lambda inner: (
@@ -139,8 +161,12 @@ def test_any_text_is_a_job_or_a_refusal(tmp_path: Path, content: Any) -> None:
 @quick
 @given(
     base=st.just(yaml.safe_dump(MINIMAL)),
-    cuts=st.lists(st.tuples(st.floats(0, 1), st.text(alphabet=":-[]{}&*!|>'\"#\n\t ,?%@`ab0.", max_size=3)), min_size=1, max_size=3),
-)  # fmt: skip
+    cuts=st.lists(
+        st.tuples(st.floats(0, 1), st.text(alphabet=":-[]{}&*!|>'\"#\n\t ,?%@`ab0.", max_size=3)),
+        min_size=1,
+        max_size=3,
+    ),
+)
 def test_a_job_file_with_typing_errors(
     tmp_path: Path, base: str, cuts: list[tuple[float, str]]
 ) -> None:
@@ -155,11 +181,23 @@ def test_a_job_file_with_typing_errors(
 
 
 @quick
-@given(st.lists(st.one_of(
-    st.text(max_size=30),
-    st.builds("{}={}".format, st.sampled_from(FIELDS), values.map(lambda value: yaml.safe_dump(value, default_flow_style=True))),
-    st.builds("{}={}".format, st.sampled_from(FIELDS) | st.text(max_size=9), st.text(max_size=20)),
-), min_size=1, max_size=3))  # fmt: skip
+@given(
+    st.lists(
+        st.one_of(
+            st.text(max_size=30),
+            st.builds(
+                "{}={}".format,
+                st.sampled_from(FIELDS),
+                values.map(lambda value: yaml.safe_dump(value, default_flow_style=True)),
+            ),
+            st.builds(
+                "{}={}".format, st.sampled_from(FIELDS) | st.text(max_size=9), st.text(max_size=20)
+            ),
+        ),
+        min_size=1,
+        max_size=3,
+    )
+)
 def test_any_override_is_taken_or_refused(tmp_path: Path, overrides: list[str]) -> None:
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(MINIMAL))
     try:
@@ -210,15 +248,26 @@ def shard_table(part: Part) -> pa.Table:
     rows = slice(part.start, part.stop)
     n, failed = part.frames, [index == 5 for index in part.segment.frame_index[rows]]
     picture = np.random.default_rng(0).bytes(300)
-    return pa.table({
-        "frame_id": part.frame_ids, "video": [part.segment.video] * n, "path": [part.segment.path] * n,
-        "frame_index": part.segment.frame_index[rows], "pts": part.segment.pts[rows], "time_s": part.segment.time_s[rows],
-        "segment": pa.array([0] * n, pa.int32()), "part": pa.array([part.number] * n, pa.int32()),
-        "status": ["error" if bad else "ok" for bad in failed], "error_type": ["DecodeError" if bad else "" for bad in failed],
-        "error_message": ["lost" if bad else "" for bad in failed], "note": [""] * n, "attempts": pa.array([1] * n, pa.int32()),
-        "seconds_depth": pa.array([0.1] * n, pa.float32()), "rmse_outside": pa.array([0.0] * n, pa.float64()),
-        "edited_png": pa.array([picture] * n, pa.binary()),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "frame_id": part.frame_ids,
+            "video": [part.segment.video] * n,
+            "path": [part.segment.path] * n,
+            "frame_index": part.segment.frame_index[rows],
+            "pts": part.segment.pts[rows],
+            "time_s": part.segment.time_s[rows],
+            "segment": pa.array([0] * n, pa.int32()),
+            "part": pa.array([part.number] * n, pa.int32()),
+            "status": ["error" if bad else "ok" for bad in failed],
+            "error_type": ["DecodeError" if bad else "" for bad in failed],
+            "error_message": ["lost" if bad else "" for bad in failed],
+            "note": [""] * n,
+            "attempts": pa.array([1] * n, pa.int32()),
+            "seconds_depth": pa.array([0.1] * n, pa.float32()),
+            "rmse_outside": pa.array([0.0] * n, pa.float64()),
+            "edited_png": pa.array([picture] * n, pa.binary()),
+        }
+    )
 
 
 def restore(folder: OutputFolder, files: dict[str, bytes]) -> None:
@@ -319,8 +368,12 @@ FOREIGN = {
     "a figure as text": {"rmse_outside": ["large"]},
     "seconds as lists": {"seconds_depth": pa.array([[0.1]])},
     "ids as dictionaries": {"frame_id": pa.array(["v:0"]).dictionary_encode()},
-    "text that is not UTF-8": {"note": pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe")])},
-}  # fmt: skip
+    "text that is not UTF-8": {
+        "note": pa.Array.from_buffers(
+            pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe")]
+        )
+    },
+}
 
 
 @pytest.mark.parametrize("name", FOREIGN)
@@ -367,11 +420,25 @@ def test_damage_in_pictures_is_noticed_where_they_are_read(finished: Any) -> Non
 
 @settings(quick, max_examples=40)
 @given(
-    name=st.sampled_from(["segments.parquet", "job.yaml", "environment.json", "calibrations.json", "benchmark.json"]),
+    name=st.sampled_from(
+        ["segments.parquet", "job.yaml", "environment.json", "calibrations.json", "benchmark.json"]
+    ),
     data=st.binary(max_size=60)
     | st.floats(0, 1, exclude_max=True)
-    | st.sampled_from([b"[]", b"{}", b"null", b"5", b'"x"', b"[" * 5000, b'{"a": ' * 3000, b"\xff\xfe", b'{"x": {"depth": {}}}']),
-)  # fmt: skip
+    | st.sampled_from(
+        [
+            b"[]",
+            b"{}",
+            b"null",
+            b"5",
+            b'"x"',
+            b"[" * 5000,
+            b'{"a": ' * 3000,
+            b"\xff\xfe",
+            b'{"x": {"depth": {}}}',
+        ]
+    ),
+)
 def test_damaged_records_are_named_or_made_anew(
     finished: Any, name: str, data: bytes | float
 ) -> None:

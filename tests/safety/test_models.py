@@ -104,8 +104,13 @@ def test_the_pipeline_loads_as_it_is(pipeline: Path) -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"_class_name": ["pipeline", "Evil"]}, {"unet": ["evil", "Evil"]}, {"extra": ["evil", "Evil"]}, {"auto_map": {"x": "evil.Evil"}}],
-)  # fmt: skip
+    [
+        {"_class_name": ["pipeline", "Evil"]},
+        {"unet": ["evil", "Evil"]},
+        {"extra": ["evil", "Evil"]},
+        {"auto_map": {"x": "evil.Evil"}},
+    ],
+)
 def test_a_pipeline_brings_no_code(pipeline: Path, values: dict) -> None:
     change(pipeline / "model_index.json", **values)
     for where in ("pipeline.py", "evil.py", "unet/evil.py", "vae/evil.py"):

@@ -105,8 +105,25 @@ def test_a_hostile_shard_and_calibration_write_and_read_nothing_elsewhere(
         for video in ("../../secret", "/etc", "..")
         for path in ("../../../etc/passwd", "file:///etc/passwd", "https://127.0.0.1/x")
     ]
-    schema = pa.schema([("attempts", pa.int32()), ("frame_index", pa.int64()), ("time_s", pa.float64()),
-                        *((name, pa.string()) for name in ("frame_id", "video", "path", "status", "error_type", "error_message", "note"))])  # fmt: skip
+    schema = pa.schema(
+        [
+            ("attempts", pa.int32()),
+            ("frame_index", pa.int64()),
+            ("time_s", pa.float64()),
+            *(
+                (name, pa.string())
+                for name in (
+                    "frame_id",
+                    "video",
+                    "path",
+                    "status",
+                    "error_type",
+                    "error_message",
+                    "note",
+                )
+            ),
+        ]
+    )
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink)
     output.write("frames/x/000000-0000.parquet", sink.getvalue().to_pybytes())

@@ -72,14 +72,20 @@ def built(folder: Path, names: list[str]) -> Page:
         "input": {"paths": names},
     }
     make_report(
-        folder, rows, name=names[0], command=f"raydepth run {names[1]}", job_yaml=json.dumps(job),
-        machine={"platform": names[0]}, versions={"raydepth": names[1], names[2]: "1"}, errors={name: 1 for name in names},
-    )  # fmt: skip
+        folder,
+        rows,
+        name=names[0],
+        command=f"raydepth run {names[1]}",
+        job_yaml=json.dumps(job),
+        machine={"platform": names[0]},
+        versions={"raydepth": names[1], names[2]: "1"},
+        errors={name: 1 for name in names},
+    )
     return Page((folder / "report" / "index.html").read_text(encoding="utf-8"))
 
 
 def test_the_report_shows_names_as_text(tmp_path: Path) -> None:
-    """Hostile names change no tag, no attribute and no link of the page; they are there to be read."""
+    """Hostile names change no tag, attribute or link of the page; they are shown as text."""
     plain = built(tmp_path / "plain", [f"clip {i}.mp4" for i in range(len(HOSTILE))])
     hostile = built(tmp_path / "hostile", HOSTILE)
     assert hostile.tags == plain.tags

@@ -101,9 +101,12 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rest.
     """
     return make_clip(
-        tmp_path_factory.mktemp("clip") / "clip.mp4", 60, size=(256, 256), options={"g": "12", "qp": "0"},
+        tmp_path_factory.mktemp("clip") / "clip.mp4",
+        60,
+        size=(256, 256),
+        options={"g": "12", "qp": "0"},
         picture=_noisy_barcode,
-    )  # fmt: skip
+    )
 
 
 def _noisy_barcode(number: int) -> np.ndarray:

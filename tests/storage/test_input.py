@@ -91,12 +91,12 @@ def clip(folder: Path, name: str) -> Path:
 def test_an_index_tells_what_reading_everything_tells(
     folder: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    thinned, tables = [], []
+    sparse, tables = [], []
     keep_only, read_packets = RemoteFile.keep_only, packets.read_packets
 
     def watched(self: RemoteFile, wanted: list) -> None:
         keep_only(self, wanted)
-        thinned.append(self.thinned)
+        sparse.append(self.sparse)
 
     def counted(*args: Any, **options: Any) -> Any:
         tables.append(args)
@@ -107,7 +107,7 @@ def test_an_index_tells_what_reading_everything_tells(
     monkeypatch.setattr(RemoteFile, "keep_only", watched)
     monkeypatch.setattr("raydepth.frames.probe.read_packets", counted)
     assert same(probe(bucket.put(name, path.read_bytes())), local)
-    assert thinned == ([] if name in READ_WHOLE else [True])
+    assert sparse == ([] if name in READ_WHOLE else [True])
     assert len(tables) == 1  # not read again in full
 
 
@@ -164,9 +164,13 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clip of 15 MB: 240 noisy pictures, a keyframe every 24."""
     noise = np.random.default_rng(0).integers(0, 255, (8, 256, 256, 3), dtype=np.uint8)
     return make_clip(
-        tmp_path_factory.mktemp("long") / "long.mp4", 240, size=(256, 256), picture=lambda i: noise[i % 8],
-        options={"g": "24", "preset": "ultrafast", "qp": "20"}, audio=True,
-    )  # fmt: skip
+        tmp_path_factory.mktemp("long") / "long.mp4",
+        240,
+        size=(256, 256),
+        picture=lambda i: noise[i % 8],
+        options={"g": "24", "preset": "ultrafast", "qp": "20"},
+        audio=True,
+    )
 
 
 @pytest.mark.parametrize("container", ["mp4", "mkv"])
@@ -231,20 +235,48 @@ def test_images(bucket: Bucket, tmp_path: Path) -> None:
 
 
 FILES = [
-    "clips/b10.mp4", "clips/b2.MOV", "clips/cover.jpg", "clips/notes.txt", "clips/._b2.MOV", "clips/deep/c.webm",
-    "walk/1.png", "walk/10.png", "walk/2.png", "sets/a/1.jpg", "sets/b/1.jpg", "sets/.hidden/1.jpg",
-    "odd [1] ü 日本 #%20?.mp4", "video.unusual", "text/readme.md",
-]  # fmt: skip
+    "clips/b10.mp4",
+    "clips/b2.MOV",
+    "clips/cover.jpg",
+    "clips/notes.txt",
+    "clips/._b2.MOV",
+    "clips/deep/c.webm",
+    "walk/1.png",
+    "walk/10.png",
+    "walk/2.png",
+    "sets/a/1.jpg",
+    "sets/b/1.jpg",
+    "sets/.hidden/1.jpg",
+    "odd [1] ü 日本 #%20?.mp4",
+    "video.unusual",
+    "text/readme.md",
+]
 
 
 @pytest.mark.parametrize(
     "paths",
     [
-        ["clips"], ["clips/"], ["clips/*.mp4"], ["clips/*"], ["walk"], ["walk/*.png"], ["walk/?.png"], ["sets"], ["sets/*"],
-        ["sets/*/1.jpg"], ["s[ea]ts/[!b]"], ["odd [1] ü 日本 #%20?.mp4"], ["odd*"], ["video.unusual"], ["*.unusual"],
-        ["**/*.webm"], ["**"], ["**/1.*"], ["clips/deep", "clips", "clips/b10.mp4"],
+        ["clips"],
+        ["clips/"],
+        ["clips/*.mp4"],
+        ["clips/*"],
+        ["walk"],
+        ["walk/*.png"],
+        ["walk/?.png"],
+        ["sets"],
+        ["sets/*"],
+        ["sets/*/1.jpg"],
+        ["s[ea]ts/[!b]"],
+        ["odd [1] ü 日本 #%20?.mp4"],
+        ["odd*"],
+        ["video.unusual"],
+        ["*.unusual"],
+        ["**/*.webm"],
+        ["**"],
+        ["**/1.*"],
+        ["clips/deep", "clips", "clips/b10.mp4"],
     ],
-)  # fmt: skip
+)
 def test_paths_stand_for_the_same_as_on_disk(
     bucket: Bucket, tmp_path: Path, paths: list[str]
 ) -> None:

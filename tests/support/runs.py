@@ -1,4 +1,4 @@
-"""Running jobs in tests: a small job tree, and what of a run's shards must be equal between runs."""
+"""Running jobs in tests: a small job tree, and what must be equal between two runs."""
 
 from pathlib import Path
 from typing import Any

@@ -48,10 +48,15 @@ def make_batch():
         }
         batch = {
             "frame_id": np.array([f"v:{i}" for i in range(count)], object),
-            "video": np.array(["v"] * count, object), "status": np.array(["ok"] * count, object), **text,
-            "frame_index": np.arange(count), "pts": np.arange(count) * 10, "time_s": np.arange(count) / 25,
-            "rgb": rgb, "inv_depth": inv_depth.astype(np.float32),
-        }  # fmt: skip
+            "video": np.array(["v"] * count, object),
+            "status": np.array(["ok"] * count, object),
+            **text,
+            "frame_index": np.arange(count),
+            "pts": np.arange(count) * 10,
+            "time_s": np.arange(count) / 25,
+            "rgb": rgb,
+            "inv_depth": inv_depth.astype(np.float32),
+        }
         settings = Layers(
             fill=OpenCVFill(dilate=2), **{"edge_filter": False, "min_area": 0} | layers
         )

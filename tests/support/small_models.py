@@ -20,11 +20,17 @@ from raydepth.layers.stack import Layer, LayerStack
 def _unet(**changes):
     torch.manual_seed(0)
     settings = {
-        "sample_size": 16, "in_channels": 4, "out_channels": 4, "layers_per_block": 1, "block_out_channels": (16, 32),
+        "sample_size": 16,
+        "in_channels": 4,
+        "out_channels": 4,
+        "layers_per_block": 1,
+        "block_out_channels": (16, 32),
         "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
         "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
-        "cross_attention_dim": 8, "attention_head_dim": 2, "norm_num_groups": 4,
-    }  # fmt: skip
+        "cross_attention_dim": 8,
+        "attention_head_dim": 2,
+        "norm_num_groups": 4,
+    }
     unet = UNet2DConditionModel(**settings | changes).eval().requires_grad_(False)
     for name, module in unet.named_modules():
         if name.endswith("attn1"):  # untrained attention is nearly uniform and says little
@@ -50,9 +56,14 @@ def _vae(name):
 
 def _scheduler(prediction_type="epsilon"):
     return DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
-        steps_offset=1, prediction_type=prediction_type,
-    )  # fmt: skip
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type=prediction_type,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -145,9 +156,16 @@ def save_pipeline(tmp_path):
             )
             torch.manual_seed(3)
             config = CLIPTextConfig(
-                vocab_size=len(vocabulary), hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-                max_position_embeddings=16, bos_token_id=52, eos_token_id=53, pad_token_id=53,
-            )  # fmt: skip
+                vocab_size=len(vocabulary),
+                hidden_size=8,
+                intermediate_size=16,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                max_position_embeddings=16,
+                bos_token_id=52,
+                eos_token_id=53,
+                pad_token_id=53,
+            )
             CLIPTextModel(config).save_pretrained(tmp_path / "text_encoder")
         return tmp_path
 

@@ -1,6 +1,4 @@
-"""Worlds: what moves comes back, shapes fill their extents, staging keeps near objects before
-everything else.
-"""
+"""Worlds: moving objects come back, shapes fill their extents, near objects stay nearest."""
 
 import dataclasses
 

@@ -111,8 +111,8 @@ def test_one_step_of_depth_training_writes_a_model_that_loads(shards, monkeypatc
 def test_one_step_of_diffusion_training_writes_a_model_that_loads(shards, monkeypatch):
     monkeypatch.setattr(diffusion, "build_codec", lambda cache: diffusion.BlockDCT())
     diffusion.run(shards, shards, Budget(minutes=9, steps=1), resume=False)
-    redraw = Harmoniser(shards / "diffusion")
-    assert redraw(np.zeros((32, 48, 3), np.uint8), strength=0.3).shape == (32, 48, 3)
+    harmoniser = Harmoniser(shards / "diffusion")
+    assert harmoniser(np.zeros((32, 48, 3), np.uint8), strength=0.3).shape == (32, 48, 3)
 
 
 @pytest.fixture

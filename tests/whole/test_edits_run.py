@@ -83,8 +83,12 @@ def test_plates_of_odd_sources(still: Path, folder: Path, tmp_path: Path):
     assert len(rows) == 26 + 1 + 1 + 4 + 4
     sizes = {Path(row["path"]).name: decode_rgb(row["edited_png"]).shape[:2] for row in rows}
     assert sizes == {
-        "still.mp4": (64, 86), "one.mp4": (64, 86), "single": (64, 82), "portrait.mp4": (146, 64), "wide.mp4": (64, 152),
-    }  # fmt: skip
+        "still.mp4": (64, 86),
+        "one.mp4": (64, 86),
+        "single": (64, 82),
+        "portrait.mp4": (146, 64),
+        "wide.mp4": (64, 152),
+    }
     for row in rows:
         rgb, edited = decode_rgb(row["rgb_png"]), decode_rgb(row["edited_png"])
         near = decode_alpha(row["near_png"]) > 0
@@ -114,9 +118,15 @@ def test_the_gradient_form_and_filling_by_diffusion_on_sampled_frames(still: Pat
     grad = {"recipe": "lite", "steps": 6, "strength": 0.5, "checkpointing": True}
     fill = {"method": "diffusion", "model": "builtin", "steps": 6, "dilate": 3}
     job = small_job(
-        still, tmp_path, **GPUS, edit={"kind": "background", "source": "#2040c0"}, run__batch=2, output__shard_frames=2,
-        layers={"at": {"quantile": 0.7}, "fill": fill}, compose={"method": "featglac-grad", "every": 3, "grad": grad},
-    )  # fmt: skip
+        still,
+        tmp_path,
+        **GPUS,
+        edit={"kind": "background", "source": "#2040c0"},
+        run__batch=2,
+        output__shard_frames=2,
+        layers={"at": {"quantile": 0.7}, "fill": fill},
+        compose={"method": "featglac-grad", "every": 3, "grad": grad},
+    )
     rows = finished(job)
     assert [row["frame_index"] for row in rows] == list(range(0, 26, 3))
     blue = np.float32((32, 64, 192))

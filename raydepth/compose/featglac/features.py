@@ -1,5 +1,6 @@
-"""Decoder features and the loss of method ``featglac-grad``: how far a picture's features are from
-its layers', where each is seen.
+"""Decoder features and the loss of method ``featglac-grad``.
+
+The loss is how far a picture's features are from its layers', where each layer is seen.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,8 +26,9 @@ another way in every batch size."""
 
 @dataclass
 class Taps:
-    """What the tapped decoder blocks gave in the last call, by index in ``up_blocks``: [B,C,h,w] in
-    the U-Net's dtype.
+    """Outputs of the tapped decoder blocks in the last call, by index in ``up_blocks``.
+
+    They are [B,C,h,w] in the U-Net's dtype.
     """
 
     outputs: dict[int, torch.Tensor] = field(default_factory=dict)
@@ -38,8 +40,9 @@ class Taps:
 
 @contextmanager
 def tapped(unet: UNet2DConditionModel, blocks: Sequence[int]) -> Iterator[Taps]:
-    """Records the outputs of these decoder blocks (whole blocks, upsampler included) in every call,
-    by forward hooks.
+    """Records the outputs of these decoder blocks in every call, by forward hooks.
+
+    They are outputs of whole blocks, upsampler included.
     """
     taps = Taps()
     hooks = [
@@ -67,11 +70,11 @@ def block_weights(unet: UNet2DConditionModel) -> dict[int, float]:
 
 
 def cell_weights(seen: torch.Tensor, grid: tuple[int, int], *, far: bool) -> torch.Tensor:
-    """The sets S of method.md on the features' grid, as weights of cells.
+    """The sets S on the features' grid, as weights of cells.
 
-    Every layer before the last: each pixel where it is seen goes to its cell, without removing
-    duplicates, so a cell weighs what it holds of the layer. The last layer: cells in which no pixel
-    shows another layer, all alike.
+    See raydepth/README.md, "FeatGLaC by gradients". Every layer before the last: each pixel where
+    it is seen goes to its cell, without removing duplicates, so a cell weighs what it holds of the
+    layer. The last layer: cells in which no pixel shows another layer, all alike.
 
     Args:
         seen: float32 [K,N,H,W], how much of each layer is seen, summing to 1 over K; H, W multiples
@@ -98,13 +101,13 @@ def energy(
     weights: dict[int, float],
     iteration: int,
 ) -> torch.Tensor:
-    """J of each frame: sum_l 45 g_k w_l sum over layers of L(S; Psi_l, Psi_l^layer), L the L1
-    distance (method.md, section 3), rounded off within ROUNDED.
+    """J of each frame: sum_l 45 g_k w_l sum over layers of L(S; Psi_l, Psi_l^layer).
 
-    What k in g_k counts is left open there; here it is the iteration within a guided step, since
-    the published composition has five iterations and g five values. Recipes with fewer iterations
-    use the first ones, more repeat the last. Frames don't couple: J_n depends on the features of
-    frame n alone.
+    L is the L1 distance, rounded off within ROUNDED; see raydepth/README.md, "FeatGLaC by
+    gradients". The paper leaves open what k in g_k counts. Here it is the iteration within a guided
+    step, since the published composition has five iterations and g five values. Recipes with fewer
+    iterations use the first values, and more repeat the last. Frames are independent: J_n depends
+    on the features of frame n alone.
 
     Args:
         features: of the generated pictures, [N,C,h,w] by block.

@@ -1,5 +1,6 @@
-"""FeatGLaC, mode grad: the latent is steered by gradients until its decoder features match each
-layer's (method.md, section 3).
+"""Method ``featglac-grad``: gradients steer the latent until its features match the layers'.
+
+See raydepth/README.md, "FeatGLaC by gradients".
 """
 
 import numpy as np
@@ -23,12 +24,15 @@ from raydepth.edits.plan import EditPlan
 class FeatGLaCGrad(LatentCompositor):
     """Method ``featglac-grad``: the paper's, for reference quality on sampled frames.
 
-    Our readings where method.md leaves room: generation starts from the last layer's noisy latents
-    in every recipe (the paper's insertion samples new content from the prompt; here the object is a
-    layer and what is behind it is known), with the other layers' in their cells at strengths below
-    1, where too much of the last picture is left for a near one to appear; its unconditional lane
-    is told the last layer's optimised null embedding, and insertion pastes and holds every layer
-    that stands before the last.
+    These choices are raydepth's, where the paper leaves them open or does otherwise:
+
+    * Generation starts from the last layer's noisy latents in every recipe. The paper's insertion
+      samples new content from the prompt; here the object is a layer, and what is behind it is
+      known.
+    * At strengths below 1 the other layers' latents are pasted into their cells at the start, as
+      too much of the last picture is left for a near one to appear.
+    * The unconditional row is given the last layer's optimised null embedding.
+    * Insertion pastes and holds every layer before the last.
     """
 
     energies: torch.Tensor
@@ -47,7 +51,7 @@ class FeatGLaCGrad(LatentCompositor):
         self.condition = Condition(
             models.condition.prompt.clone(), models.condition.negative.clone()
         )
-        self._ladder()
+        self._ddim_schedule()
         if compose.grad.checkpointing:
             models.unet.enable_gradient_checkpointing()  # acts in backward passes alone
 
@@ -62,7 +66,7 @@ class FeatGLaCGrad(LatentCompositor):
         noise = seeded_noise(seeds, encoded.shape[1:])[0].to(encoded.device)
         seen = torch.from_numpy(pad_to_multiple(plan.stack.weights(), self.models.multiple, 2))
         with tapped(self.models.unet, list(self.weights)) as taps:
-            ddim = self._ladder()
+            ddim = self._ddim_schedule()
             references = trace(
                 self.predict, taps, ddim, self.recipe,
                 encoded[lanes.reference_picture], noise[lanes.reference_frame], self.condition,
@@ -99,7 +103,7 @@ class FeatGLaCGrad(LatentCompositor):
 
         Args:
             taps: on the U-Net.
-            ladder: the steps.
+            ddim: the steps.
             references: the layers' pictures.
             rows: int64 [K,N] into the references.
             seen: float32 [K,N,H,W], how much of each layer is seen.
@@ -154,11 +158,10 @@ class FeatGLaCGrad(LatentCompositor):
         cells: torch.Tensor,
         iteration: int,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """J [N] and its gradient [N,C,h,w] in the latents, from a conditional pass; weights stay
-        frozen.
+        """J [N] and its gradient [N,C,h,w] in the latents, from a conditional pass.
 
-        The frames' losses are summed, and no frame's depends on another's latents, so frames don't
-        couple.
+        Weights are frozen. The frames' losses are summed. No frame's loss depends on another's
+        latents, so frames are independent.
         """
         leaf = latents.detach().requires_grad_(True)
         with torch.enable_grad():
@@ -167,7 +170,7 @@ class FeatGLaCGrad(LatentCompositor):
             (gradient,) = torch.autograd.grad(loss.sum(), leaf)
         return loss.detach(), gradient
 
-    def _ladder(self) -> DDIMSchedule:
+    def _ddim_schedule(self) -> DDIMSchedule:
         schedule = make_schedule(
             self.models.scheduler_config,
             "ddim",
@@ -181,10 +184,10 @@ class FeatGLaCGrad(LatentCompositor):
 def paste_layers(
     latents: torch.Tensor, layers: torch.Tensor, rows: torch.Tensor, seen: torch.Tensor
 ) -> torch.Tensor:
-    """Puts each layer's latents where it fills more of a cell than any other; where that is the
-    last layer, nothing changes.
+    """Puts each layer's latents into the cells that it fills more than any other layer.
 
-    Whole cells, since a mean of two noisy latents has too little noise.
+    Where that is the last layer nothing changes. Whole cells are pasted, since a mean of two noisy
+    latents has too little noise.
 
     Args:
         latents: float32 [N,C,h,w].

@@ -1,9 +1,8 @@
-"""IP-Adapter: an inserted object's picture as a prompt of its own, looked at only where the object
-is seen (Ye et al. 2023).
+"""IP-Adapter: an inserted object's picture as a prompt, where the object is seen (Ye et al. 2023).
 
 Weights and processors are diffusers' own. Loading an adapter re-creates the attention processors of
-a U-Net, so it happens once, before anything else is installed; the adapter's processors are then
-kept aside, and put into the cross-attention for the time of a sampling run. Injection goes into the
+a U-Net, so it happens once, before anything else is installed. The adapter's processors are then
+kept, and put into the cross-attention for the time of a sampling run. Injection goes into the
 self-attention inside that time: adapter first, injection last.
 """
 
@@ -95,8 +94,9 @@ def load_image_prompt(
 
 
 def on_white(picture: np.ndarray) -> Image.Image:
-    """An object (float32 [h,w,4], colour 0..255 times alpha) on a white square: CLIP crops what is
-    not square.
+    """An object (float32 [h,w,4], premultiplied colour 0..255) on a white square.
+
+    CLIP would crop a picture that is not square.
     """
     height, width = picture.shape[:2]
     side = max(height, width)
@@ -124,11 +124,10 @@ def adapted(
     guided: bool,
     grids: list[tuple[int, int]],
 ) -> Iterator[None]:
-    """Installs the adapter in the cross-attention for the calls of a sampling run, and puts
-    everything back at the end.
+    """Installs the adapter in the cross-attention for a sampling run, and removes it at the end.
 
-    The calls' rows are lane-major as in ``lanes``: [N unconditional,] N generated, then reference
-    rows, which the adapter leaves alone, as it does everything where the object is not seen.
+    The calls' rows are ordered as in ``lanes``: [N unconditional,] N generated, then reference
+    rows. The adapter leaves reference rows alone, and everything where the object is not seen.
 
     Args:
         unet: the model.
@@ -147,7 +146,7 @@ def adapted(
     lanes = [prompt.no_tokens, prompt.tokens] if guided else [prompt.tokens]
     tokens = torch.cat([lane.expand(frames, -1, -1) for lane in lanes])
 
-    def look(module: Attention, arguments: Any, kwargs: Any) -> tuple[Any, Any]:
+    def capture(module: Attention, arguments: Any, kwargs: Any) -> tuple[Any, Any]:
         if module.processor is not installed[module]:
             raise RuntimeError(
                 "the IP-Adapter's processors are gone: something re-created them during the run"
@@ -168,7 +167,7 @@ def adapted(
     try:
         for module, processor in installed.items():
             module.set_processor(processor)
-            hooks.append(module.register_forward_pre_hook(look, with_kwargs=True))
+            hooks.append(module.register_forward_pre_hook(capture, with_kwargs=True))
         yield
     finally:
         for hook in hooks:

@@ -1,6 +1,4 @@
-"""FeatGLaC, mode kv: layers go through the U-Net beside the generated picture and lend it their
-keys and values.
-"""
+"""Method ``featglac-kv``: the layers' keys and values guide the generated picture."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -82,11 +80,10 @@ class FeatGLaC(LatentCompositor):
         return codec.decode(latents)[:, :, :height, :width]
 
     def _encode(self, lanes: Lanes) -> torch.Tensor:
-        """Latents float32 [P,C,h,w] of the pictures; those of pictures that frames share are kept
-        for the next batch.
+        """Latents float32 [P,C,h,w] of the pictures.
 
-        Shared pictures are encoded one by one, so that their last bits depend neither on the batch
-        nor on what was kept.
+        Those of pictures that frames share are kept for the next batch. Shared pictures are encoded
+        one by one, so that their last bits depend neither on the batch nor on what was kept.
         """
         codec, pictures = (
             self.models.codec,

@@ -1,9 +1,9 @@
-"""Lanes: which pictures go through the U-Net together in one call, and how many that makes.
+"""Lanes: which pictures go through the U-Net together in one call, and how many there are.
 
-A call's batch is lane-major: ``[gen_uncond (with guidance),] gen`` with N rows each, in the order
-of diffusers' own pipelines so that a call without references is theirs bit for bit, then one row
-for every *distinct* reference. Layers that show the same picture (all near layers of a frame show
-the frame itself; a still background serves a whole clip) share a row.
+A call's rows are ``[gen_uncond (with guidance),] gen`` with N rows each, then one row for every
+*distinct* reference. That is the order of diffusers' own pipelines, so a call without references is
+theirs bit for bit. Layers that show the same picture share a row. All near layers of a frame show
+the frame itself, and a shared background serves a whole clip.
 """
 
 from collections.abc import Sequence
@@ -36,9 +36,7 @@ class Lanes:
     """int64 [K,N] into reference rows: where frame n finds layer k."""
 
     def shared(self) -> list[int]:
-        """The pictures that are a layer of at least two frames: a still camera's plate, a
-        background picture.
-        """
+        """The pictures that are a layer of at least two frames: a plate, a background picture."""
         shown = self.reference_picture[self.layer_rows]
         return [i for i in range(len(self.pictures)) if np.count_nonzero((shown == i).any(0)) > 1]
 

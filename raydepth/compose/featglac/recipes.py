@@ -1,5 +1,7 @@
-"""The published recipes of method ``featglac-grad`` as numbers, and what they cost in U-Net lanes;
-read before any model is.
+"""The recipes of method ``featglac-grad`` as numbers, and their cost in U-Net lanes.
+
+``composition`` and ``insertion`` are the published ones; ``lite`` is raydepth's own. No model is
+needed to read them.
 """
 
 from dataclasses import dataclass
@@ -36,23 +38,24 @@ class Recipe:
         return max(1, int(self.steps * self.strength))
 
 
-_PUBLISHED = {
+_RECIPES = {
     "composition": Recipe("nulltext", 50, 1.0, 7.5, range(0, 38), 5, 0.1, far=True, paste=None),
     "insertion": Recipe("nulltext", 50, 1.0, 5.0, range(31, 48), 3, 0.2, far=False, paste=30),
     "lite": Recipe("renoise", 20, 1.0, 1.0, range(0, 15), 2, 0.1, far=True, paste=None),
 }
-"""method.md, section 3; of ``lite`` it names neither window nor step size: the first 15 steps,
-composition's step."""
+"""raydepth/README.md, "FeatGLaC by gradients"."""
 
 
 def resolve(grad: Grad) -> Recipe:
-    """The recipe that a job asks for: the published numbers, the job's where it gives some, the
-    window scaled to the steps.
+    """The recipe that a job asks for.
+
+    Its numbers are the recipe's own, or the job's where it gives some. The window is scaled to the
+    steps.
 
     Raises:
         JobError: the window lies behind the last step.
     """
-    base = _PUBLISHED[grad.recipe]
+    base = _RECIPES[grad.recipe]
     steps = base.steps if grad.steps is None else grad.steps
     recipe = Recipe(
         references=grad.references or base.references,
@@ -79,14 +82,14 @@ def resolve(grad: Grad) -> Recipe:
 
 
 def lanes(recipe: Recipe, references: int) -> tuple[int, int]:
-    """U-Net lanes (one sample, one forward) and backward passes of one frame; the cost table of
-    method.md, section 5.
+    """U-Net lanes (one sample, one forward) and backward passes of one frame.
 
-    The table comes out when the references have features in every step that runs, guided or not,
-    recorded on the way of a DDIM inversion without a lane of its own; and when null-text inversion
-    is taken as published: in each step one conditional pass, five unconditional ones with gradient
-    and a guided step of two lanes, and in the replay two lanes and an extra conditional pass for
-    the features. It is an upper bound where null-text optimisation stops early.
+    See raydepth/README.md, "Cost in U-Net evaluations". The table assumes two things. References
+    have features in every step that runs, guided or not, and a DDIM inversion records them without
+    a lane of its own. Null-text inversion is as published: in each step one conditional pass, five
+    unconditional ones with gradient and a guided step of two lanes; in the replay two lanes and an
+    extra conditional pass for the features. It is an upper bound where null-text optimisation stops
+    early.
 
     Args:
         recipe: resolved.

@@ -1,6 +1,4 @@
-"""The layers' pictures on their way through the noise levels beside the generated one, and what the
-decoder makes of them.
-"""
+"""The layers' pictures at all noise levels, and their decoder features."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,8 +30,8 @@ class Trajectories:
     """[R,L,D] by step: null embeddings under which guided sampling gives the pictures back; None:
     not optimised."""
     features: Callable[[int], Features | None]
-    """The features of a step's latents, to be asked for once in each step, in order; None where
-    they were not kept."""
+    """The features of a step's latents, called once in each step, in order; None where they were
+    not kept."""
 
 
 @torch.no_grad()
@@ -49,15 +47,15 @@ def trace(
     """Finds the references' latents as the recipe says: ``renoise``, ``invert`` or ``nulltext``.
 
     ``invert`` records features on the way, so they are those of latents one level cleaner than the
-    step's, and keeps the guided steps' until they are used: about 8 MB a step and picture for SD
-    1.5 at 512 x 512 in float16. The other two run the references beside the generation, in every
-    step. All of ``nulltext`` is as published, nothing shared between its passes: see
-    ``recipes.lanes``.
+    step's. It keeps the guided steps' features until they are used: about 8 MB a step and picture
+    for SD 1.5 at 512 x 512 in float16. The other two run the references together with the
+    generation, in every step. ``nulltext`` is as published, with nothing shared between its passes:
+    see ``recipes.lanes``.
 
     Args:
         predict: the U-Net.
         taps: on the U-Net.
-        ladder: the steps.
+        ddim: the steps.
         recipe: resolved.
         clean: float32 [R,C,h,w].
         noise: float32 [R,C,h,w], each row its frame's; for ``renoise``.

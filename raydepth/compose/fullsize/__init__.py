@@ -1,3 +1,1 @@
-"""Full-size results (step 7): what was edited at working size is carried to the source's own
-pixels.
-"""
+"""Full-size results: edits made at working size are carried to the source's own pixels."""

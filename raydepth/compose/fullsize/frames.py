@@ -1,8 +1,7 @@
-"""Decodes the source-size frames of a part a second time, in the worker that edits it, one frame at
-a time.
+"""Decodes a part's source-size frames a second time, one at a time, in the editing worker.
 
-The alternative, decoding once and keeping them, would hold 25 MB a 4K frame for every frame of
-every batch in flight, and send them through the object store where decoding has tasks of its own.
+Decoding once and keeping them would hold 25 MB a 4K frame for every frame of every batch in flight.
+It would also send them through the object store where decoding has tasks of its own.
 """
 
 from collections.abc import Iterator
@@ -13,12 +12,11 @@ from raydepth.frames.segments import Segment
 
 
 class SourceFrames:
-    """Frames at the source's own size, decoded while they are written; the file stays open from
-    batch to batch.
+    """Frames at the source's own size, decoded while they are written.
 
-    Frames come in the order of the segment. Going on where the last call ended costs nothing but
-    decoding; a jump seeks to the nearest keyframe, unless that lies behind the reader, which then
-    reads on.
+    The file stays open from batch to batch, and frames come in the order of the segment. Going on
+    where the last call ended costs only decoding. A jump seeks to the nearest keyframe. Where that
+    lies behind the reader, the reader reads on instead.
     """
 
     def __init__(self) -> None:
@@ -27,8 +25,9 @@ class SourceFrames:
         self._frames: Iterator[Frame] = iter(())
 
     def take(self, segment: Segment, start: int, stop: int) -> Iterator[Frame]:
-        """Rows [start, stop) of a segment, at source size; frames that cannot be had come as
-        errors, as decode() gives them.
+        """Rows [start, stop) of a segment, at source size.
+
+        Frames that cannot be decoded come as errors, as decode() gives them.
         """
         if self._at != (segment.video, segment.index) or not self._reads_on(segment, start):
             height, width = segment.source_size

@@ -1,5 +1,6 @@
-"""Pastes an edit made on a coarser grid back into the frame's own pixels, feathered, and exact
-where nothing may change.
+"""Pastes an edit made on a coarser grid into the frame's own pixels, with a feather.
+
+It is exact where nothing may change.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ class Patch:
 
     Attributes:
         rgb: uint8 [h,w,3], the frame in the window.
-        stack: the asked layers there, arrays of one frame with a first axis of 1.
+        stack: the edit's layers there, arrays of one frame with a first axis of 1.
         region: float32 [h,w], where pixels may change.
         edited: uint8 [h,w,3], the result.
         box: (y0, x0, y1, x1), the window as fractions of the frame's height and width.
@@ -60,9 +61,9 @@ def paste(
 ) -> np.ndarray:
     """The edit in the frame's own pixels.
 
-    The asked layers are flattened at full size, each with the frame's detail where it shows the
-    frame, between alphas whose edges follow the frame's; to this comes what the compositor changed
-    of the naive composite, enlarged. Where the edit left the region's pixels alone, they stay the
+    The edit's layers are flattened at full size. A layer has the frame's detail where it shows the
+    frame, and alphas have edges that follow the frame's. To this comes the compositor's change of
+    the naive composite, enlarged. Where the edit left the region's pixels alone, they stay the
     frame's too.
 
     Args:
@@ -71,7 +72,7 @@ def paste(
         keep_source: pixels outside the region are the frame's, bit for bit
             (``compose.paste_back``); False: the whole window is the edit's.
         region: float32 [h,w], the edit's region over the whole frame, where the patch covers a part
-            of it: what decides what is outside, to the pixel.
+            of it: it decides what is outside, to the pixel.
 
     Returns:
         uint8 [H,W,3].
@@ -82,7 +83,7 @@ def paste(
     size = frame.shape[:2]
     if len(patch.rgb) > size[0] or patch.rgb.shape[1] > size[1]:
         patch = _shrunk(patch, size)
-    asked = patch.stack.flatten()[0]
+    target = patch.stack.flatten()[0]
     inside = _differ(patch.edited, patch.rgb, size, patch.region > 0)
     if region is not None:
         whole = cv2.resize(
@@ -99,8 +100,8 @@ def paste(
     layers = [
         (guided.mask(layer.alpha[0]), guided.picture(layer.rgb[0])) for layer in patch.stack.layers
     ]
-    composed = _differ(asked, patch.rgb, size)[:, span]  # elsewhere the asked picture is the frame
-    change = patch.edited.astype(np.float32) - asked
+    composed = _differ(target, patch.rgb, size)[:, span]  # elsewhere the target is the frame
+    change = patch.edited.astype(np.float32) - target
     changed = Enlarged(change, size, span) if change.any() else None
     share = Enlarged(fade(patch.region), size, span)
     frame, out, inside = frame[:, span], out[:, span], inside[:, span]
@@ -151,8 +152,9 @@ def _shrunk(patch: Patch, size: tuple[int, int]) -> Patch:
 def _differ(
     one: np.ndarray, other: np.ndarray, size: tuple[int, int], within: np.ndarray | None = None
 ) -> np.ndarray:
-    """Where two pictures uint8 [h,w,3] differ, a pixel around it included, within a mask: bool of a
-    larger size (H, W).
+    """Where two pictures uint8 [h,w,3] differ within a mask, with a pixel around it.
+
+    The result is a bool mask of a larger size (H, W).
     """
     differ = cv2.dilate((one != other).any(-1).astype(np.uint8), np.ones((3, 3), np.uint8))
     if within is not None:

@@ -1,6 +1,4 @@
-"""What is kept of a frame, at working size or carried to the source's (step 7): pictures by kind,
-and its layers.
-"""
+"""The kept pictures and layers of a frame, at working size or at the source's."""
 
 from collections.abc import Callable, Collection
 
@@ -68,8 +66,9 @@ def frame_pictures(
 
 
 def frame_layers(batch: Batch, row: int, full: np.ndarray | None) -> LayerStack:
-    """The asked layers of one good frame, first axis 1, at working size or, with ``full``, at the
-    source's.
+    """The edit's layers of one good frame, first axis 1.
+
+    They are at working size or, with ``full``, at the source's.
     """
     stack = kept_stack(batch, row)
     return stack if full is None else enlarge_stack(full, batch["rgb"][row], stack)

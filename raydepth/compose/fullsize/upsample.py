@@ -1,6 +1,4 @@
-"""Upsampling guided by the full-size frame: low-resolution pictures, alphas and depth get edges and
-detail that the frame has.
-"""
+"""Upsampling guided by the full-size frame, for pictures, alphas and depth."""
 
 import math
 from collections.abc import Callable
@@ -19,16 +17,19 @@ _ALL = slice(None)
 
 
 class Enlarged:
-    """A float32 [h,w] or [h,w,C] array seen on a finer grid of the same extent, band by band:
-    bicubic, borders continued.
+    """A float32 [h,w] or [h,w,C] array on a finer grid of the same extent, band by band.
 
-    Memory for a whole enlarged frame is never taken: columns are resized at once, rows for the band
-    that is asked for.
+    It is bicubic with continued borders. A whole enlarged frame is never held in memory: columns
+    are resized at once, rows for the requested band.
     """
 
     def __init__(self, low: np.ndarray, size: tuple[int, int], columns: slice = _ALL) -> None:
-        """Args: low: what to enlarge; size: (H, W) of the finer grid; columns: those of it that are
-        wanted.
+        """Resizes the columns.
+
+        Args:
+            low: what to enlarge.
+            size: (H, W) of the finer grid.
+            columns: those of it that are wanted.
         """
         self._height = size[0]
         wide = cv2.resize(low, (size[1], len(low)), interpolation=cv2.INTER_CUBIC)
@@ -56,12 +57,12 @@ class Enlarged:
 def detail_gain(
     low: np.ndarray, guide: np.ndarray, *, prior: float, steepest: float = STEEPEST
 ) -> np.ndarray:
-    """How far the guide's finer detail belongs to a picture too, per pixel: slope of the local fit
-    times its r squared.
+    """How far the guide's finer detail belongs to a picture too, per pixel.
 
-    The fit of Fast Guided Filter (He and Sun, 2015), whose residual is not smoothed away here:
-    where the picture is the guide, the gain is 1; where it is the guide graded, the grade's slope;
-    where it shows something else, about 0.
+    It is the slope of the local fit times its r squared. The fit is that of Fast Guided Filter (He
+    and Sun, 2015), whose residual is not smoothed away here. Where the picture is the guide, the
+    gain is 1. Where it is the guide graded, it is the grade's slope. Where it shows something else,
+    it is about 0.
 
     Args:
         low: float32 [h,w] or [h,w,C].
@@ -87,8 +88,7 @@ def detail_gain(
 
 
 class Guided:
-    """Arrays of one frame enlarged to its full size, with the detail of the full-size frame where
-    it is theirs.
+    """Arrays of one frame enlarged to full size, with the frame's detail where it is theirs.
 
     Args:
         guide: uint8 [h,w,3], the frame at low resolution.
@@ -105,8 +105,9 @@ class Guided:
         return Enlarged(low, self._size, self._columns)
 
     def picture(self, low: np.ndarray) -> Callable[[slice], np.ndarray]:
-        """uint8 or float32 [h,w,3] in 8-bit levels -> rows -> float32 [rows,W,3], not clipped; the
-        frame itself stays itself.
+        """Enlarges a picture, uint8 or float32 [h,w,3] in 8-bit levels.
+
+        Returns rows -> float32 [rows,W,3], not clipped. The frame itself stays itself.
         """
         low = low.astype(np.float32)
         if np.array_equal(low, self._guide):
@@ -115,14 +116,16 @@ class Guided:
         return lambda rows: smooth[rows] + gain[rows] * (self._full[rows] - self._smooth[rows])
 
     def mask(self, low: np.ndarray) -> Callable[[slice], np.ndarray]:
-        """float32 [h,w] of values in 0..1 (alpha) -> rows -> float32 [rows,W], 0..1; edges go where
-        the frame's are.
+        """Enlarges an alpha, float32 [h,w] in 0..1; its edges go where the frame's are.
+
+        Returns rows -> float32 [rows,W], 0..1.
         """
         return self._plane(low, 0.0, 1.0)
 
     def depth(self, low: np.ndarray) -> Callable[[slice], np.ndarray]:
-        """float32 [h,w] inverse depth -> rows -> float32 [rows,W] in the same range; edges go where
-        the frame's are.
+        """Enlarges inverse depth, float32 [h,w]; its edges go where the frame's are.
+
+        Returns rows -> float32 [rows,W] in the same range.
         """
         return self._plane(low, float(low.min()), float(low.max()))
 

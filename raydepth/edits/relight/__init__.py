@@ -1,1 +1,1 @@
-"""Layers that come from under another light are brought into the scene's."""
+"""Relighting: layers that were taken under another light are adapted to the scene's."""

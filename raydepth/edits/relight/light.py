@@ -1,6 +1,4 @@
-"""Brings layers that were taken under another light closer to the light of the scene that they now
-stand in (step 6, before composing).
-"""
+"""Adapts layers that were taken under another light to the scene that they are placed in."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -40,8 +38,9 @@ _SAMPLED = 4
 
 @dataclass(frozen=True)
 class ClipLight:
-    """What tells the light that a clip's moved layers come to stand in from that where they were
-    taken: one for all frames, since an estimate for each would waver.
+    """The difference in light between a clip and the place where its moved layers were taken.
+
+    It is one for all frames, since an estimate for each would flicker.
     """
 
     ratio: tuple[float, ...]
@@ -51,8 +50,9 @@ class ClipLight:
 
     @staticmethod
     def from_tree(tree: dict[str, Any]) -> "ClipLight":
-        """What ``dataclasses.asdict`` and JSON made of it; raises ValueError, TypeError or KeyError
-        where it is damaged.
+        """The inverse of ``dataclasses.asdict`` and JSON.
+
+        Raises ValueError, TypeError or KeyError where the tree is damaged.
         """
         ratio, shading = (
             tuple(float(value) for value in tree[name]) for name in ("ratio", "shading")
@@ -63,11 +63,10 @@ class ClipLight:
 
 
 def estimate_light(pixels: np.ndarray) -> np.ndarray:
-    """Colour and strength of the light on pixels uint8 [P,3], float64 [3] linear: their Minkowski
-    mean, "shades of grey".
+    """Colour and strength of the light on pixels uint8 [P,3], float64 [3] linear.
 
-    Between grey world and white patch, more robust than either (Finlayson and Trezzi, Shades of
-    Gray and Colour Constancy, 2004).
+    It is their Minkowski mean, "shades of grey", which lies between grey world and white patch and
+    is more robust than either (Finlayson and Trezzi, Shades of Gray and Colour Constancy, 2004).
     """
     return np.mean(to_linear(pixels).astype(np.float64) ** _NORM, axis=0) ** (1 / _NORM)
 
@@ -130,12 +129,12 @@ def _mean_light(places: Sequence[np.ndarray]) -> np.ndarray | None:
 
 
 def match_light(plan: EditPlan, lights: Sequence[ClipLight | None], light: Light) -> EditPlan:
-    """Multiplies every moved layer, in linear light, by a part of what tells its two places apart.
+    """Multiplies every moved layer, in linear light, by a part of the difference in light.
 
-    What two estimates differ by is partly the light and partly what stands there, so only a part of
-    it is taken: with r the logarithm of their ratio, m its mean over the channels, s the difference
-    in shading and n the layer's normals, the gain is exp(brightness * m + colour * (r - m) +
-    shading * (s . n)), between 1/2 and 2 (von Kries, but for the last term).
+    Two estimates differ partly by the light and partly by what stands there, so only a part of the
+    difference is used. With r the logarithm of their ratio, m its mean over the channels, s the
+    difference in shading and n the layer's normals, the gain is exp(brightness * m + colour * (r -
+    m) + shading * (s . n)), between 1/2 and 2 (von Kries, but for the last term).
 
     Args:
         plan: its ``moved`` layers are changed.

@@ -1,4 +1,4 @@
-"""From which side a scene and an object's picture are lit, by their shading; for ``light``."""
+"""Direction of the light in a scene and on an object, estimated from shading."""
 
 import math
 
@@ -18,29 +18,28 @@ result hardly changes."""
 _FAR = 0.1
 """Inverse depth on the clip's scale that is added, as its far end 0 is not infinitely far."""
 _STEP = 0.1
-"""Neighbours whose inverse depths differ by a larger part belong to two things."""
+"""Neighbours whose inverse depths differ by a larger part belong to two regions."""
 _LEVEL = 0.85
 """Surfaces that face up or down more than this are left out: textured floors are large and tell
 nothing of left and right."""
 _PIXELS = 25
-"""Things of fewer pixels say nothing."""
+"""Regions of fewer pixels are left out."""
 _RIDGE = 0.01
-"""Mean square of a normal's component that has half a say: little evidence gives little shading."""
+"""Mean square of a normal's component with half the weight: little evidence, little shading."""
 _DARK = 3e-3
 """Linear light added before a logarithm or a quotient."""
 
 
 def scene_shading(rgb: np.ndarray, inv_depth: np.ndarray) -> np.ndarray:
-    """How much brighter surfaces are that face right, and up: float64 [2], relative to the mean of
-    the thing they belong to.
+    """How much brighter surfaces are that face right, and up: float64 [2].
 
-    A matt surface under a distant lamp and an even sky has the radiance albedo * (a + l . n) where
-    the lamp reaches it. Within one thing the albedo mostly varies without regard to the normal n,
-    so the radiance over the thing's mean, regressed on the normals within all things at once, is l
-    up to a factor (robust least squares; compare Lopez-Moreno et al., Compositing Images Through
-    Light Source Detection, 2010, who take one thing's outline). Things are what steps of depth
-    enclose. With inverse depth q(x, y), x and y in pixels from the middle and focal length f, n ~
-    (f q_x, f q_y, q - x q_x - y q_y).
+    It is relative to the mean of the surface's region; regions are what steps of depth enclose. A
+    matt surface under a distant lamp and an even sky has the radiance albedo * (a + l . n) where
+    the lamp reaches it. Within one region the albedo varies mostly without regard to the normal n.
+    So the radiance over the region's mean, regressed on the normals of all regions at once, is l up
+    to a factor (robust least squares; compare Lopez-Moreno et al., Compositing Images Through Light
+    Source Detection, 2010, who take one object's outline). With inverse depth q(x, y), x and y in
+    pixels from the middle and focal length f, n ~ (f q_x, f q_y, q - x q_x - y q_y).
 
     Args:
         rgb: uint8 [H,W,3].
@@ -68,15 +67,15 @@ def scene_shading(rgb: np.ndarray, inv_depth: np.ndarray) -> np.ndarray:
         least = np.minimum(np.delete(q, -1, axis), np.delete(q, 0, axis))
         step = np.abs(apart) > _STEP * least
         inside &= ~np.insert(step, 0, False, axis) & ~np.insert(step, step.shape[axis], False, axis)
-    count, things = cv2.connectedComponents(inside.astype(np.uint8), connectivity=4)
-    things = things[inside]
-    pixels = np.bincount(things, minlength=count)
-    counted = pixels[things] >= _PIXELS
+    count, regions = cv2.connectedComponents(inside.astype(np.uint8), connectivity=4)
+    regions = regions[inside]
+    pixels = np.bincount(regions, minlength=count)
+    counted = pixels[regions] >= _PIXELS
     if not counted.any():
         return np.zeros(2)
 
     def mean(values: np.ndarray) -> np.ndarray:
-        return (np.bincount(things, values, minlength=count) / np.maximum(pixels, 1))[things]
+        return (np.bincount(regions, values, minlength=count) / np.maximum(pixels, 1))[regions]
 
     light = to_linear(rgb).mean(axis=-1).astype(np.float64)[inside] + _DARK
     excess = light / mean(light) - 1
@@ -93,8 +92,7 @@ def scene_shading(rgb: np.ndarray, inv_depth: np.ndarray) -> np.ndarray:
 
 
 def guessed_normals(alpha: np.ndarray) -> np.ndarray:
-    """Right and up components of the normals that an outline suggests, float32 [h,w,2]: a cushion,
-    round at its edges.
+    """Right and up components of normals estimated from an outline, float32 [h,w,2].
 
     An object's shape is not known, but at its outline its surface turns away (Johnston, Lumo,
     2002). The height over the picture is that of a quarter circle in the distance to the outline,
@@ -115,7 +113,7 @@ def guessed_normals(alpha: np.ndarray) -> np.ndarray:
 
 
 def object_shading(picture: np.ndarray) -> np.ndarray:
-    """The same of an object's picture, float64 [2], with guessed normals and logarithms of light.
+    """The same of an object's picture, float64 [2], from estimated normals.
 
     Args:
         picture: float32 [h,w,4], colour 0..255 times alpha and alpha 0..1, at any size.

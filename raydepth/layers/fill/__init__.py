@@ -1,1 +1,1 @@
-"""What lies behind the near layers (step 5)."""
+"""Hole filling: what lies behind the near layers."""

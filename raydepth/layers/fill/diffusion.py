@@ -1,6 +1,4 @@
-"""Method ``diffusion`` of ``layers.fill``: what lies behind the near layers as a diffusion model
-paints it (step 5).
-"""
+"""Method ``diffusion`` of ``layers.fill``: inpainting by a diffusion model."""
 
 import cv2
 import numpy as np
@@ -19,7 +17,7 @@ from raydepth.layers.fill.settings import DiffusionFill
 BUILTIN_STEPS, BUILTIN_STRENGTH = 10, 0.1
 """One step. On 48 true holes at 128 px and 12 at 256 that benchmarks.fills does not use, two from
 0.2 are as good (RMSE 24.3 against 24.7, and 23.2 against 23.0), but take twice as long and leave a
-bright rim on pale walls."""
+bright edge on pale walls."""
 
 
 def load_diffusion_filler(
@@ -72,8 +70,9 @@ def load_diffusion_filler(
 
 
 def takes_mask(models: Models) -> bool:
-    """Whether the U-Net was made for inpainting: 2 C + 1 channels for latents, mask and the masked
-    picture's latents.
+    """Whether the U-Net was made for inpainting.
+
+    Such a one has 2 C + 1 input channels: latents, mask, and latents of the masked picture.
     """
     return models.unet.config.in_channels > models.codec.channels
 
@@ -83,13 +82,13 @@ class NonFiniteFill(ArithmeticError):
 
 
 class DiffusionFiller(Filler):
-    """Paints a hole, starting from its ``telea`` fill noised to ``strength``.
+    """Inpaints a hole, starting from its ``telea`` fill noised to ``strength``.
 
-    A U-Net with 2 C + 1 input channels for C latent ones (9 for Stable Diffusion inpainting) sees
-    latents, mask and the latents of the picture without the hole, as diffusers'
-    ``StableDiffusionInpaintPipeline`` hands them over. One with C channels (any text-to-image
-    checkpoint, ``builtin``) is held to the known region: before every step latents outside the hole
-    are replaced by the noised original (Blended Latent Diffusion, Avrahami et al. 2023; RePaint,
+    C is the number of latent channels. A U-Net with 2 C + 1 input channels (9 for Stable Diffusion
+    inpainting) sees latents, mask and the latents of the picture without the hole, as in diffusers'
+    ``StableDiffusionInpaintPipeline``. A U-Net with C channels (any text-to-image checkpoint,
+    ``builtin``) uses the known-region blend: before every step latents outside the hole are
+    replaced by the noised original (Blended Latent Diffusion, Avrahami et al. 2023; RePaint,
     Lugmayr et al. 2022, without its resampling). Noise is fixed per clip.
     """
 
@@ -106,8 +105,9 @@ class DiffusionFiller(Filler):
         return DiffusionFiller(self.models, self.settings, self.seed, video)
 
     def __call__(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray:
-        """See Filler. In float16, a picture that overflows is painted again in float32, and
-        ``note`` says so.
+        """See Filler.
+
+        In float16, a picture that overflows is inpainted again in float32, and ``note`` says so.
 
         Raises:
             NonFiniteFill: it overflows in float32 too.
@@ -127,8 +127,9 @@ class DiffusionFiller(Filler):
 
     @torch.inference_mode()
     def generate(self, started: np.ndarray, hole: np.ndarray) -> torch.Tensor:
-        """Paints the hole bool [H,W] of a roughly filled picture uint8 [H,W,3]: float32
-        [1,3,H',W'], padded, about -1..1.
+        """Inpaints the hole bool [H,W] of a roughly filled picture uint8 [H,W,3].
+
+        Returns float32 [1,3,H',W'], padded, about -1..1.
         """
         codec, settings, multiple = self.models.codec, self.settings, self.models.multiple
         picture = torch.from_numpy(pad_to_multiple(started, multiple, 0)[None]).to(codec.vae.device)
@@ -148,7 +149,7 @@ class DiffusionFiller(Filler):
             self.models.condition,
             guidance=settings.guidance,
             known=None if inpainting else KnownRegion(known, cells),
-            beside=torch.cat([cells, codec.encode_pixels(pixels * (1 - mask))], 1)
+            conditioning=torch.cat([cells, codec.encode_pixels(pixels * (1 - mask))], 1)
             if inpainting
             else None,
         )

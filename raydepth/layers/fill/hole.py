@@ -1,4 +1,4 @@
-"""The hole behind the near layers: where it is, its filling, the far side's depth under it (step 5)."""
+"""The hole behind the near layers: where it is, its filling, the depth under it (step 5)."""
 
 import cv2
 import numpy as np

@@ -1,9 +1,8 @@
-"""Method ``plate`` of ``layers.fill``: what lies behind the near layers as other frames of the clip
-show it (step 5).
+"""Method ``plate`` of ``layers.fill``: the far layer as other frames of the clip show it.
 
-A clean plate is made once per clip in the calibration pass and the same for all of its frames, so a
-far layer cannot flicker. The camera may stand still, or move so that a homography takes one frame
-to another (it turns, or shakes slightly).
+A clean plate is made once per clip in the calibration pass. It is the same for all of its frames,
+so a far layer cannot flicker. The camera may stand still. It may also turn or shake slightly, so
+that a homography takes one frame to another.
 """
 
 import math
@@ -17,8 +16,8 @@ from raydepth.camera.motion import camera_motion, is_still
 from raydepth.layers.fill.protocol import Filler
 
 _FEW = 0.1
-"""What fewer of the sampled frames than this part show is not believed: a passing hand, a mask's
-slip."""
+"""What fewer of the sampled frames than this part show is not used: a passing hand, an error of a
+mask."""
 _ALIKE = 0.02
 """Part of a frame's far pixels that may differ from the plate by more than ``_LEVELS`` for the two
 to count as one picture."""
@@ -30,12 +29,12 @@ class Plate:
     """A clip without its near layers."""
 
     rgb: np.ndarray
-    """uint8 [H,W,3]; where no sampled frame shows anything, another filler's work, the same for all
+    """uint8 [H,W,3]; what no sampled frame shows is filled by another filler, once for all
     frames."""
     seen: np.ndarray
     """bool [H,W]: shown by one sampled frame in ten at least."""
     still: bool
-    """Whether the camera stands still: then the plate lies on every frame as it is."""
+    """Whether the camera stands still, so that the plate fits every frame as it is."""
 
 
 def make_plate(
@@ -86,10 +85,10 @@ def make_plate(
 def masked_median(
     placed: Sequence[tuple[np.ndarray, np.ndarray]], few: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Median of pictures uint8 [H,W,3] where their masks bool [H,W] are set: uint8 [H,W,3], and
-    where ``few`` are at least.
+    """Median of pictures uint8 [H,W,3] over those whose masks bool [H,W] are set, by channel.
 
-    Per channel; of an even number of values the mean of the middle two.
+    Returns uint8 [H,W,3], and where at least ``few`` masks are set. Of an even number of values the
+    median is the mean of the middle two.
     """
     masks = np.stack([mask for _, mask in placed])
     count = masks.sum(0)
@@ -110,13 +109,17 @@ def masked_median(
 
 
 class PlateFiller(Filler):
-    """Shows the clip's plate in the hole, carried into frames of a moving camera."""
+    """Shows the clip's plate in the hole, warped into frames of a moving camera."""
 
     def __init__(
         self, plates: Callable[[str], Plate | str], rest: Filler, plate: Plate | str = "no clip"
     ) -> None:
-        """Args: plates: by video id, a clip's plate, or why it has none; rest: where there is none;
-        plate: the clip's.
+        """Keeps the plates.
+
+        Args:
+            plates: by video id, a clip's plate, or why it has none.
+            rest: fills where there is no plate.
+            plate: the clip's.
         """
         self.plates, self.rest, self.plate = plates, rest, plate
 
@@ -134,7 +137,10 @@ class PlateFiller(Filler):
         if not plate.still:
             motion = camera_motion(plate.rgb, plate.seen, rgb, ~hole)
             if motion is None:
-                self.note = f"no plate, hole filled by {self.rest.name}: the camera's motion to this frame was not found"
+                self.note = (
+                    f"no plate, hole filled by {self.rest.name}: the camera's motion to this frame "
+                    "was not found"
+                )
                 return self.rest(rgb, hole)
             size = hole.shape[::-1]
             picture = cv2.warpPerspective(picture, motion, size, flags=cv2.INTER_LINEAR)
@@ -147,16 +153,17 @@ class PlateFiller(Filler):
                 picture = np.where(inside[..., None], picture, self.rest(picture, hole & ~inside))
         unseen = np.count_nonzero(hole & ~seen) / np.count_nonzero(hole)
         if unseen:
-            self.note = f"{unseen:.1%} of the hole is shown by too few sampled frames: filled by {self.rest.name}"
+            self.note = (
+                f"{unseen:.1%} of the hole is shown by too few sampled frames: filled by "
+                f"{self.rest.name}"
+            )
         return picture
 
     def shared_background(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray | None:
-        """The plate, where it may stand for the far layer of this frame in all its parts; None
-        where it may not.
+        """The plate, where it equals the whole far layer of this frame; else None.
 
-        The camera must be still, and what the frame itself shows of the far side must be the plate
-        but for noise: nothing far moves, the light is the same. Such frames share one reference
-        lane.
+        The camera must stand still. What the frame shows of the far layer must be the plate but for
+        noise: nothing far moves, and the light is the same. Such frames share one reference lane.
         """
         plate = self.plate
         if isinstance(plate, str) or not plate.still:

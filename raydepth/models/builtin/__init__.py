@@ -1,5 +1,6 @@
-"""The small models that ship with the package; they load through the classes that load the hub's
-models.
+"""The small models that ship with the package.
+
+They load through the same classes as models of the hub.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""A picture codec without learned parts that stands where a latent diffusion model has its VAE:
-lossless by construction.
-"""
+"""A lossless codec without learned parts, in place of a latent diffusion model's VAE."""
 
 from __future__ import annotations
 
@@ -14,13 +12,13 @@ from diffusers.models.modeling_utils import ModelMixin
 
 
 class BlockDCT(ModelMixin, ConfigMixin):
-    """Orthonormal cosine transform of 4 x 4 blocks of decorrelated colours, each channel whitened
-    by fixed figures.
+    """Orthonormal cosine transform of 4 x 4 blocks of decorrelated colours, whitened.
 
-    Stands in for `AutoencoderTiny` (same signatures): `encode(x).latents`, `decode(z).sample`. The
-    latents are 48 channels at a quarter of the resolution, about zero mean and unit variance on
-    natural pictures. The transform is orthonormal (Ahmed, Natarajan and Rao 1974), so that the
-    round trip is exact up to float32 rounding, hence exact in uint8.
+    Each channel is whitened by fixed constants. The class stands in for `AutoencoderTiny`, with the
+    same signatures: `encode(x).latents`, `decode(z).sample`. The latents are 48 channels at a
+    quarter of the resolution, with about zero mean and unit variance on natural pictures. The
+    transform is orthonormal (Ahmed, Natarajan and Rao 1974). So the round trip is exact up to
+    float32 rounding, hence exact in uint8.
 
     Attributes:
         basis: Float32 [48, 3, 4, 4], orthonormal rows: what each latent channel measures in a
@@ -51,7 +49,7 @@ class BlockDCT(ModelMixin, ConfigMixin):
             latent_channels: 3 * block * block.
             block_out_channels: Only its length counts: pipelines take 2 ** (length - 1) for the
                 spatial factor.
-            force_upcast: Keep this codec in float32 beside a U-Net in half precision: rounded
+            force_upcast: Keep this codec in float32 with a U-Net in half precision: rounded
                 figures are not lossless.
 
         Raises:

@@ -163,7 +163,7 @@ def _has_token() -> bool:
 
 
 def _refuse_a_second(client: Any, output: str, address: str) -> None:
-    """Two runs would fight for the output's lock; the second is told here, before anything is sent."""
+    """Refuses a second run on the same output before anything is sent."""
     for other in client.list_jobs():
         if not other.status.is_terminal() and (other.metadata or {}).get(_OUTPUT) == output:
             raise JobError(

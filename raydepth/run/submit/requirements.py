@@ -28,7 +28,7 @@ the job."""
 
 
 def lacking() -> list[str]:
-    """What this Python lacks of what raydepth needs, a phrase each; empty where it has everything."""
+    """What this Python lacks of what raydepth needs, a phrase each."""
     problems = []
     for distribution, (module, lowest) in NEEDED.items():
         if importlib.util.find_spec(module) is None:

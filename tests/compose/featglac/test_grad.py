@@ -219,7 +219,7 @@ def test_guidance_lowers_j_in_a_whole_composition(make_grad, make_plan):
 
 
 def test_without_gradient_steps_it_is_the_far_picture(make_grad, make_plan):
-    """Inverted noise of the last layer, sampled under its null embeddings: nothing but that layer."""
+    """Inverted noise of the last layer under its null embeddings gives that layer alone."""
     scene, errors = make_plan(frames=1, height=16, width=16), {}
     for references, guidance in (("invert", 1.0), ("invert", 7.5), ("nulltext", 7.5)):
         grad = {
@@ -309,7 +309,7 @@ def test_a_picture_that_stays_non_finite_is_failed(make_grad, make_plan):
 @pytest.mark.parametrize(
     ("grad", "forward", "backward"),
     [
-        ({"recipe": "composition"}, 1490, 690),  # method.md, section 5
+        ({"recipe": "composition"}, 1490, 690),  # "Cost in U-Net evaluations"
         ({"recipe": "composition", "references": "invert"}, 390, 190),
         ({"recipe": "lite"}, 90, 30),
         ({"recipe": "insertion", "references": "invert", "steps": 10}, 20 + 12 + 20, 12),

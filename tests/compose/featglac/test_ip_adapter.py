@@ -1,6 +1,4 @@
-"""IP-Adapter from real files: nothing at scale 0, nothing outside the object, and it lives beside
-the injection.
-"""
+"""IP-Adapter from real files: no effect at scale 0 or outside the object, and with injection."""
 
 import numpy as np
 import pytest
@@ -28,9 +26,14 @@ def adapter(tmp_path):
     """
     torch.manual_seed(4)
     config = CLIPVisionConfig(
-        hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=16,
+        hidden_size=8,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=32,
+        patch_size=16,
         projection_dim=6,
-    )  # fmt: skip
+    )
     CLIPVisionModelWithProjection(config).save_pretrained(tmp_path / "models" / "image_encoder")
     weights = {
         "image_proj.proj.weight": torch.randn(4 * 8, 6),

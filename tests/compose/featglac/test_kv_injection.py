@@ -1,5 +1,6 @@
-"""The exact properties of injection (method.md, section 2), on the U-Net call and on whole
-compositions.
+"""The exact properties of injection, on the U-Net call and on whole pictures.
+
+See raydepth/README.md, "FeatGLaC by keys and values".
 """
 
 import math
@@ -42,9 +43,15 @@ def layer_weights(kind, frames=2, height=32, width=48):
 
 def injection_for(mode, weight, weights, dtype=torch.float32):
     return make_injection(
-        mode, weight, generated=2, layer_rows=np.array([[0, 1], [2, 3]]), weights=weights, latent_size=(8, 12), levels=2,
+        mode,
+        weight,
+        generated=2,
+        layer_rows=np.array([[0, 1], [2, 3]]),
+        weights=weights,
+        latent_size=(8, 12),
+        levels=2,
         dtype=dtype,
-    )  # fmt: skip
+    )
 
 
 @contextmanager
@@ -124,9 +131,15 @@ def test_gathered_attention_equals_dense_masked_attention(mode, weight, masks):
     )  # two generation lanes of two frames
     weights = layer_weights(masks)
     injection = make_injection(
-        mode, weight, generated=4, layer_rows=np.array([[0, 1], [2, 3]]), weights=weights, latent_size=(4, 6), levels=1,
+        mode,
+        weight,
+        generated=4,
+        layer_rows=np.array([[0, 1], [2, 3]]),
+        weights=weights,
+        latent_size=(4, 6),
+        levels=1,
         dtype=torch.float32,
-    )  # fmt: skip
+    )
     result = gathered_attention(query, key, value, injection)
     visible = pool(weights, (4, 6)) >= VISIBLE
     for row in range(4):
@@ -160,8 +173,9 @@ def test_mosaic_mixes_keys_and_values_by_share(make_unet):
 def test_processors_are_selected_by_name_and_restored(make_unet):
     unet = make_unet()
     assert list(select(unet, ["up"])) == [
-        "up_blocks.1.attentions.0.transformer_blocks.0.attn1", "up_blocks.1.attentions.1.transformer_blocks.0.attn1",
-    ]  # fmt: skip
+        "up_blocks.1.attentions.0.transformer_blocks.0.attn1",
+        "up_blocks.1.attentions.1.transformer_blocks.0.attn1",
+    ]
     assert len(select(unet, ["down", "mid", "up", "up_blocks.1"])) == 4
     before = dict(unet.attn_processors)
     modules = select(unet, ["up_blocks.1.attentions.1"])
@@ -191,10 +205,14 @@ def test_blocks_without_self_attention_are_a_job_error(make_models, make_compose
 @pytest.mark.parametrize(
     ("mode", "sampler", "guidance"),
     [
-        ("mosaic", "ddim", 1.0), ("mosaic", "dpm++", 2.0), ("concat", "dpm++", 1.0),
-        ("concat", "lcm", 2.0), ("replace", "ddim", 2.0), ("replace", "lcm", 1.0),
+        ("mosaic", "ddim", 1.0),
+        ("mosaic", "dpm++", 2.0),
+        ("concat", "dpm++", 1.0),
+        ("concat", "lcm", 2.0),
+        ("replace", "ddim", 2.0),
+        ("replace", "lcm", 1.0),
     ],
-)  # fmt: skip
+)
 def test_batch_equals_singles_and_permutes(
     make_models, make_compose, make_plan, mode, sampler, guidance
 ):

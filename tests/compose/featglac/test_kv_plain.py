@@ -17,18 +17,27 @@ from raydepth.errors import JobError
 
 def diffusers_result(models, compose, start, seeds, output_type):
     pipeline = StableDiffusionImg2ImgPipeline(
-        vae=models.codec.vae, text_encoder=None, tokenizer=None, unet=models.unet, safety_checker=None,
-        scheduler=SAMPLERS[compose.sampler].from_config(models.scheduler_config), feature_extractor=None,
+        vae=models.codec.vae,
+        text_encoder=None,
+        tokenizer=None,
+        unet=models.unet,
+        safety_checker=None,
+        scheduler=SAMPLERS[compose.sampler].from_config(models.scheduler_config),
+        feature_extractor=None,
         requires_safety_checker=False,
-    )  # fmt: skip
+    )
     pipeline.set_progress_bar_config(disable=True)
     frames = len(start)
     return pipeline(
-        image=start, strength=compose.strength, num_inference_steps=compose.steps, guidance_scale=compose.guidance,
+        image=start,
+        strength=compose.strength,
+        num_inference_steps=compose.steps,
+        guidance_scale=compose.guidance,
         prompt_embeds=models.condition.prompt.expand(frames, -1, -1),
         negative_prompt_embeds=models.condition.negative.expand(frames, -1, -1),
-        generator=[torch.Generator().manual_seed(int(seed)) for seed in seeds], output_type=output_type,
-    ).images  # fmt: skip
+        generator=[torch.Generator().manual_seed(int(seed)) for seed in seeds],
+        output_type=output_type,
+    ).images
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
@@ -73,7 +82,7 @@ def test_pictures_equal_the_img2img_pipeline_when_injection_is_off(
             {},
             1,
             80,
-        ),  # method.md, section 5: kv, CFG on gen
+        ),  # "Cost in U-Net evaluations"
         ({"steps": 20, "strength": 0.5}, {}, 1, 30),
         ({"steps": 8, "strength": 1.0, "sampler": "lcm"}, {}, 1, 24),
         ({"steps": 4, "strength": 1.0, "sampler": "lcm"}, {}, 1, 12),

@@ -217,7 +217,7 @@ def test_exported_layers_read_back_and_come_again_to_the_byte(tmp_path: Path, si
 
 
 def test_a_stack_of_soft_layers_survives_export(tmp_path: Path):
-    """Colours bit for bit, alpha to 1/510, depth to half a step; flattened within a level a layer."""
+    """Colours bit for bit, alpha to 1/510, depth to half a step; flattened to a level a layer."""
     rng = np.random.default_rng(0)
     layers = [
         Layer(

@@ -45,9 +45,15 @@ class Dashboard(ThreadingHTTPServer):
     def details(self, name: str) -> dict[str, Any]:
         status, _, code = self.now
         return {
-            "type": "SUBMISSION", "job_id": None, "submission_id": name, "status": status, "driver_exit_code": code,
-            "entrypoint": "", "message": "the reason", "metadata": self.jobs[name]["metadata"],
-        }  # fmt: skip
+            "type": "SUBMISSION",
+            "job_id": None,
+            "submission_id": name,
+            "status": status,
+            "driver_exit_code": code,
+            "entrypoint": "",
+            "message": "the reason",
+            "metadata": self.jobs[name]["metadata"],
+        }
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -338,9 +344,23 @@ def test_ctrl_c_without_a_terminal_leaves_the_job(dashboard: Dashboard, folder: 
     dashboard.script = [("RUNNING", "begun\n", None)]
     job = write_job(folder, "job")
     process = subprocess.Popen(
-        [sys.executable, "-m", "raydepth", "submit", job, "--set", "output.path=s3://b/o", "--address", dashboard.address],
-        cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "raydepth",
+            "submit",
+            job,
+            "--set",
+            "output.path=s3://b/o",
+            "--address",
+            dashboard.address,
+        ],
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
     assert process.stdout is not None
     for line in process.stdout:
         if line == "begun\n":

@@ -106,9 +106,15 @@ def cluster() -> Iterator[Cluster]:
     del variables["PYTHONPATH"]  # the nodes' raydepth comes from the submitter
     variables["PATH"] = f"{Path(sys.executable).parent}:{variables['PATH']}"
     options = {
-        "port": 0, "dashboard-host": "127.0.0.1", "dashboard-port": port, "dashboard-agent-listen-port": 0,
-        "ray-client-server-port": free_port(), "num-cpus": 2, "object-store-memory": 200_000_000, "temp-dir": folder,
-    }  # fmt: skip
+        "port": 0,
+        "dashboard-host": "127.0.0.1",
+        "dashboard-port": port,
+        "dashboard-agent-listen-port": 0,
+        "ray-client-server-port": free_port(),
+        "num-cpus": 2,
+        "object-store-memory": 200_000_000,
+        "temp-dir": folder,
+    }
     command = [
         "ray",
         "start",
@@ -163,8 +169,15 @@ def test_a_submitted_job_equals_one_that_was_run(cluster: Cluster, tmp_path: Pat
     )
     assert attached.returncode == 0, attached.stderr
     done = raydepth(
-        "submit", job, *sets(*TINY, f"output.path={submitted}"), "--address", cluster.dashboard, cwd=ROOT, HOME=str(tmp_path), **cluster.token
-    )  # fmt: skip
+        "submit",
+        job,
+        *sets(*TINY, f"output.path={submitted}"),
+        "--address",
+        cluster.dashboard,
+        cwd=ROOT,
+        HOME=str(tmp_path),
+        **cluster.token,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     assert "12 done, 0 failed, 0 missing of 12 frames" in done.stdout
