@@ -67,7 +67,10 @@ def what_it_means(name: str, job: dict[str, Any], overall: Group) -> str:
         )
     if name == "rmse_target_depth" and statistics.count and statistics.count < overall.done:
         every = _reestimate_every(job)
-        return f"Measured where the frame's index is a multiple of {every} (evaluate.reestimate_every)."
+        return (
+            f"Measured where the frame's index is a multiple of {every} "
+            "(evaluate.reestimate_every)."
+        )
     return ""
 
 

@@ -53,7 +53,10 @@ def edit_batch(steps: list[Step], batch: Batch) -> Batch:
         return _run(steps, batch) if len(ok_rows(batch)) else batch
     except Exception:
         for row in ok_rows(batch):
-            message = f"its batch of {len(batch['status'])} fails as a whole ({whole}); a smaller run.batch may help"
+            message = (
+                f"its batch of {len(batch['status'])} fails as a whole ({whole}); "
+                "a smaller run.batch may help"
+            )
             blank(batch, row, type(whole).__name__, message)
         return batch
 
