@@ -13,6 +13,7 @@ from raydepth import __version__
 from raydepth.errors import JobError
 from raydepth.files.text import printable
 from raydepth.job import Job, load_job
+from raydepth.job.paths import refuse_missing
 
 OK, FAILED, WRONG, SOME_FAILED, STOPPED = 0, 1, 2, 3, 75
 """Exit codes: every frame done; anything else; the job is wrong; some frames failed; stopped at the
@@ -69,14 +70,23 @@ def _complain(error: object, code: int) -> int:
     return code
 
 
-def _load(path: Path, overrides: list[str] | None, **sections: dict[str, Any]) -> Job:
+def _load(
+    path: Path,
+    overrides: list[str] | None = None,
+    *,
+    files_here: bool = True,
+    **sections: dict[str, Any],
+) -> Job:
     extra = [
         f"{section}.{key}={json.dumps(value)}"
         for section, values in sections.items()
         for key, value in values.items()
         if value is not None
     ]
-    return load_job(path, [*(overrides or []), *extra])
+    job = load_job(path, [*(overrides or []), *extra], files_here=files_here)
+    if files_here:
+        refuse_missing(job, path)
+    return job
 
 
 @app.callback(invoke_without_command=True)
@@ -201,7 +211,7 @@ def submit(
     from raydepth.run.submit.client import submit as submit_job
 
     code = submit_job(
-        _load(job, set_),
+        _load(job, set_, files_here=not paths_on_cluster),
         address,
         name=job.stem,
         echo=lambda text: print(text, end="", flush=True),
@@ -278,7 +288,7 @@ def models(
                     f"{name:50} {licence:23} {'cached' if cached(name) else 'not cached':16} {role}"
                 )
     elif action == "check" and job is not None:
-        resolved = load_job(job)
+        resolved = _load(job)
         check_models(resolved)
         for model in named_models(resolved):
             print(f"{model.field}: {model.name} ({model.form}): found")

@@ -2,9 +2,24 @@
 wrong job.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator
+
+
+@dataclass(frozen=True)
+class Names:
+    """Marks a field whose value names local files: ``Annotated[str, Names("file")]``.
+
+    Where a relative name is looked up, ``raydepth.job.paths`` says, which finds the fields by this
+    mark.
+    """
+
+    what: Literal["input", "file", "model", "pattern"]
+    """``input``: files, folders and glob patterns, in a list; ``file``: a file or a folder, or a
+    colour ``#rrggbb``; ``model``: ``builtin``, a hub id, a file, a directory or ``files:PATTERN``;
+    ``pattern``: names of files beside the input with fields such as ``{frame_index}``."""
 
 
 class Section(BaseModel):

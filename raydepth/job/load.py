@@ -13,6 +13,7 @@ from raydepth.evaluate.settings import Evaluate
 from raydepth.files import strict_yaml
 from raydepth.files.text import printable
 from raydepth.frames.settings import Input
+from raydepth.job.paths import locate_files
 from raydepth.job.run import Run
 from raydepth.layers.settings import Layers
 from raydepth.output.settings import Output
@@ -75,8 +76,11 @@ class Job(Section):
         )
 
 
-def load_job(path: str | Path, overrides: list[str] | None = None) -> Job:
-    """Reads a job file and applies ``--set a.b=value`` overrides (values are YAML).
+def load_job(
+    path: str | Path, overrides: list[str] | None = None, *, files_here: bool = True
+) -> Job:
+    """Reads a job file, applies ``--set a.b=value`` overrides (values are YAML), and finds the
+    files that it names, see ``raydepth.job.paths``; not so where they are on another machine.
 
     Raises:
         JobError: the file is missing or unreadable, is not YAML, or a field is unknown, of the
@@ -97,7 +101,8 @@ def load_job(path: str | Path, overrides: list[str] | None = None) -> Job:
         )
     for override in overrides or []:
         _apply(tree, override)
-    return parse_job(tree)
+    job = parse_job(tree)
+    return locate_files(job, path, overrides or []) if files_here else job
 
 
 def parse_job(tree: dict[str, Any]) -> Job:

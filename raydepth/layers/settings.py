@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from raydepth.section import Section
+from raydepth.section import Names, Section
 
 
 class AtQuantile(Section):
@@ -71,7 +71,7 @@ class Fill(Section):
     method: Literal["telea", "navier-stokes", "onnx", "diffusion", "plate"] = "telea"
     """``plate``: what other frames of the clip show there (camera still or nearly so); what none
     shows is filled once for the whole clip, by ``model`` where one is given, else ``telea``."""
-    model: str | None = None
+    model: Annotated[str | None, Names("model")] = None
     """Path of the ``.onnx`` file (image and mask in, image out) for methods ``onnx`` and ``plate``;
     for ``diffusion`` a hub id or a local directory, inpainting (9-channel) or text-to-image
     (4-channel) checkpoint, ``builtin`` (raydepth's own inpainting model), or null: that of
@@ -155,7 +155,7 @@ class Segmentation(Section):
     before the workers start.
     """
 
-    model: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1), Names("model")]
     """Hub id, for example ``facebook/sam-vit-base``, or local directory of a Segment Anything
     checkpoint of transformers."""
     point: (
