@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -23,9 +23,7 @@ from raydepth.layers.fill.diffusion import load_diffusion_filler
 from raydepth.layers.fill.opencv import Filler, fill_hole, load_filler
 from raydepth.layers.settings import Fill
 from raydepth.models import builtin
-from raydepth.synth.case import Snapshot
-from raydepth.synth.setup import random_setup
-from raydepth.training.data import FIRST_SEED, scene_picture
+from raydepth.training.data import render
 from raydepth.training.harmonise import Harmoniser
 
 SHORT_SIDE = 192
@@ -42,12 +40,13 @@ Truth = tuple[np.ndarray, np.ndarray]
 reading."""
 
 
-def scenes(style: str, count: int) -> Iterator[Truth]:
-    """Held-out scenes: seeds below FIRST_SEED; every third seed is calm."""
-    seeds = (seed for seed in range(FIRST_SEED) if (seed % 3 == 0) == (style == "calm"))
-    for _, seed in zip(range(count), seeds, strict=False):
-        rgb, inverse = scene_picture(seed)
-        yield rgb, 1 / inverse.astype(np.float32)
+def scenes(held_out: Path, style: str) -> list[Truth]:
+    """Held-out scenes, `calm` or `wide`."""
+    pictures, inverses = (np.load(held_out / f"{style}-{name}.npy") for name in ("rgb", "inv"))
+    return [
+        (rgb, 1 / inverse.astype(np.float32))
+        for rgb, inverse in zip(pictures, inverses, strict=True)
+    ]
 
 
 def real_depth(folder: Path) -> dict[str, list[Truth]]:
@@ -152,12 +151,12 @@ def round_trip_error(redraw: Harmoniser, pictures: list[np.ndarray]) -> int:
     return max(int(np.abs(redraw(rgb, strength=0.0).astype(int) - rgb).max()) for rgb in pictures)
 
 
-def composites(count: int) -> list[np.ndarray]:
-    """Naive composites: the near part of one held-out scene, its colours off, pasted on another;
-    uint8 [SIDE, SIDE, 3] each.
+def composites(calm: list[Truth], count: int) -> list[np.ndarray]:
+    """Naive composites: the near part of one scene, its colours off, pasted on another; uint8 [S,
+    S, 3] each.
     """
     results = []
-    near, far = list(scenes("calm", 2 * count))[::2], list(scenes("calm", 2 * count))[1::2]
+    near, far = calm[: 2 * count : 2], calm[1 : 2 * count : 2]
     for (front, depth), (back, _) in zip(near, far, strict=True):
         tinted = (
             (front.astype(np.float32) * np.array([1.12, 1.0, 0.85])).clip(0, 255).astype(np.uint8)
@@ -172,13 +171,12 @@ Hole = tuple[np.ndarray, np.ndarray, np.ndarray]
 uint8 [S, S, 3]."""
 
 
-def holes(count: int, side: int) -> list[Hole]:
-    """True fills of held-out stagings: seeds below FIRST_SEED."""
-    moments = [Snapshot(random_setup(seed, 1.0), 0.0, (side, side), 24) for seed in range(count)]
-    return [
-        (snapshot.rgb(), snapshot.near.astype(np.float32), snapshot.fill_shadowed())
-        for snapshot in moments
-    ]
+def holes(held_out: Path, side: int) -> list[Hole]:
+    """True fills of held-out stagings."""
+    rgb, near, fill = (
+        np.load(held_out / f"holes-{side}-{name}.npy") for name in ("rgb", "near", "fill")
+    )
+    return list(zip(rgb, near.astype(np.float32), fill, strict=True))
 
 
 def fill_rows(fillers: dict[str, Filler], sets: dict[str, list[Hole]]) -> list[str]:
@@ -257,15 +255,22 @@ def main() -> None:
     )
     parser.add_argument("--scenes", type=int, default=60, help="held-out scenes of each style")
     arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        render("held-out", Path(folder), scenes=arguments.scenes)
+        write_card(home, Path(folder), arguments.real)
+
+
+def write_card(home: Path, held_out: Path, real: Path) -> None:
+    """Evaluates the models in `home` on rendered and on real pictures and writes the card there."""
     pictures = home / "card"
     pictures.mkdir(exist_ok=True)
 
     depth = HubDepth(str(builtin.path("depth")), name="builtin", input_size=SHORT_SIDE)
-    calm, wide = list(scenes("calm", arguments.scenes)), list(scenes("wide", arguments.scenes))
+    calm, wide = scenes(held_out, "calm"), scenes(held_out, "wide")
     sets = {
         "Held-out calm scenes": calm,
         "Held-out wide scenes": wide,
-        **real_depth(arguments.real),
+        **real_depth(real),
     }
     shown = [*calm[:3], *wide[:4]]
     _sheet(
@@ -278,9 +283,9 @@ def main() -> None:
     drawn = {
         "Held-out calm scenes": [rgb for rgb, _ in calm[:6]],
         "Held-out wide scenes": [rgb for rgb, _ in wide[:6]],
-        "Real clips": real_frames(arguments.real),
+        "Real clips": real_frames(real),
     }
-    inputs = [calm[0][0], wide[2][0], *composites(2)]
+    inputs = [calm[0][0], wide[2][0], *composites(calm, 2)]
     _sheet(
         [[rgb, *(redraw(rgb, strength=s) for s in (0.3, 0.45, 0.6))] for rgb in inputs],
         144,
@@ -299,8 +304,8 @@ def main() -> None:
         ),
     }
     hidden = {
-        "Held-out, 128 x 128": holes(arguments.scenes // 2, 128),
-        "Held-out, 256 x 256": holes(arguments.scenes // 8, 256),
+        "Held-out, 128 x 128": holes(held_out, 128),
+        "Held-out, 256 x 256": holes(held_out, 256),
     }
     columns = []
     for rgb, near, truth in hidden["Held-out, 128 x 128"][:7]:

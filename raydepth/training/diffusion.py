@@ -12,7 +12,6 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 
 from raydepth.models.builtin.codec import BlockDCT
-from raydepth.synth.textures import PHOTOGRAPHS, VARIANTS, photograph, texture
 from raydepth.training.data import Cache, crop
 from raydepth.training.loop import Budget, train
 
@@ -95,11 +94,13 @@ def draw_picture(
         rgb, beside = cache[int(which * len(cache))]
         smallest = 0.6
     elif kind < 0.93:
-        rgb = torch.from_numpy(photograph(int(which * PHOTOGRAPHS)))
+        photographs = cache.drawn("photograph")
+        rgb = torch.from_numpy(photographs[int(which * len(photographs))].copy())
         smallest = max(0.3, side / min(rgb.shape[1:]))
     else:
-        leaves = texture("leaves", int(which * VARIANTS["leaves"]))
-        rgb, smallest = torch.from_numpy(leaves.copy()).permute(2, 0, 1), 0.6
+        leaves = cache.drawn("leaves")
+        tile = leaves[int(which * len(leaves))]
+        rgb, smallest = torch.from_numpy(tile.copy()).permute(2, 0, 1), 0.6
     both = rgb if beside is None else torch.cat([rgb, beside])
     both = crop(both, side, generator, smallest=min(smallest, 1.0))
     return develop(both[:3], gamma, tint), both[3:] if beside is not None else None
