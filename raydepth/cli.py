@@ -74,8 +74,15 @@ def _complain(error: object, code: int) -> int:
     return code
 
 
-def _load(path: Path, overrides: list[str] | None, **sections: dict[str, Any]) -> "Job":
+def _load(
+    path: Path,
+    overrides: list[str] | None = None,
+    *,
+    files_here: bool = True,
+    **sections: dict[str, Any],
+) -> "Job":
     from raydepth.job import load_job
+    from raydepth.job.paths import refuse_missing
 
     extra = [
         f"{section}.{key}={json.dumps(value)}"
@@ -85,9 +92,11 @@ def _load(path: Path, overrides: list[str] | None, **sections: dict[str, Any]) -
     ]
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always", JobNote)
-        job = load_job(path, [*(overrides or []), *extra])
+        job = load_job(path, [*(overrides or []), *extra], files_here=files_here)
     for note in notes:
         print(f"raydepth: {printable(str(note.message))}", file=sys.stderr)
+    if files_here:
+        refuse_missing(job, path)
     return job
 
 
@@ -213,7 +222,7 @@ def submit(
     from raydepth.run.submit.client import submit as submit_job
 
     code = submit_job(
-        _load(job, set_),
+        _load(job, set_, files_here=not paths_on_cluster),
         address,
         name=job.stem,
         echo=lambda text: print(text, end="", flush=True),
@@ -279,7 +288,6 @@ def models(
     """List the models that jobs may name, with licences and what is cached; or check that a job's
     can be opened.
     """
-    from raydepth.job import load_job
     from raydepth.models.names import HUB_DEFAULTS, cached
     from raydepth.run.check import check_models, named_models
 
@@ -291,7 +299,7 @@ def models(
                     f"{name:50} {licence:23} {'cached' if cached(name) else 'not cached':16} {role}"
                 )
     elif action == "check" and job is not None:
-        resolved = load_job(job)
+        resolved = _load(job)
         check_models(resolved)
         for model in named_models(resolved):
             print(f"{model.field}: {model.name} ({model.form}): found")

@@ -2,11 +2,26 @@
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from raydepth.errors import JobNote
+
+
+@dataclass(frozen=True)
+class Names:
+    """Marks a field whose value names local files: ``Annotated[str, Names("file")]``.
+
+    Where a relative name is looked up, ``raydepth.job.paths`` says, which finds the fields by this
+    mark.
+    """
+
+    what: Literal["input", "file", "model", "pattern"]
+    """``input``: files, folders and glob patterns, in a list; ``file``: a file or a folder, or a
+    colour ``#rrggbb``; ``model``: ``builtin``, a hub id, a file, a directory or ``files:PATTERN``;
+    ``pattern``: names of files beside the input with fields such as ``{frame_index}``."""
 
 
 class Section(BaseModel):

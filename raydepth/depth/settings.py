@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from raydepth.section import Section
+from raydepth.section import Names, Section
 
 DepthKind = Literal["disparity_rel", "depth_rel", "depth_m"]
 
@@ -14,7 +14,7 @@ class Depth(Section):
 
     renamed: ClassVar = {"steady": "stabilise"}
 
-    model: str = "builtin"
+    model: Annotated[str, Names("model")] = "builtin"
     """``builtin``, a hub id, a local directory, an ``.onnx`` file, or ``files:PATTERN`` for depth
     files beside the input.
 
@@ -40,5 +40,5 @@ class Depth(Section):
     guided: bool = False
     """Brings the edges of depth to the picture's edges near by (guided filter, He et al. 2010): for
     estimators with soft edges."""
-    truth: str | None = None
+    truth: Annotated[str | None, Names("pattern")] = None
     """Pattern of ground-truth depth files in metres (as in ``files:``), or null."""

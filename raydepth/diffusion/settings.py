@@ -4,15 +4,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from raydepth.section import Section
+from raydepth.section import Names, Section
 
 
 class Diffusion(Section):
     """The model and its prompts."""
 
-    model: str = "builtin"
+    model: Annotated[str, Names("model")] = "builtin"
     """``builtin``, a hub id or a local directory of a Stable-Diffusion-class pipeline."""
-    lora: str | None = None
+    lora: Annotated[str | None, Names("model")] = None
     """Hub id or path of LoRA weights, for example ``latent-consistency/lcm-lora-sdv1-5``."""
     prompt: str = ""
     negative_prompt: str = ""

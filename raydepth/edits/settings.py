@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from raydepth.layers.settings import AtBox, AtMetres, AtPoint, AtQuantile, Segmentation, plane_form
-from raydepth.section import Section
+from raydepth.section import Names, Section
 
 
 class Recompose(Section):
@@ -60,7 +60,7 @@ class Insert(Section):
     """
 
     kind: Literal["insert"]
-    object: Annotated[str, Field(min_length=1)]
+    object: Annotated[str, Field(min_length=1), Names("file")]
     """A picture file, local or in object storage, with alpha (RGBA PNG or WebP) or to be cut out by
     ``segment``."""
     segment: Segmentation | None = None
@@ -114,7 +114,7 @@ class Background(Section):
     """The frame's near layers over something else."""
 
     kind: Literal["background"]
-    source: Annotated[str, Field(min_length=1)] | None = None
+    source: Annotated[Annotated[str, Field(min_length=1)] | None, Names("file")] = None
     """A picture, a clip (video or folder of images), or a colour ``#rrggbb``; scaled and cropped to
     cover the frame."""
     prompt: str | None = None
@@ -162,7 +162,7 @@ class ReplaceLayer(Section):
     the frame.
     """
 
-    replace: Annotated[str, Field(min_length=1)]
+    replace: Annotated[str, Field(min_length=1), Names("file")]
 
 
 def _layer_form(value: Any) -> str:

@@ -4,15 +4,15 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from raydepth.section import Section
+from raydepth.section import Names, Section
 
 
 class Input(Section):
     """Which frames: ``input``."""
 
-    paths: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
-    """Video files, folders (of images or of videos) and glob patterns, local (relative to the
-    current directory) or on s3:// or gs://."""
+    paths: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1), Names("input")]
+    """Video files, folders (of images or of videos) and glob patterns, local or on s3:// or
+    gs://."""
     stride: Annotated[int, Field(ge=1)] = 1
     """Every n-th frame of the source, counted from its first frame."""
     start_s: Annotated[float, Field(ge=0)] | None = None

@@ -18,6 +18,7 @@ from raydepth.evaluate.settings import Evaluate
 from raydepth.files import strict_yaml
 from raydepth.files.text import printable
 from raydepth.frames.settings import Input
+from raydepth.job.paths import locate_files
 from raydepth.job.run import Run
 from raydepth.layers.fill.registry import FILLERS
 from raydepth.layers.settings import Layers
@@ -78,7 +79,9 @@ class Job(Section):
         )
 
 
-def load_job(path: str | Path, overrides: list[str] | None = None) -> Job:
+def load_job(
+    path: str | Path, overrides: list[str] | None = None, *, files_here: bool = True
+) -> Job:
     """Reads a job file and applies ``--set a.b=value`` overrides (values are YAML).
 
     Raises:
@@ -103,7 +106,8 @@ def load_job(path: str | Path, overrides: list[str] | None = None) -> Job:
         _drop_what_is_not_known(tree, field, value)
     for field, value in changes:
         _apply(tree, field, value)
-    return parse_job(tree)
+    job = parse_job(tree)
+    return locate_files(job, path, overrides or []) if files_here else job
 
 
 def parse_job(tree: dict[str, Any]) -> Job:

@@ -7,7 +7,7 @@ from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
 from raydepth.layers.fill.registry import FILLERS
 from raydepth.layers.fill.settings import Fill, OpenCVFill
 from raydepth.registry import chosen_from
-from raydepth.section import Section
+from raydepth.section import Names, Section
 
 
 class AtQuantile(Section):
@@ -114,7 +114,7 @@ class Segmentation(Section):
     before the workers start.
     """
 
-    model: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1), Names("model")]
     """Hub id, for example ``facebook/sam-vit-base``, or local directory of a Segment Anything
     checkpoint of transformers."""
     point: (

@@ -104,7 +104,7 @@ def check_same_job(folder: OutputFolder, job: dict[str, Any]) -> None:
     differences = [
         f"  {field}: {there.get(field)!r} there, {here.get(field)!r} here"
         for field in sorted(there.keys() | here.keys())
-        if there.get(field) != here.get(field) and _changes_results(field)
+        if not _same(there.get(field), here.get(field)) and _changes_results(field)
     ]
     version = read_environment(folder)["raydepth"]
     if version != raydepth.__version__:
@@ -179,6 +179,23 @@ def record_job(folder: OutputFolder, job: dict[str, Any]) -> None:
 
 def _changes_results(field: str) -> bool:
     return field in _RESULT_KEYS_OF_RUN or not (field.startswith("run.") or field in _MAY_CHANGE)
+
+
+def _same(there: Any, here: Any) -> bool:
+    """Whether two values of a field are the same; so are a file's absolute name and one that is
+    relative to a folder it lies below, as a submission has it, and version 1 had it.
+    """
+    if isinstance(there, dict) and isinstance(here, dict):
+        return there.keys() == here.keys() and all(_same(there[key], here[key]) for key in there)
+    if isinstance(there, list) and isinstance(here, list):
+        return len(there) == len(here) and all(map(_same, there, here))
+    if isinstance(there, str) and isinstance(here, str):
+        if there.startswith("files:") and here.startswith("files:"):
+            return _same(there.removeprefix("files:"), here.removeprefix("files:"))
+        full, other = (there, here) if os.path.isabs(there) else (here, there)
+        if other and os.path.isabs(full) and not os.path.isabs(other):
+            return full == os.path.abspath(other) or full.endswith("/" + os.path.normpath(other))
+    return bool(there == here)
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -11,7 +11,8 @@ class Output(Section):
     """Where results go: ``output``."""
 
     path: Annotated[str, Field(min_length=1)]
-    """Folder, local or ``s3://`` / ``gs://``."""
+    """Folder, local (relative to the current one, wherever the job file lies) or ``s3://`` /
+    ``gs://``."""
     images: Literal["parquet", "png", "both", "none"] = "parquet"
     """Where pictures are kept: encoded in the shards, as PNG files, both, or nowhere (figures
     only)."""

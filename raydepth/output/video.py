@@ -16,6 +16,7 @@ from av.stream import Discard
 from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 
+from raydepth.files.h264 import SAME_BYTES
 from raydepth.frames.container import open_container
 from raydepth.frames.segments import Segment
 from raydepth.frames.sources import SourceError
@@ -25,10 +26,6 @@ from raydepth.output.plan import Part
 from raydepth.output.shards import DamagedShard, image_name, read_shard, shard_name
 
 VIDEOS = "videos"
-SAME_BYTES = {"x264-params": "cpu-independent=1"}
-"""x264's AVX-512 code of the macroblock tree gives other bits from run to run (64 x 48 pixels: 18
-files out of 200 encodings of the same frames; one file with this, which is for the same bits on
-every processor)."""
 
 
 @dataclass(frozen=True)

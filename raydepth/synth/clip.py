@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from raydepth.errors import JobError
-from raydepth.output.video import SAME_BYTES
+from raydepth.files.h264 import SAME_BYTES
 from raydepth.synth.case import Snapshot
 from raydepth.synth.render import SAMPLES
 from raydepth.synth.setup import SceneSetup, random_setup

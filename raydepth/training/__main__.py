@@ -55,10 +55,11 @@ def main() -> None:
     data, fills = arguments.out / "data", arguments.out / "fills"
 
     if arguments.what in ("data", "all"):
-        from raydepth.training.data import build
+        from raydepth.training.data import render
 
-        build(data, shards=arguments.shards, workers=arguments.threads)
-        build(fills, shards=arguments.fills, workers=arguments.threads, fills=True)
+        render("textures", data)
+        render("scenes", data, shards=arguments.shards, workers=arguments.threads)
+        render("fills", fills, shards=arguments.fills, workers=arguments.threads)
     if arguments.what in ("depth", "all"):
         from raydepth.training import depth
 

@@ -1,10 +1,12 @@
-"""Measures the built-in models on held-out scenes and frames, and writes MODEL_CARD.md."""
+"""Measures the built-in models on scenes and frames that they never saw and writes MODEL_CARD.md
+with pictures.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -23,9 +25,7 @@ from raydepth.layers.fill.protocol import Filler
 from raydepth.layers.fill.registry import load_filler
 from raydepth.layers.fill.settings import DiffusionFill, OpenCVFill
 from raydepth.models import builtin
-from raydepth.synth.case import Snapshot
-from raydepth.synth.setup import random_setup
-from raydepth.training.data import FIRST_SEED, scene_picture
+from raydepth.training.data import render
 from raydepth.training.harmonise import Harmoniser
 
 SHORT_SIDE = 192
@@ -42,12 +42,13 @@ Truth = tuple[np.ndarray, np.ndarray]
 reading."""
 
 
-def scenes(style: str, count: int) -> Iterator[Truth]:
-    """Held-out scenes: seeds below FIRST_SEED; every third seed is calm."""
-    seeds = (seed for seed in range(FIRST_SEED) if (seed % 3 == 0) == (style == "calm"))
-    for _, seed in zip(range(count), seeds, strict=False):
-        rgb, inverse = scene_picture(seed)
-        yield rgb, 1 / inverse.astype(np.float32)
+def scenes(held_out: Path, style: str) -> list[Truth]:
+    """Held-out scenes, `calm` or `wide`."""
+    pictures, inverses = (np.load(held_out / f"{style}-{name}.npy") for name in ("rgb", "inv"))
+    return [
+        (rgb, 1 / inverse.astype(np.float32))
+        for rgb, inverse in zip(pictures, inverses, strict=True)
+    ]
 
 
 def real_depth(folder: Path) -> dict[str, list[Truth]]:
@@ -103,7 +104,9 @@ def real_frames(folder: Path, side: int = 256, each: int = 3) -> list[np.ndarray
 
 
 def depth_rows(model: HubDepth, sets: dict[str, list[Truth]]) -> list[str]:
-    """Markdown rows: each set's mean figures, and those of the guess "lower is nearer"."""
+    """Markdown rows: each set's mean figures, beside those of the guess that lower in the picture
+    is nearer.
+    """
     rows = []
     for name, truths in sets.items():
         figures = []
@@ -129,14 +132,13 @@ def depth_rows(model: HubDepth, sets: dict[str, list[Truth]]) -> list[str]:
     return rows
 
 
-def harmoniser_rows(harmoniser: Harmoniser, sets: dict[str, list[np.ndarray]]) -> list[str]:
+def redraw_rows(redraw: Harmoniser, sets: dict[str, list[np.ndarray]]) -> list[str]:
     """Markdown rows: mean PSNR in dB of image-to-image against its input at every strength."""
     rows = []
     for name, pictures in sets.items():
         if pictures:
             means = [
-                np.mean([psnr(harmoniser(rgb, strength=s), rgb) for rgb in pictures])
-                for s in STRENGTHS
+                np.mean([psnr(redraw(rgb, strength=s), rgb) for rgb in pictures]) for s in STRENGTHS
             ]
             rows.append(
                 f"| {name} ({len(pictures)}) | "
@@ -146,20 +148,17 @@ def harmoniser_rows(harmoniser: Harmoniser, sets: dict[str, list[np.ndarray]]) -
     return rows
 
 
-def round_trip_error(harmoniser: Harmoniser, pictures: list[np.ndarray]) -> int:
+def round_trip_error(redraw: Harmoniser, pictures: list[np.ndarray]) -> int:
     """Largest difference in grey levels after encoding and decoding."""
-    return max(
-        int(np.abs(harmoniser(rgb, strength=0.0).astype(int) - rgb).max()) for rgb in pictures
-    )
+    return max(int(np.abs(redraw(rgb, strength=0.0).astype(int) - rgb).max()) for rgb in pictures)
 
 
-def composites(count: int) -> list[np.ndarray]:
-    """Naive composites, uint8 [SIDE, SIDE, 3] each.
-
-    The near part of one held-out scene, its colours off, is pasted on another.
+def composites(calm: list[Truth], count: int) -> list[np.ndarray]:
+    """Naive composites: the near part of one scene, its colours off, pasted on another; uint8 [S,
+    S, 3] each.
     """
     results = []
-    near, far = list(scenes("calm", 2 * count))[::2], list(scenes("calm", 2 * count))[1::2]
+    near, far = calm[: 2 * count : 2], calm[1 : 2 * count : 2]
     for (front, depth), (back, _) in zip(near, far, strict=True):
         tinted = (
             (front.astype(np.float32) * np.array([1.12, 1.0, 0.85])).clip(0, 255).astype(np.uint8)
@@ -174,13 +173,12 @@ Hole = tuple[np.ndarray, np.ndarray, np.ndarray]
 uint8 [S, S, 3]."""
 
 
-def holes(count: int, side: int) -> list[Hole]:
-    """True fills of held-out scene setups: seeds below FIRST_SEED."""
-    moments = [Snapshot(random_setup(seed, 1.0), 0.0, (side, side), 24) for seed in range(count)]
-    return [
-        (snapshot.rgb(), snapshot.near.astype(np.float32), snapshot.fill_shadowed())
-        for snapshot in moments
-    ]
+def holes(held_out: Path, side: int) -> list[Hole]:
+    """True fills of held-out stagings."""
+    rgb, near, fill = (
+        np.load(held_out / f"holes-{side}-{name}.npy") for name in ("rgb", "near", "fill")
+    )
+    return list(zip(rgb, near.astype(np.float32), fill, strict=True))
 
 
 def fill_rows(fillers: dict[str, Filler], sets: dict[str, list[Hole]]) -> list[str]:
@@ -201,9 +199,8 @@ def fill_rows(fillers: dict[str, Filler], sets: dict[str, list[Hole]]) -> list[s
 
 
 def draw_curves(logs: dict[str, Path], path: Path) -> None:
-    """Saves the loss of every model over its training steps, as its log has it.
-
-    Loss ranges differ, so each has its own axis.
+    """Saves the loss of every model over its training steps, as its log has it; loss spans differ,
+    so each has its own axis.
     """
     import matplotlib
 
@@ -247,7 +244,7 @@ def _sheet(columns: list[list[np.ndarray]], cell: int, path: Path) -> None:
 
 
 def main() -> None:
-    """Evaluates the models in the package and writes MODEL_CARD.md and card/*.png next to them."""
+    """Evaluates the models in the package and writes MODEL_CARD.md and card/*.png beside them."""
     parser = argparse.ArgumentParser(
         prog="python -m raydepth.training.card", description=main.__doc__
     )
@@ -260,15 +257,22 @@ def main() -> None:
     )
     parser.add_argument("--scenes", type=int, default=60, help="held-out scenes of each style")
     arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        render("held-out", Path(folder), scenes=arguments.scenes)
+        write_card(home, Path(folder), arguments.real)
+
+
+def write_card(home: Path, held_out: Path, real: Path) -> None:
+    """Evaluates the models in `home` on rendered and on real pictures and writes the card there."""
     pictures = home / "card"
     pictures.mkdir(exist_ok=True)
 
     depth = HubDepth(str(builtin.path("depth")), name="builtin", input_size=SHORT_SIDE)
-    calm, wide = list(scenes("calm", arguments.scenes)), list(scenes("wide", arguments.scenes))
+    calm, wide = scenes(held_out, "calm"), scenes(held_out, "wide")
     sets = {
         "Held-out calm scenes": calm,
         "Held-out wide scenes": wide,
-        **real_depth(arguments.real),
+        **real_depth(real),
     }
     shown = [*calm[:3], *wide[:4]]
     _sheet(
@@ -277,15 +281,15 @@ def main() -> None:
         pictures / "depth.png",
     )
 
-    harmoniser = Harmoniser(builtin.path("diffusion"))
+    redraw = Harmoniser(builtin.path("diffusion"))
     drawn = {
         "Held-out calm scenes": [rgb for rgb, _ in calm[:6]],
         "Held-out wide scenes": [rgb for rgb, _ in wide[:6]],
-        "Real clips": real_frames(arguments.real),
+        "Real clips": real_frames(real),
     }
-    inputs = [calm[0][0], wide[2][0], *composites(2)]
+    inputs = [calm[0][0], wide[2][0], *composites(calm, 2)]
     _sheet(
-        [[rgb, *(harmoniser(rgb, strength=s) for s in (0.3, 0.45, 0.6))] for rgb in inputs],
+        [[rgb, *(redraw(rgb, strength=s) for s in (0.3, 0.45, 0.6))] for rgb in inputs],
         144,
         pictures / "diffusion.png",
     )
@@ -302,8 +306,8 @@ def main() -> None:
         ),
     }
     hidden = {
-        "Held-out, 128 x 128": holes(arguments.scenes // 2, 128),
-        "Held-out, 256 x 256": holes(arguments.scenes // 8, 256),
+        "Held-out, 128 x 128": holes(held_out, 128),
+        "Held-out, 256 x 256": holes(held_out, 256),
     }
     columns = []
     for rgb, near, truth in hidden["Held-out, 128 x 128"][:7]:
@@ -318,13 +322,11 @@ def main() -> None:
     text = (home / "card.template.md").read_text()
     fields: dict[str, object] = {
         "depth_rows": "\n".join(depth_rows(depth, sets)),
-        "harmoniser_rows": "\n".join(harmoniser_rows(harmoniser, drawn)),
+        "redraw_rows": "\n".join(redraw_rows(redraw, drawn)),
         "fill_rows": "\n".join(fill_rows(fillers, hidden)),
         "strengths": " | ".join(f"strength {s}" for s in STRENGTHS),
         "rules": "|".join(["---"] * (1 + len(STRENGTHS))),
-        "round_trip": round_trip_error(
-            harmoniser, [rgb for group in drawn.values() for rgb in group]
-        ),
+        "round_trip": round_trip_error(redraw, [rgb for group in drawn.values() for rgb in group]),
         "torch": torch.__version__,
     }
     for name in NAMES:
@@ -335,9 +337,7 @@ def main() -> None:
             f"{sum(f.stat().st_size for f in folder.rglob('*.safetensors')) / 1e6:.1f}"
         )
     fields["depth_parameters"] = f"{sum(p.numel() for p in depth.model.parameters()) / 1e6:.1f}"
-    fields["diffusion_parameters"] = (
-        f"{sum(p.numel() for p in harmoniser.unet.parameters()) / 1e6:.1f}"
-    )
+    fields["diffusion_parameters"] = f"{sum(p.numel() for p in redraw.unet.parameters()) / 1e6:.1f}"
     (home / "MODEL_CARD.md").write_text(text.format(**fields))
 
 

@@ -1,123 +1,40 @@
-"""Training pictures for the built-in models: rendered scenes in shards, and random crops."""
+"""Training pictures for the built-in models: rendered once by a program of their own, and crops
+drawn from its files.
+"""
 
 from __future__ import annotations
 
 import io
 import math
-import multiprocessing
-from collections.abc import Callable
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from raydepth.synth.case import Snapshot
-from raydepth.synth.random_scene import random_scene
-from raydepth.synth.render import World, render_threads
-from raydepth.synth.scene import PERIOD
-from raydepth.synth.setup import random_setup
 
-SIDE = 192
-"""Height and width of the cached pictures in pixels: training crops are of 128 and 192, and
-rendering costs what pixels there are."""
+def render(what: str, folder: Path, **options: int) -> None:
+    """Runs ``python -m raydepth.synth.pictures WHAT FOLDER --option value ...``.
 
-SHARD = 250
-"""Pictures in a shard."""
-
-_SAMPLES = 16
-"""Paths through a pixel: their noise is that of a camera in poor light, which the models are to see
-through anyway."""
-
-_FILL_SAMPLES = 6
-"""The same for fills: they are learnt as means, and mostly at two thirds of their size."""
-
-MOMENTS = 3
-"""Pictures of one scene setup, at times of its clip."""
-
-FIRST_SEED = 1_000_000
-"""Training scenes have seeds from here on; evaluation uses seeds below."""
-
-
-def scene_picture(seed: int, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
-    """Renders the training picture of a seed: every third scene is calm, the others vary widely.
-
-    Returns:
-        rgb uint8 [side, side, 3] (sRGB) and inverse depth float16 [side, side] in 1 / metres.
+    Raises:
+        CalledProcessError: it failed; what is wrong it has printed.
     """
-    scene = random_scene(seed, style="calm" if seed % 3 == 0 else "wide")
-    seconds = (seed % 97) / 97 * PERIOD
-    world, camera = World(scene.at(seconds)), scene.path.at(seconds)
-    rgb = world.colour(camera, (side, side), samples=_SAMPLES)
-    return rgb, (1 / world.depth(camera, (side, side))).astype(np.float16)
-
-
-def fill_picture(number: int, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
-    """Renders what is behind the near objects of a scene setup, and where these are.
-
-    It is a true fill and its hole.
-
-    Args:
-        number: MOMENTS times the setup's seed, and which of its times; making a setup costs more
-            than a picture of it.
-        side: Height and width in pixels.
-
-    Returns:
-        rgb uint8 [side, side, 3] (sRGB), without the near objects but with the shadows they cast;
-        bool [side, side].
-    """
-    seed, time = divmod(number, MOMENTS)
-    seen = Snapshot(random_setup(seed, 1.0), time / MOMENTS * PERIOD, (side, side), _FILL_SAMPLES)
-    return seen.fill_shadowed(), seen.near
-
-
-def _write_shard(
-    job: tuple[Path, int, Callable[[int], tuple[np.ndarray, np.ndarray]], int, str],
-) -> None:
-    folder, index, picture, first, extra = job
-    render_threads(1)
-    pictures = [picture(first + index * SHARD + i) for i in range(SHARD)]
-    np.save(folder / f"{index:04d}-{extra}.npy", np.stack([second for _, second in pictures]))
-    # Written last and renamed, so that a shard with colours is a whole one.
-    temporary = folder / f"{index:04d}-rgb.tmp.npy"
-    np.save(temporary, np.stack([rgb for rgb, _ in pictures]))
-    temporary.rename(folder / f"{index:04d}-rgb.npy")
-
-
-def build(folder: Path, *, shards: int, workers: int = 2, fills: bool = False) -> None:
-    """Renders the shards that are missing; the same shard number always holds the same pictures.
-
-    Args:
-        folder: Where the shards go; made if absent.
-        shards: How many shards of SHARD pictures there shall be.
-        workers: Processes, each with one thread.
-        fills: Render `fill_picture`s and not `scene_picture`s.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    kind = (
-        (fill_picture, MOMENTS * FIRST_SEED, "near")
-        if fills
-        else (scene_picture, FIRST_SEED, "inv")
-    )
-    jobs = [
-        (folder, index, *kind)
-        for index in range(shards)
-        if not (folder / f"{index:04d}-rgb.npy").exists()
-    ]
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        for _ in pool.imap_unordered(_write_shard, jobs):
-            pass
+    pairs = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    program = [sys.executable, "-m", "raydepth.synth.pictures", what, str(folder), *pairs]
+    subprocess.run(program, check=True)
 
 
 class Cache:
-    """The shards that `build` has finished so far, mapped into memory."""
+    """The shards that `render` has finished so far, mapped into memory."""
 
-    def __init__(self, folder: Path, extra: str = "inv") -> None:
+    def __init__(self, folder: Path, beside: str = "inv") -> None:
         """Opens the finished shards in `folder`.
 
         Args:
-            folder: That `build` wrote.
-            extra: What was kept with the colours: `inv` of scenes, `near` of fills.
+            folder: That `render` wrote.
+            beside: What was kept beside the colours: `inv` of scenes, `near` of fills.
 
         Raises:
             FileNotFoundError: There is none.
@@ -129,30 +46,44 @@ class Cache:
                 "data`"
             )
         self._rgb = [np.load(name, mmap_mode="r") for name in names]
-        self._extra = [
-            np.load(str(name).replace("-rgb", f"-{extra}"), mmap_mode="r") for name in names
+        self._beside = [
+            np.load(str(name).replace("-rgb", f"-{beside}"), mmap_mode="r") for name in names
         ]
+        self._folder, self._shard = folder, len(self._rgb[0])
+        self._drawn: dict[str, list[np.ndarray]] = {}
 
     def __len__(self) -> int:
-        return len(self._rgb) * SHARD
+        return len(self._rgb) * self._shard
+
+    def drawn(self, kind: str) -> list[np.ndarray]:
+        """What lies beside the scenes: `photograph` or `leaves`, as `write_textures` says.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        if kind not in self._drawn:
+            names = sorted(self._folder.glob(f"{kind}-*.npy"))
+            if not names:
+                raise FileNotFoundError(
+                    f"{self._folder} holds no {kind}-*.npy: run `python -m raydepth.training data`"
+                )
+            self._drawn[kind] = [np.load(name, mmap_mode="r") for name in names]
+        return self._drawn[kind]
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns one picture, rgb float32 [3, H, W] in 0..1, and its extra channel [1, H, W].
-
-        The extra channel, float32, is inverse depth in 1 / metres of a scene; of a fill it is 1
-        where the near objects are. H = W = SIDE unless an earlier version rendered the shard.
+        """Returns one picture: rgb float32 [3, H, W] in 0..1 and, float32 [1, H, W], inverse depth
+        in 1 / metres of a scene, 1 where the near things are of a fill.
         """
-        shard, row = divmod(index, SHARD)
+        shard, row = divmod(index, self._shard)
         rgb = torch.from_numpy(self._rgb[shard][row].astype(np.float32)).permute(2, 0, 1) / 255
-        return rgb, torch.from_numpy(self._extra[shard][row].astype(np.float32))[None]
+        return rgb, torch.from_numpy(self._beside[shard][row].astype(np.float32))[None]
 
 
 def crop(
     pictures: torch.Tensor, side: int, generator: torch.Generator, *, smallest: float
 ) -> torch.Tensor:
-    """Cuts a random part out of a picture and resizes it without aliasing.
-
-    Half of the time it is flipped.
+    """Cuts a random part out of a picture, flips it half of the time, and resizes it without
+    aliasing.
 
     Args:
         pictures: float32 [C, H, W].

@@ -1,4 +1,6 @@
-"""Trains the built-in diffusion model: a small unconditional U-Net in the codec's latent space."""
+"""Trains the built-in diffusion model: a small unconditional U-Net that cleans noisy pictures up in
+the codec's latent space.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,6 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 
 from raydepth.models.builtin.codec import BlockDCT
-from raydepth.synth.textures import PHOTOGRAPHS, VARIANTS, photograph, texture
 from raydepth.training.data import Cache, crop
 from raydepth.training.loop import Budget, train
 
@@ -29,9 +30,8 @@ with none (0) it drowns all detail.
 
 
 def build_codec(cache: Cache) -> BlockDCT:
-    """Returns the codec, whitened by statistics of 600 crops of scenes and 200 of other pictures.
-
-    The others are photographs and textures.
+    """Returns the codec whitened by what it measures on 600 crops of scenes and 200 of photographs
+    and textures.
     """
     generator = torch.Generator().manual_seed(1)
     pictures = torch.stack([draw_picture(cache, 128, generator)[0] for _ in range(800)])
@@ -64,8 +64,8 @@ def build_unet(seed: int = 0) -> UNet2DConditionModel:
 def build_scheduler() -> DDIMScheduler:
     """Returns the sampler: velocity prediction (Salimans and Ho 2022) on a gentle schedule.
 
-    At strength 0.6 signal and noise are about equal in power, where Stable Diffusion's schedule has
-    a third of that signal. So a model of this size can still see its input.
+    At strength 0.6 signal and noise are about equal in power (Stable Diffusion's schedule has a
+    third of that signal), so that a model of this size can still see what it should be faithful to.
     """
     return DDIMScheduler(
         num_train_timesteps=1000,
@@ -82,32 +82,33 @@ def build_scheduler() -> DDIMScheduler:
 def draw_picture(
     cache: Cache, side: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Draws a random training picture: of four, three are scenes, one a photograph or dead leaves.
+    """Draws a training picture: three of four are scenes, the rest photographs and dead leaves.
 
     Returns:
-        float32 [3, side, side] in -1..1, and of scenes the cache's extra channel, float32 [1, side,
-        side].
+        float32 [3, side, side] in -1..1, and of scenes what the cache keeps beside it, float32 [1,
+        side, side].
     """
     kind, which, gamma, tint = torch.rand(4, generator=generator).tolist()
-    extra = None
+    beside = None
     if kind < 0.75:
-        rgb, extra = cache[int(which * len(cache))]
+        rgb, beside = cache[int(which * len(cache))]
         smallest = 0.6
     elif kind < 0.93:
-        rgb = torch.from_numpy(photograph(int(which * PHOTOGRAPHS)))
+        photographs = cache.drawn("photograph")
+        rgb = torch.from_numpy(photographs[int(which * len(photographs))].copy())
         smallest = max(0.3, side / min(rgb.shape[1:]))
     else:
-        leaves = texture("leaves", int(which * VARIANTS["leaves"]))
-        rgb, smallest = torch.from_numpy(leaves.copy()).permute(2, 0, 1), 0.6
-    both = rgb if extra is None else torch.cat([rgb, extra])
+        leaves = cache.drawn("leaves")
+        tile = leaves[int(which * len(leaves))]
+        rgb, smallest = torch.from_numpy(tile.copy()).permute(2, 0, 1), 0.6
+    both = rgb if beside is None else torch.cat([rgb, beside])
     both = crop(both, side, generator, smallest=min(smallest, 1.0))
-    return develop(both[:3], gamma, tint), both[3:] if extra is not None else None
+    return develop(both[:3], gamma, tint), both[3:] if beside is not None else None
 
 
 def develop(rgb: torch.Tensor, gamma: float, tint: float) -> torch.Tensor:
-    """A picture float32 [3, H, W] in 0..1 under another exposure and white balance, as -1..1.
-
-    `gamma` and `tint` are two chances in 0..1.
+    """A picture float32 [3, H, W] in 0..1 under another exposure and white balance (two chances in
+    0..1), as -1..1.
     """
     gain = 1 + 0.12 * (tint - 0.5) * torch.tensor([1.0, 0.0, -1.0])[:, None, None]
     return (rgb.clamp(0, 1) ** (0.75 + 0.6 * gamma) * gain).clamp(0, 1) * 2 - 1
@@ -120,9 +121,8 @@ def save(
     effort: dict[str, float],
     pipeline: str = "StableDiffusionImg2ImgPipeline",
 ) -> None:
-    """Writes a diffusers folder and the training effort.
-
-    The folder has model_index.json, unet/ in half precision, vae/ and scheduler/.
+    """Writes a diffusers folder (model_index.json, unet/ in half precision, vae/, scheduler/) and
+    what it took.
     """
     half = UNet2DConditionModel.from_config(unet.config)
     half.load_state_dict(unet.state_dict())
@@ -148,11 +148,11 @@ def save(
 
 
 def run(data: Path, out: Path, budget: Budget, *, resume: bool, seed: int = 0) -> None:
-    """Trains on cached scenes and writes the model, a checkpoint and a log.
+    """Trains on cached scenes and writes `out/diffusion` (the model) and `out/diffusion-training`
+    (checkpoint and log).
 
-    The model is `out/diffusion`, checkpoint and log `out/diffusion-training`. The loss is that of
-    the velocity, weighted by min(SNR, 5) / (SNR + 1) (Hang et al. 2023), at timesteps below
-    LAST_STEP. Half of it counts errors in latents, half in pixels.
+    The loss is that of the velocity, weighted by min(SNR, 5) / (SNR + 1) (Hang et al. 2023), at
+    timesteps below LAST_STEP; half of it counts errors in latents, half in pixels.
 
     Args:
         data: Folder of shards made by `raydepth.training.data.build`.

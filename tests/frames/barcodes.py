@@ -14,7 +14,7 @@ import av
 import numpy as np
 from av.video.frame import PictureType
 
-from raydepth.output.video import SAME_BYTES
+from raydepth.files.h264 import SAME_BYTES
 
 DARK, BRIGHT = 50, 205
 

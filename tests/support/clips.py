@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from raydepth.output.video import SAME_BYTES
+from raydepth.files.h264 import SAME_BYTES
 
 
 def write_clip(

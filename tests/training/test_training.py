@@ -12,9 +12,10 @@ from raydepth.evaluate.image import ssim
 from raydepth.layers.fill.diffusion import load_diffusion_filler
 from raydepth.layers.fill.settings import DiffusionFill
 from raydepth.models import builtin
-from raydepth.training import data as training_data
-from raydepth.training import depth, diffusion, inpaint
-from raydepth.training.data import Cache, crop, degrade, scene_picture
+from raydepth.synth.pictures import FIRST_SEED, scene_picture, write_held_out, write_textures
+from raydepth.synth.textures import PHOTOGRAPHS, VARIANTS, photograph, texture
+from raydepth.training import card, depth, diffusion, inpaint
+from raydepth.training.data import Cache, crop, degrade, render
 from raydepth.training.harmonise import Harmoniser
 from raydepth.training.loop import Budget, subsample_log, train
 from tests.layers.test_fill import disc
@@ -22,14 +23,14 @@ from tests.layers.test_fill import disc
 
 @pytest.fixture(scope="module")
 def pictures():
-    return [scene_picture(training_data.FIRST_SEED + seed) for seed in (0, 1)]
+    return [scene_picture(FIRST_SEED + seed) for seed in (0, 1)]
 
 
 @pytest.fixture
-def shards(tmp_path, monkeypatch, pictures):
-    monkeypatch.setattr(training_data, "SHARD", 2)
+def shards(tmp_path, pictures):
     np.save(tmp_path / "0000-rgb.npy", np.stack([rgb for rgb, _ in pictures]))
     np.save(tmp_path / "0000-inv.npy", np.stack([inverse for _, inverse in pictures]))
+    write_textures(tmp_path)
     return tmp_path
 
 
@@ -42,6 +43,34 @@ def test_cache_gives_back_what_was_rendered(shards, pictures):
     assert np.array_equal(inverse[0].numpy(), truth.astype(np.float32))
     with pytest.raises(FileNotFoundError, match="no finished shard"):
         Cache(shards / "nothing")
+
+
+def test_photographs_and_leaves_are_read_from_what_synth_wrote(tmp_path, shards, pictures):
+    render("textures", tmp_path / "drawn")  # the program, in a process of its own
+    np.save(tmp_path / "drawn/0000-rgb.npy", np.stack([rgb for rgb, _ in pictures]))
+    np.save(tmp_path / "drawn/0000-inv.npy", np.stack([inverse for _, inverse in pictures]))
+    drawn = Cache(tmp_path / "drawn")
+    assert len(drawn.drawn("photograph")) == PHOTOGRAPHS
+    assert np.array_equal(drawn.drawn("photograph")[2], photograph(2))
+    assert len(drawn.drawn("leaves")) == VARIANTS["leaves"]
+    assert np.array_equal(drawn.drawn("leaves")[15], texture("leaves", 15))
+    (tmp_path / "drawn/leaves-00.npy").rename(tmp_path / "drawn/other.npy")
+    with pytest.raises(FileNotFoundError, match=r"no fills-\*.npy"):
+        drawn.drawn("fills")
+
+
+def test_held_out_pictures_are_those_of_the_seeds_that_training_leaves_out(tmp_path):
+    write_held_out(tmp_path, scenes=8)
+    calm, wide = card.scenes(tmp_path, "calm"), card.scenes(tmp_path, "wide")
+    for found, seed in ((calm[1], 3), (wide[0], 1), (wide[2], 4)):
+        rgb, inverse = scene_picture(seed)
+        assert np.array_equal(found[0], rgb)
+        assert np.array_equal(found[1], 1 / inverse.astype(np.float32))
+    holes = card.holes(tmp_path, 128)
+    assert [len(calm), len(wide), len(holes), len(card.holes(tmp_path, 256))] == [8, 8, 4, 1]
+    rgb, near, fill = holes[0]
+    assert rgb.shape == fill.shape == (128, 128, 3) and rgb.dtype == fill.dtype == np.uint8
+    assert near.dtype == np.float32 and np.array_equal(rgb[near == 0], fill[near == 0])
 
 
 def test_crops_and_degradations_repeat_and_stay_in_range():

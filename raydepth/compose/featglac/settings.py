@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from raydepth.compose.settings import Compose
 from raydepth.diffusion.settings import Diffusion, Sampling
 from raydepth.edits.settings import Light
-from raydepth.section import Section
+from raydepth.section import Names, Section
 
 
 class Inject(Section):
@@ -81,7 +81,7 @@ class Grad(Section):
 class IPAdapter(Section):
     """A picture prompt that keeps an inserted object's identity: ``compose.ip_adapter``."""
 
-    model: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1), Names("model")]
     """Hub id or local directory, for example ``h94/IP-Adapter``."""
     subfolder: str = ""
     """Folder of the weights in it, ``models`` there."""

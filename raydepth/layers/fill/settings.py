@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from raydepth.section import Section
+from raydepth.section import Names, Section
 
 _RADIUS = Annotated[float, Field(gt=0, le=100)]
 
@@ -30,7 +30,7 @@ class OnnxFill(Fill):
     """Method ``onnx``: an inpainting network."""
 
     method: Literal["onnx"]
-    model: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1), Names("model")]
     """Path of the ``.onnx`` file: image and mask in, image out."""
 
 
@@ -41,7 +41,7 @@ class PlateFill(Fill):
     """
 
     method: Literal["plate"]
-    model: str | None = None
+    model: Annotated[str | None, Names("model")] = None
     """Path of the ``.onnx`` file that fills what no frame shows; null: ``telea``."""
     radius: _RADIUS = 5.0
     """Neighbourhood in pixels that ``telea`` looks at."""
@@ -60,7 +60,7 @@ class DiffusionFill(Fill):
     """Method ``diffusion``: a diffusion model paints the hole."""
 
     method: Literal["diffusion"]
-    model: str | None = None
+    model: Annotated[str | None, Names("model")] = None
     """A hub id or a local directory, inpainting (9-channel) or text-to-image (4-channel)
     checkpoint; ``builtin`` (raydepth's own inpainting model); null: that of ``compose``, or
     ``builtin`` where ``compose`` has none."""
