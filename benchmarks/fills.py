@@ -21,26 +21,22 @@ import torch
 
 from benchmarks.truth_cases import cache_of, load_case, target
 from benchmarks.truth_tables import interval
-from raydepth.compose.settings import Compose
 from raydepth.evaluate.image import rmse, ssim
-from raydepth.layers.fill.diffusion import load_diffusion_filler
-from raydepth.layers.fill.opencv import Filler, fill_hole, load_filler
-from raydepth.layers.settings import Fill
+from raydepth.layers.fill.hole import fill_hole
+from raydepth.layers.fill.protocol import Filler
+from raydepth.layers.fill.registry import load_filler
+from raydepth.layers.fill.settings import DiffusionFill, Fill, OpenCVFill
 from raydepth.output.record import environment
 
-METHODS = {
-    "telea": Fill(method="telea"),
-    "navier-stokes": Fill(method="navier-stokes"),
-    "diffusion, builtin": Fill(method="diffusion", model="builtin"),
+METHODS: dict[str, Fill] = {
+    "telea": OpenCVFill(),
+    "navier-stokes": OpenCVFill(method="navier-stokes"),
+    "diffusion, builtin": DiffusionFill(method="diffusion", model="builtin"),
 }
 
 
 def load(fill: Fill) -> Filler:
     """The filler of a job with this section, on the CPU."""
-    if fill.method == "diffusion":
-        return load_diffusion_filler(
-            fill, Compose(), seed=0, device="cpu", dtype="float32", loaded=None
-        )
     return load_filler(fill)
 
 
@@ -56,7 +52,7 @@ class Filled:
 def fill_case(filler: Filler, rgb: np.ndarray, near: np.ndarray, truth: np.ndarray) -> Filled:
     """Fills behind ``near`` bool [S,S] and measures it."""
     started = time.process_time()
-    background, hole = fill_hole(filler, rgb, near.astype(np.float32), Fill().dilate)
+    background, hole = fill_hole(filler, rgb, near.astype(np.float32), OpenCVFill().dilate)
     seconds = time.process_time() - started
     figures = {
         "rmse": rmse(background, truth, hole),

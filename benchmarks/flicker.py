@@ -38,9 +38,11 @@ from raydepth.frames.decode import batches
 from raydepth.frames.find import find_segments
 from raydepth.job import Job, load_job
 from raydepth.output.record import environment
-from raydepth.run.actors import ClipCalibrator, device_and_dtype
-from raydepth.run.tracker import Tracker
-from raydepth.run.worker import edit_batch, load_steps
+from raydepth.run.calibrator import ClipCalibrator
+from raydepth.run.editor import edit_batch
+from raydepth.run.load import device_and_dtype, load_worker
+from raydepth.run.pipeline import build_steps
+from raydepth.run.tracker import Attempt, Tracker
 
 JOBS = ("insert", "background", "remove")
 FAIR = {"insert": "alike", "background": "held", "remove": "same"}
@@ -74,11 +76,10 @@ def real_settings(path: Path) -> list[str]:
 def edit(job: Job, frames: int) -> Clip:
     """Takes the first frames of a job's one clip through its steps."""
     segments, _ = find_segments(job.input, job.compose.every)
-    clip = ClipCalibrator(job, Tracker()).calibrate(segments)
+    models = load_worker(job, **device_and_dtype(job))
+    clip = ClipCalibrator(job, models, Tracker())(segments, Attempt(1, False, {}))
     assert clip is not None
-    steps = load_steps(job, {segments[0].video: clip}, **device_and_dtype(job))[
-        :3
-    ]  # all but the metrics
+    steps = build_steps(job, models, segments[0].video, clip)[:3]  # all but the metrics
     first = segments[0].take(slice(min(frames, job.input.limit or frames)))
     done = [edit_batch(steps, batch) for batch in batches(first, job.run.batch)]
     rgb, edited, region, near, time_s = (

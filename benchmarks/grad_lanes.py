@@ -13,8 +13,8 @@ from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 
 from raydepth.compose.featglac import references
 from raydepth.compose.featglac.grad import FeatGLaCGrad
-from raydepth.compose.featglac.lanes import count_lanes
-from raydepth.compose.settings import Compose
+from raydepth.compose.featglac.settings import FeatGLaCGrad as Settings
+from raydepth.compose.registry import count_evaluations
 from raydepth.diffusion.codec import Codec
 from raydepth.diffusion.lane_count import counted_lanes
 from raydepth.diffusion.load import Models
@@ -70,9 +70,9 @@ def main() -> None:
     alpha[:, 4:12, 4:12] = 1
     near = Layer("near", source, alpha, alpha)
     stack = LayerStack([near, Layer("far", far, np.ones_like(alpha), 0 * alpha)])
-    print(f"{'recipe':34}{'forward':>9}{'backward':>10}   method.md         count_lanes")
+    print(f"{'recipe':34}{'forward':>9}{'backward':>10}   cost table        count_evaluations")
     for name, grad, expected in TABLE:
-        compose = Compose.model_validate({"method": "featglac-grad", "grad": grad})
+        compose = Settings.model_validate({"method": "featglac-grad", "grad": grad})
         compositor = FeatGLaCGrad(tiny_models(), compose)
         with counted_lanes(compositor.models.unet) as count:
             compositor.generate(EditPlan(stack, alpha), source, np.zeros(1, np.int64))
@@ -82,7 +82,7 @@ def main() -> None:
             if expected is None
             else f"{expected[0]}/{expected[1]} {'agrees' if found == expected else 'DIFFERS'}"
         )
-        counted = "agrees" if count_lanes(compose, layers=2, frames=1) == sum(found) else "DIFFERS"
+        counted = "agrees" if count_evaluations(compose, 2) == sum(found) else "DIFFERS"
         print(f"{name:34}{count.forward:9}{count.backward:10}   {said:18}{counted}")
 
 

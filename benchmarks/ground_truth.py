@@ -29,6 +29,7 @@ from benchmarks.truth_cases import (
 )
 from benchmarks.truth_tables import write_figure, write_sheet, write_table
 from raydepth.batch import Batch
+from raydepth.compose.featglac.settings import FeatGLaCKV
 from raydepth.compose.protocol import Compositor
 from raydepth.compose.registry import load_compositor
 from raydepth.compose.settings import Compose
@@ -44,13 +45,13 @@ Row = dict[str, Any]
 DEFAULT = "featglac-kv"
 KV: dict[str, Any] = {"method": "featglac-kv"}
 PLAIN_LIGHT = {"colour": 0.0, "brightness": 0.0, "shading": 0.0}
-MATCHED: dict[str, Any] = {"light": Compose().matched_light.model_dump()}
+MATCHED: dict[str, Any] = {"light": FeatGLaCKV().matched_light.model_dump()}
 BY_THE_BOOK: dict[str, Any] = KV | {
     "steps": 10,
     "strength": 0.6,
-    "redraw": 1.0,
+    "edge_band": 1.0,
     "light": PLAIN_LIGHT,
-    "rim": False,
+    "alpha_matting": False,
 }
 """The settings of method.md: strength 0.6, the whole region redrawn, layers' light and edges as
 they are."""
@@ -60,7 +61,7 @@ METHODS: dict[str, dict[str, dict[str, Any]]] = {
         "paste": {"method": "paste"},
         "poisson": {"method": "poisson"},
         "paste, light matched": {"method": "paste"} | MATCHED,
-        "paste, light matched, rim split": {"method": "paste", "rim": True} | MATCHED,
+        "paste, light matched, rim split": {"method": "paste", "alpha_matting": True} | MATCHED,
         DEFAULT: KV,
         "featglac-kv, light as it is": KV | {"light": PLAIN_LIGHT},
     },
@@ -77,8 +78,8 @@ METHODS: dict[str, dict[str, dict[str, Any]]] = {
         "featglac-grad lite": {
             "method": "featglac-grad",
             "grad": {"recipe": "lite", "strength": 0.5},
-            "redraw": Compose().redraw,
-            "rim": True,
+            "edge_band": FeatGLaCKV().edge_band,
+            "alpha_matting": True,
         }
         | MATCHED,
     },

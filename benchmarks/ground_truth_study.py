@@ -29,8 +29,8 @@ FIRST_SEED = 5000
 EDITS = ("background", "insert")
 JUDGED = ("rmse", "lab_gap", "seam")
 START: dict[str, Any] = {
-    "method": "featglac-kv", "sampler": "ddim", "steps": 10, "strength": 0.6, "redraw": 1.0, "blend": True,
-    "light": PLAIN_LIGHT, "rim": False, "inject": {"mode": "mosaic", "weight": 1.0, "blocks": ["up"], "window": [0.0, 1.0]},
+    "method": "featglac-kv", "sampler": "ddim", "steps": 10, "strength": 0.6, "edge_band": 1.0, "blend": True,
+    "light": PLAIN_LIGHT, "alpha_matting": False, "inject": {"mode": "mosaic", "weight": 1.0, "blocks": ["up"], "window": [0.0, 1.0]},
 }  # fmt: skip
 """The settings of method.md, with the whole region redrawn and the layers' light and edges as they
 are."""
@@ -38,19 +38,19 @@ WORTH = 5e-4
 """A change that gains less is none."""
 TRIALS: list[tuple[str, list[Any]]] = [
     ("strength", [0.2, 0.4]),
-    ("redraw", [0.008, 0.016, 0.03]),
+    ("edge_band", [0.008, 0.016, 0.03]),
     ("light.colour", [0.5, 0.8, 1.0]),
     ("light.brightness", [0.3]),
     ("light.shading", [0.5, 1.0]),
-    ("rim", [True]),
-    ("redraw", [0.008, 0.016]),
+    ("alpha_matting", [True]),
+    ("edge_band", [0.008, 0.016]),
     ("inject.weight", [0.0, 0.5]),
     ("inject.mode", ["concat", "replace"]),
     ("inject.blocks", [["down", "mid", "up"]]),
     ("inject.window", [[0.0, 0.5]]),
     ("blend", [False]),
     ("strength", [0.4, 0.6]),
-    ("redraw", [0.016, 0.03]),
+    ("edge_band", [0.016, 0.03]),
     ("strength", [0.3]),
     ("steps", [5, 20]),
     ("sampler", ["dpm++"]),

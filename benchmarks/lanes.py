@@ -24,11 +24,12 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from benchmarks.grad_lanes import tiny_models
 from raydepth.compose.featglac.kv import FeatGLaC
-from raydepth.compose.featglac.lanes import count_lanes
-from raydepth.compose.settings import Compose
+from raydepth.compose.featglac.settings import FeatGLaCKV
+from raydepth.compose.registry import count_evaluations
 from raydepth.diffusion.attention import injected, make_injection, select
 from raydepth.diffusion.early_exit import early_exit
 from raydepth.diffusion.lane_count import counted_lanes
+from raydepth.diffusion.settings import Sampling
 from raydepth.edits.plan import EditPlan
 from raydepth.layers.fill.diffusion import DiffusionFiller
 from raydepth.layers.stack import Layer, LayerStack
@@ -88,11 +89,11 @@ def recipe_lanes(frames: int = 8) -> list[dict[str, Any]]:
     """
     rows: list[dict[str, Any]] = []
     for name, settings, expected in RECIPES:
-        compose = Compose.model_validate(settings)
+        compose = FeatGLaCKV.model_validate(settings)
         row: dict[str, Any] = {
             "recipe": name,
             "method_md": expected,
-            "count_lanes": count_lanes(compose, layers=2, frames=1),
+            "count_lanes": count_evaluations(compose, 2),
         }
         for key, count, still in (("lanes", 1, False), ("lanes_shared_far", frames, True)):
             compositor = FeatGLaC(tiny_models(), compose)
@@ -106,7 +107,7 @@ def recipe_lanes(frames: int = 8) -> list[dict[str, Any]]:
     with counted_lanes(models.unet) as ran:
         hole = np.zeros((16, 16), bool)
         hole[4:12, 4:12] = True
-        DiffusionFiller(models, Compose.model_validate(settings), 0)(
+        DiffusionFiller(models, Sampling.model_validate(settings), 0)(
             np.zeros((16, 16, 3), np.uint8), hole
         )
     rows.append(

@@ -102,7 +102,7 @@ def main() -> None:
                 "compose": {"method": "paste"},
                 "output": {"path": str(out), "keep": ["edited"]},
                 "run": {"decode": arguments.decode, "object_store_gb": 0.3},
-                "evaluate": {"again_every": 0},
+                "evaluate": {"reestimate_every": 0},
             }
             file = Path(scratch, f"{frames}.yaml")
             file.write_text(yaml.safe_dump(job))

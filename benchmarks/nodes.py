@@ -20,16 +20,16 @@ import ray
 from ray.cluster_utils import Cluster
 
 from benchmarks.memory import write_4k
-from benchmarks.stages import NoCalibrator, StandInEditor, sleeping
+from benchmarks.stages import StandIn, sleeping
 from raydepth.job import parse_job
 from raydepth.output.record import environment
 from raydepth.run import pipeline
-from raydepth.run.worker import Step
+from raydepth.run.editor import Step
 
 STORE = 200_000_000
 
 
-class HalfSecond(StandInEditor):
+class HalfSecond(StandIn):
     """What a frame takes on a small GPU."""
 
     @staticmethod
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=480)
     parser.add_argument("--nodes", type=int, nargs="+", default=[1, 2, 4])
     arguments = parser.parse_args()
-    pipeline.__dict__.update(Editor=HalfSecond, ClipCalibrator=NoCalibrator)
+    pipeline.__dict__.update(Worker=HalfSecond)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         clip = Path(scratch, "clip.mp4")

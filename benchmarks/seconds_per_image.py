@@ -20,9 +20,11 @@ from raydepth.frames.decode import batches
 from raydepth.frames.find import find_segments
 from raydepth.job import Job, parse_job
 from raydepth.output.record import environment
-from raydepth.run.actors import ClipCalibrator
-from raydepth.run.tracker import Tracker
-from raydepth.run.worker import edit_batch, load_steps
+from raydepth.run.calibrator import ClipCalibrator
+from raydepth.run.editor import edit_batch
+from raydepth.run.load import load_worker
+from raydepth.run.pipeline import build_steps
+from raydepth.run.tracker import Attempt, Tracker
 
 METHODS: dict[str, dict[str, Any]] = {
     "paste": {"method": "paste"},
@@ -60,7 +62,7 @@ def main() -> None:
                     },
                     "compose": {"steps": 10, "strength": 0.5, **compose},
                     "output": {"path": "unused"},
-                    "evaluate": {"again_every": 0},
+                    "evaluate": {"reestimate_every": 0},
                 }
             )
             for stage, seconds in measure(job, arguments.frames, arguments.batch).items():
@@ -94,10 +96,11 @@ def measure(job: Job, frames: int, batch: int) -> dict[str, float]:
     first batch.
     """
     segments, _ = find_segments(job.input, job.compose.every)
-    clip = ClipCalibrator(job, Tracker()).calibrate(segments)
+    models = load_worker(job, device="cpu", dtype="float32")
+    clip = ClipCalibrator(job, models, Tracker())(segments, Attempt(1, False, {}))
     if clip is None:
         raise SystemExit(f"{segments[0].path}: no depth on the sampled frames")
-    steps = load_steps(job, {segments[0].video: clip}, device="cpu", dtype="float32")
+    steps = build_steps(job, models, segments[0].video, clip)
     decoded = list(batches(segments[0].take(slice(0, frames)), batch))
     edit_batch(steps, decoded[0])
     edited = [edit_batch(steps, one) for one in decoded]

@@ -31,13 +31,13 @@ import pyarrow.parquet as pq
 import yaml
 
 from benchmarks.memory import GOP, write_4k
-from benchmarks.stages import NoCalibrator, StandInEditor, sleeping
+from benchmarks.stages import StandIn, sleeping
 from raydepth import cli
 from raydepth.output.folder import OutputFolder
 from raydepth.output.ledger import status
 from raydepth.output.record import environment
 from raydepth.run import pipeline
-from raydepth.run.worker import Step
+from raydepth.run.editor import Step
 
 SAMPLE_S = 2.0
 SETTLING_S = 60.0
@@ -46,7 +46,7 @@ LONG_S = 120.0
 """And only for processes of which so much is left then; of shorter ones a slope says nothing."""
 
 
-class Sleeper(StandInEditor):
+class Sleeper(StandIn):
     """20 ms a frame."""
 
     @staticmethod
@@ -285,7 +285,7 @@ def main() -> None:
     parser.add_argument("--worker", metavar="JOB", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
-        pipeline.__dict__.update(Editor=Sleeper, ClipCalibrator=NoCalibrator)
+        pipeline.__dict__.update(Worker=Sleeper)
         sys.argv = ["raydepth", "run", arguments.worker]
         cli.main()
     with tempfile.TemporaryDirectory() as scratch:

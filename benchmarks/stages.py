@@ -4,6 +4,7 @@ scheduling, shards and report.
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -12,20 +13,9 @@ from raydepth.depth.calibrate import Calibration
 from raydepth.frames.segments import Segment
 from raydepth.job import Job
 from raydepth.output.record import ClipCalibration
-from raydepth.run.actors import ClipCalibrator, Editor
-from raydepth.run.tracker import Progress
-from raydepth.run.worker import Step
-
-
-class NoCalibrator(ClipCalibrator):
-    """Gives every clip the same scale without looking at it."""
-
-    def __init__(self, job: Job, progress: Progress) -> None:
-        self._job = job
-        self._progress = progress
-
-    def calibrate(self, segments: list[Segment]) -> ClipCalibration:
-        return ClipCalibration(Calibration("none", "disparity_rel", 0.0, 1.0), (0.5,))
+from raydepth.run.editor import Step
+from raydepth.run.tracker import Attempt
+from raydepth.run.worker import Worker
 
 
 def stand_in(batch: Batch) -> Batch:
@@ -46,15 +36,24 @@ def stand_in(batch: Batch) -> Batch:
     }
 
 
-class StandInEditor(Editor):
-    """A worker whose whole work is ``stand_in``."""
+class StandIn(Worker):
+    """A worker whose one step is ``stand_in``, and who gives every clip the same scale without
+    looking at it.
+    """
 
     @classmethod
-    def load_steps(cls, job: Job, clips: dict[str, ClipCalibration]) -> list[Step]:
-        return [cls.step()]
+    def load(cls, job: Job) -> Any:
+        return cls.step()
+
+    def measure(self, segments: list[Segment], attempt: Attempt) -> ClipCalibration | None:
+        return ClipCalibration(Calibration("none", "disparity_rel", 0.0, 1.0), (0.5,))
+
+    def steps(self, video: str, clip: ClipCalibration | None) -> list[Step]:
+        return [self._models]  # type: ignore[list-item]
 
     @staticmethod
     def step() -> Step:
+        """Its step, made once per process."""
         return stand_in
 
 

@@ -14,21 +14,21 @@ import numpy as np
 
 from raydepth.batch import Batch
 from raydepth.depth.calibrate import calibrate
-from raydepth.depth.estimator import DepthEstimator, load_depth
+from raydepth.depth.estimator import DepthEstimator
+from raydepth.depth.registry import load_depth
 from raydepth.depth.settings import Depth, DepthKind
 from raydepth.depth.stage import DepthStage
-from raydepth.edits.build import load_edit
-from raydepth.edits.clip import fix_edit
 from raydepth.edits.plan import EditBuilder, EditPlan
-from raydepth.edits.relight.light import ClipLight, measure_light
-from raydepth.edits.settings import Edit
+from raydepth.edits.registry import fix_edit, load_edit, measure_light
+from raydepth.edits.relight.light import ClipLight
 from raydepth.evaluate.truth import occlusion_correctness
 from raydepth.job import Job, parse_job
-from raydepth.layers.fill.opencv import load_filler
+from raydepth.layers.fill.registry import load_filler
 from raydepth.layers.planes import resolve_planes
 from raydepth.layers.settings import Layers
 from raydepth.layers.stack import Layer, LayerStack
 from raydepth.layers.stage import LayerStage
+from raydepth.section import Section
 from raydepth.synth.case import Case, make_case
 
 EDITS = ("recompose", "remove", "background", "insert")
@@ -142,7 +142,7 @@ class Bench:
     def case(self, seed: int) -> Case:
         return load_case(self.cache, seed, self.size, self.samples)
 
-    def edit_of(self, case: Case, edit: str) -> Edit:
+    def edit_of(self, case: Case, edit: str) -> Section:
         """The job's section; pictures that it names are written beside the cached case."""
         section: dict[str, Any] = {"kind": edit}
         if edit == "background":
@@ -175,12 +175,12 @@ class Bench:
         batch = DepthStage(self.estimator, {video: scale})(batch)
         batch = LayerStage(layers, planes, load_filler(layers.fill))(batch)
 
-        def builder(edit: str, split: bool = False) -> tuple[EditBuilder, ClipLight | None]:
+        def builder(edit: str, matte: bool = False) -> tuple[EditBuilder, ClipLight | None]:
             section = self.edit_of(case, edit)
             fixed = fix_edit(section, [inv_depth], case.rgb, scale, lambda: ())
             light = measure_light(section, layers, [case.rgb], [inv_depth], planes[video], fixed)
             return load_edit(
-                section, layers, {video: (scale, fixed)}, self.estimator, split=split
+                section, layers, {video: (scale, fixed)}, self.estimator, matte=matte
             ), light
 
         return batch, builder

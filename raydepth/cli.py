@@ -4,16 +4,18 @@ answers at once.
 
 import json
 import sys
+import warnings
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from raydepth import __version__
-from raydepth.errors import JobError
+from raydepth.errors import JobError, JobNote
 from raydepth.files.text import printable
-from raydepth.job import Job, load_job
-from raydepth.job.paths import refuse_missing
+
+if TYPE_CHECKING:
+    from raydepth.job import Job
 
 OK, FAILED, WRONG, SOME_FAILED, STOPPED = 0, 1, 2, 3, 75
 """Exit codes: every frame done; anything else; the job is wrong; some frames failed; stopped at the
@@ -76,14 +78,21 @@ def _load(
     *,
     files_here: bool = True,
     **sections: dict[str, Any],
-) -> Job:
+) -> "Job":
+    from raydepth.job import load_job
+    from raydepth.job.paths import refuse_missing
+
     extra = [
         f"{section}.{key}={json.dumps(value)}"
         for section, values in sections.items()
         for key, value in values.items()
         if value is not None
     ]
-    job = load_job(path, [*(overrides or []), *extra], files_here=files_here)
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always", JobNote)
+        job = load_job(path, [*(overrides or []), *extra], files_here=files_here)
+    for note in notes:
+        print(f"raydepth: {printable(str(note.message))}", file=sys.stderr)
     if files_here:
         refuse_missing(job, path)
     return job

@@ -5,3 +5,7 @@ class JobError(ValueError):
     """The job is wrong: nothing was started. The message names the field, the value that came and
     what is allowed.
     """
+
+
+class JobNote(UserWarning):
+    """Something that a job's user should read, though the job runs; the program prints it."""

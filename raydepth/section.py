@@ -1,11 +1,13 @@
-"""What all sections of a job file share: frozen, strict, closed to unknown keys; and the error of a
-wrong job.
-"""
+"""What all sections of a job file share: frozen, strict, closed to unknown keys."""
 
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+
+from raydepth.errors import JobNote
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,30 @@ class Section(BaseModel):
     """Base of all sections: frozen, strict, closed to unknown keys, its numbers finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Old name -> new name of fields; the old ones work for one version and draw a JobNote."""
+    moved: ClassVar[Mapping[str, str]] = {}
+    """Fields that version 1 took here without using them -> what to set instead, in words."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_names(cls, tree: Any) -> Any:
+        if not isinstance(tree, dict) or not cls.renamed.keys() & tree.keys():
+            return tree
+        tree = dict(tree)
+        for old, new in cls.renamed.items():
+            if old not in tree:
+                continue
+            if new in tree:
+                raise ValueError(f"{old} is the old name of {new}; give {new} alone")
+            tree[new] = tree.pop(old)
+            warnings.warn(
+                f"field {old} is now called {new}; the next version will not know the old name",
+                JobNote,
+                stacklevel=2,
+            )
+        return tree
 
     @field_validator("*")
     @classmethod

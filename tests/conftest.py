@@ -1,8 +1,11 @@
-"""What tests share: the data folder beside the checkout, and small clips."""
+"""What tests share: the data folder beside the checkout, small clips, and the threads of the
+libraries that compute.
+"""
 
 import os
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 
@@ -11,11 +14,24 @@ os.environ["RAY_ENABLE_AUTO_CONNECT"] = (
 )
 
 
-pytest_plugins = ["tests.support.small_models"]
+pytest_plugins = ["tests.support.small_models", "tests.support.scenes"]
 
-# With more threads a CPU splits a matrix product over its rows, and equal rows may differ in their
-# last bit.
-torch.set_num_threads(1)
+THREADS = int(os.environ.get("RAYDEPTH_TEST_THREADS", "1"))
+"""One is fastest for models this small beside another file's tests; results must not need it."""
+
+
+def use_threads() -> None:
+    torch.set_num_threads(THREADS)
+    cv2.setNumThreads(THREADS)
+
+
+use_threads()  # for fixtures of a session or module, too
+
+
+@pytest.fixture(autouse=True)
+def threads() -> None:
+    """The same for every test, whatever a worker that ran in the process of an earlier one has set."""
+    use_threads()
 
 
 @pytest.fixture(scope="session")

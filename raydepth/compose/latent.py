@@ -7,9 +7,9 @@ from abc import abstractmethod
 import numpy as np
 import torch
 
+from raydepth.compose.featglac.settings import Latent
 from raydepth.compose.preserve import paste_back, restrict_to_edge_band
 from raydepth.compose.protocol import Compositor
-from raydepth.compose.settings import Compose
 from raydepth.diffusion.codec import pad_to_multiple, to_uint8
 from raydepth.diffusion.load import Models
 from raydepth.edits.plan import EditPlan
@@ -19,14 +19,14 @@ class LatentCompositor(Compositor):
     """A compositor that generates pictures with ``models`` as ``compose`` asks."""
 
     models: Models
-    compose: Compose
+    compose: Latent
 
     def __call__(self, plan: EditPlan, source: np.ndarray, seeds: np.ndarray) -> np.ndarray:
         """See Compositor. In float16, frames that overflow are repeated once in float32, and the
         note says so.
         """
-        if self.compose.redraw < 1:
-            band = max(round(self.compose.redraw * min(source.shape[1:3])), 1)
+        if self.compose.edge_band < 1:
+            band = max(round(self.compose.edge_band * min(source.shape[1:3])), 1)
             plan, source = restrict_to_edge_band(plan, source, band)
         picture = self.generate(plan, source, seeds)
         self.notes, self.failed = self.remarks(len(source)), _non_finite(picture)

@@ -1,15 +1,11 @@
-"""The protocol that every source of depth follows, and the loader of the one that the job names
-(step 3).
-"""
+"""The protocol that every source of depth follows (step 3)."""
 
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from raydepth.batch import Batch
-from raydepth.depth.settings import Depth, DepthKind
-from raydepth.errors import JobError
+from raydepth.depth.settings import DepthKind
 
 
 class DepthEstimator(Protocol):
@@ -37,52 +33,3 @@ class Explains(Protocol):
 
     def explain(self, batch: Batch, row: int) -> tuple[str, str]:
         """Error type and message for a row whose map is not finite."""
-
-
-def load_depth(depth: Depth, *, device: str = "cpu", dtype: str = "float32") -> DepthEstimator:
-    """Loads what ``depth.model`` names.
-
-    That is ``builtin``, a hub id, a local directory, an ``.onnx`` file or ``files:PATTERN``.
-
-    Args:
-        depth: the job's section.
-        device: ``cpu``, ``cuda`` or ``cuda:1``; depth files ignore it.
-        dtype: ``float32``, ``float16`` or ``bfloat16``, what a checkpoint's network runs in; maps
-            are float32 always.
-
-    Raises:
-        JobError: the model is not there, cannot be read, or is not one that raydepth knows how to
-            ask.
-    """
-    model = depth.model
-    if model.startswith("files:"):
-        from raydepth.depth.files import DepthFiles
-
-        return DepthFiles(
-            model.removeprefix("files:"), depth.kind or "depth_m", depth.scale, fill=True
-        )
-    if model.endswith(".onnx"):
-        from raydepth.depth.onnx import OnnxDepth
-
-        return OnnxDepth(
-            model, kind=depth.kind or "depth_m", input_size=depth.input_size, device=device
-        )
-    from raydepth.depth.hub import HubDepth
-
-    where = model
-    if model == "builtin":
-        from raydepth.models import builtin
-
-        where = str(builtin.path("depth"))
-    elif not Path(model).is_dir() and (
-        Path(model).exists() or model.count("/") != 1 or model.startswith((".", "/", "~"))
-    ):
-        raise JobError(
-            f"depth.model: got {model!r}, which is no directory here; expected builtin, a hub id "
-            "such as "
-            "depth-anything/Depth-Anything-V2-Small-hf, a local directory, an .onnx file or "
-            "files:PATTERN"
-        )
-    return HubDepth(
-        where, name=model, kind=depth.kind, input_size=depth.input_size, device=device, dtype=dtype
-    )

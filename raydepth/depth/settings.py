@@ -1,6 +1,6 @@
-"""Sections ``input`` and ``depth``: which frames, and how their depth is estimated."""
+"""Section ``depth``: how depth is estimated."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,8 @@ DepthKind = Literal["disparity_rel", "depth_rel", "depth_m"]
 
 class Depth(Section):
     """How depth is estimated: ``depth``."""
+
+    renamed: ClassVar = {"steady": "stabilise"}
 
     model: Annotated[str, Names("model")] = "builtin"
     """``builtin``, a hub id, a local directory, an ``.onnx`` file, or ``files:PATTERN`` for depth
@@ -30,7 +32,7 @@ class Depth(Section):
     shape says."""
     calibration_frames: Annotated[int, Field(ge=1)] = 16
     """Frames sampled over a clip to fix its normalisation and thresholds, once per clip."""
-    steady: bool = False
+    stabilise: bool = False
     """With a camera that stands still: the sampled frames that show the same colours at a pixel
     vote on its depth, so that it does not waver with the estimator; what moves keeps its own, on
     one scale. Where the camera moves nothing is changed. More ``calibration_frames`` know more of

@@ -8,7 +8,7 @@ from raydepth.section import Names, Section
 
 
 class Diffusion(Section):
-    """The model, its prompts and how it is sampled."""
+    """The model and its prompts."""
 
     model: Annotated[str, Names("model")] = "builtin"
     """``builtin``, a hub id or a local directory of a Stable-Diffusion-class pipeline."""
@@ -16,7 +16,15 @@ class Diffusion(Section):
     """Hub id or path of LoRA weights, for example ``latent-consistency/lcm-lora-sdv1-5``."""
     prompt: str = ""
     negative_prompt: str = ""
-    sampler: Literal["ddim", "dpm++", "lcm"] = "ddim"
+
+
+Sampler = Literal["ddim", "dpm++", "lcm"]
+
+
+class Sampling(Diffusion):
+    """A model, and how it is sampled."""
+
+    sampler: Sampler = "ddim"
     steps: Annotated[int, Field(ge=1, le=1000)] = 10
     """Steps of the full schedule; ``strength`` says what part of them runs."""
     strength: Annotated[float, Field(gt=0, le=1)] = 0.6

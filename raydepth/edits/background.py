@@ -29,7 +29,7 @@ class BackgroundBuilder:
         scales: dict[str, Calibration],
         estimator: DepthEstimator | None,
         *,
-        split: bool = False,
+        matte: bool = False,
     ) -> None:
         """Opens the new scene.
 
@@ -38,13 +38,13 @@ class BackgroundBuilder:
             scales: the clips' depth scales, by video id.
             estimator: for ``depth: aligned``; one that reads depth from files has none for the new
                 scene.
-            split: the rim is split on both sides of its edge, where ``edit.decontaminate`` asks for
+            matte: edge pixels are matted on both sides of the edge, where ``edit.decontaminate`` asks for
                 it at all.
 
         Raises:
             JobError: as ``Scenery``.
         """
-        self.edit, self.scales, self.estimator, self.split = edit, scales, estimator, split
+        self.edit, self.scales, self.estimator, self.matte = edit, scales, estimator, matte
         self.scenery = None if edit.source is None else Scenery(edit.source, edit.play)
         self._scale: Calibration | None = None
 
@@ -68,7 +68,7 @@ class BackgroundBuilder:
         notes = {}
         for row in ok:
             if self.edit.decontaminate:
-                clean = matte_edges if self.split else decontaminate
+                clean = matte_edges if self.matte else decontaminate
                 colour[row], alpha[row] = clean(rgb[row], near[row])[:2]
             if self.edit.soften:
                 alpha[row] = faded(alpha[row], self.edit.soften)

@@ -12,7 +12,7 @@ from raydepth.camera.track import Track, View, measure_track
 from raydepth.depth.calibrate import Calibration
 from raydepth.edits.alignment import align_scale_and_shift, thumbnail
 from raydepth.edits.place import STILL, ground_contact, height_px, place
-from raydepth.edits.settings import AtBehind, AtFront, Edit, Insert
+from raydepth.edits.settings import AtBehind, AtFront, Insert
 from raydepth.edits.shadow import Floor, floor_at
 from raydepth.edits.support import support_plane
 from raydepth.errors import JobError
@@ -68,29 +68,18 @@ class ClipEdit:
         return depth, depth if self.front is None else max(scale * self.front + offset, depth)
 
 
-def fix_edit(
-    edit: Edit,
+def fix_insert(
+    edit: Insert,
     sampled: list[np.ndarray],
     picture: np.ndarray,
     scale: Calibration,
     views: Callable[[], Iterable[View]],
-) -> ClipEdit | None:
-    """Fixes what the edit needs for a clip; None for edits that need nothing.
-
-    Args:
-        edit: the job's section.
-        sampled: ``inv_depth`` float32 [H,W] of the frames sampled over the clip, its first frame
-            first.
-        picture: uint8 [H,W,3], the first frame.
-        scale: the clip's.
-        views: decodes the clip's wanted frames for tracking; called only for an object anchored in
-            the scene.
+) -> ClipEdit:
+    """Fixes where the object stands in a clip; see ``raydepth.edits.registry.fix_edit``.
 
     Raises:
         JobError: metres are asked of a model that has none.
     """
-    if not isinstance(edit, Insert):
-        return None
     if edit.height_m is not None and scale.kind != "depth_m":
         raise JobError(
             f"edit.height_m needs a metric depth model; {scale.estimator} gives {scale.kind}: give "

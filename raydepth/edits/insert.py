@@ -37,7 +37,7 @@ class InsertBuilder:
         layers: Layers,
         clips: Mapping[str, tuple[Calibration, ClipEdit | None]],
         *,
-        split: bool = False,
+        matte: bool = False,
     ) -> None:
         """Reads the picture.
 
@@ -45,12 +45,12 @@ class InsertBuilder:
             edit: the job's section.
             layers: says how depth is cleaned (``edge_filter``, ``min_area``).
             clips: by video id, the depth scale and what ``fix_edit`` fixed.
-            split: pixels at the edges of what covers the object are split, see ``matte_edges``.
+            matte: pixels at the edges of what covers the object are matted, see ``matte_edges``.
 
         Raises:
             JobError: as ``read_object``.
         """
-        self.edit, self.layers, self.clips, self.split = edit, layers, clips, split
+        self.edit, self.layers, self.clips, self.matte = edit, layers, clips, matte
         self.picture = read_object(edit.object)
         small = shrunk(self.picture, _CUSHION / 2)
         share = small[..., 3:]
@@ -116,7 +116,7 @@ class InsertBuilder:
             if (seen | shaded).any():
                 region[row] = dilated(seen | shaded)
         front, back = scene, scene
-        if self.split:
+        if self.matte:
             front, back = scene.copy(), scene.copy()
             for row in np.flatnonzero(alpha.any(axis=(1, 2))):
                 window = _window(alpha[row] > 0)

@@ -1,6 +1,6 @@
 """Section ``evaluate``: what is measured beside the edit."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -10,7 +10,9 @@ from raydepth.section import Names, Section
 class Evaluate(Section):
     """What is measured beside the edit: ``evaluate``."""
 
-    again_every: Annotated[int, Field(ge=0)] = 10
+    renamed: ClassVar = {"again_every": "reestimate_every"}
+
+    reestimate_every: Annotated[int, Field(ge=0)] = 10
     """Every n-th frame gets its depth estimated again on the result and its codec round trip
     measured; 0: never."""
     truth: Annotated[Annotated[str, Field(min_length=1)] | None, Names("pattern")] = None

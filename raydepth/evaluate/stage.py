@@ -32,7 +32,7 @@ class MetricStage:
             cannot, and is left alone.
         calibrations: the clip's normalisation, by video id.
         compositor: gives the codec's round trip.
-        again_every: frames whose index is a multiple of this are estimated again and sent through
+        reestimate_every: frames whose index is a multiple of this are estimated again and sent through
             the codec; 0: none.
         truth: batch -> float32 [N,H,W] metres with NaN where there is no reading; None: no ground
             truth.
@@ -46,14 +46,14 @@ class MetricStage:
         calibrations: "Mapping[str, Calibration]",
         compositor: "Compositor",
         *,
-        again_every: int,
+        reestimate_every: int,
         truth: Callable[[Batch], np.ndarray] | None = None,
         true_edits: Callable[[Batch], list[np.ndarray | None]] | None = None,
     ) -> None:
         self.estimator = estimator
         self.calibrations = calibrations
         self.compositor = compositor
-        self.again_every = again_every
+        self.reestimate_every = reestimate_every
         self.truth = truth
         self.true_edits = true_edits
 
@@ -72,8 +72,8 @@ class MetricStage:
             for row, picture in zip(rows, self.true_edits(_take(batch, rows)), strict=True):
                 if picture is not None:
                     _measure_true_edit(columns, row, batch, picture)
-        if self.again_every:
-            again = rows[batch["frame_index"][rows] % self.again_every == 0]
+        if self.reestimate_every:
+            again = rows[batch["frame_index"][rows] % self.reestimate_every == 0]
             if again.size:
                 self._measure_again(columns, again, batch)
         seconds = np.full(count, (time.perf_counter() - started) / count, np.float32)

@@ -1,23 +1,32 @@
 """The whole job, and how it is read from a file: parsed, overridden, checked, and refused in words."""
 
+import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError, model_validator
+from pydantic import SerializeAsAny, ValidationError, model_validator
 
+from raydepth.compose.featglac.settings import FeatGLaCKV
+from raydepth.compose.registry import COMPOSITORS
 from raydepth.compose.settings import Compose
 from raydepth.depth.settings import Depth
-from raydepth.edits.settings import Background, Edit, Insert, Planes, Recompose
-from raydepth.errors import JobError
+from raydepth.diffusion.settings import Diffusion
+from raydepth.edits.registry import EDITS
+from raydepth.edits.settings import Recompose
+from raydepth.errors import JobError, JobNote
 from raydepth.evaluate.settings import Evaluate
 from raydepth.files import strict_yaml
 from raydepth.files.text import printable
 from raydepth.frames.settings import Input
 from raydepth.job.paths import locate_files
 from raydepth.job.run import Run
+from raydepth.layers.fill.registry import FILLERS
 from raydepth.layers.settings import Layers
 from raydepth.output.settings import Output
+from raydepth.registry import Registry, chosen_from
 from raydepth.section import Section
+
+_BY_DEFAULT = FeatGLaCKV.model_validate({"method": "featglac-kv"})
 
 
 class Job(Section):
@@ -27,39 +36,33 @@ class Job(Section):
     input: Input
     depth: Depth = Depth()
     layers: Layers = Layers()
-    edit: Edit = Recompose()
-    compose: Compose = Compose()
+    edit: Annotated[SerializeAsAny[Section], chosen_from(EDITS)] = Recompose()
+    compose: Annotated[SerializeAsAny[Compose], chosen_from(COMPOSITORS)] = _BY_DEFAULT
     evaluate: Evaluate = Evaluate()
     output: Output
     run: Run = Run()
 
     @model_validator(mode="after")
     def _edit_fits_the_other_sections(self) -> "Job":
-        edit, compose = self.edit, self.compose
-        if compose.ip_adapter and not isinstance(edit, Insert):
-            raise ValueError(f"compose.ip_adapter goes with edit.kind insert, not with {edit.kind}")
-        if isinstance(edit, Planes) and len(edit.layers) != len(self.layers.planes) + 1:
+        edit, compose, entry = self.edit, self.compose, EDITS.of(self.edit)
+        entry.fits(edit, self.layers)
+        if getattr(compose, "ip_adapter", None) and entry.image_prompt(edit) is None:
+            kind = getattr(edit, EDITS.key)
+            raise ValueError(f"compose.ip_adapter goes with edit.kind insert, not with {kind}")
+        prompt = entry.prompt(edit)
+        if prompt is not None and not COMPOSITORS.of(compose).paints(compose, prompt):
             raise ValueError(
-                f"edit.layers has {len(edit.layers)} entries, but layers.at has "
-                f"{len(self.layers.planes)} planes, which "
-                f"give {len(self.layers.planes) + 1} layers; give one entry for each, nearest first"
+                "edit.prompt needs a compositor that makes pictures up: compose.method featglac-kv "
+                "with a model that has a text encoder, compose.prompt the same prompt, "
+                "compose.inject.weight 0 (or the old background is made again) and compose.blend "
+                "true; or give edit.source"
             )
-        if isinstance(edit, Background) and edit.prompt is not None:
-            able = compose.method == "featglac-kv" and compose.model != "builtin"
-            if (
-                not able
-                or compose.inject.weight > 0
-                or not compose.blend
-                or compose.prompt != edit.prompt
-            ):
-                raise ValueError(
-                    "edit.prompt needs a compositor that makes pictures up: compose.method "
-                    "featglac-kv with a model that "
-                    "has a text encoder, compose.prompt the same prompt, compose.inject.weight 0 "
-                    "(or the old background "
-                    "is made again) and compose.blend true; or give edit.source"
-                )
         return self
+
+    @property
+    def diffusion(self) -> Diffusion | None:
+        """What the compositor's section says of its diffusion model; None: it has none."""
+        return self.compose if isinstance(self.compose, Diffusion) else None
 
     def tree(self) -> dict[str, Any]:
         """The resolved job as nested dictionaries: every field with its value, defaults included."""
@@ -99,8 +102,11 @@ def load_job(
             f"job file {path} must hold sections such as 'input:' and 'output:', got "
             f"{type(tree).__name__}"
         )
-    for override in overrides or []:
-        _apply(tree, override)
+    changes = [_parse_override(override) for override in overrides or []]
+    for field, value in changes:
+        _drop_what_is_not_known(tree, field, value)
+    for field, value in changes:
+        _apply(tree, field, value)
     job = parse_job(tree)
     return locate_files(job, path, overrides or []) if files_here else job
 
@@ -113,36 +119,56 @@ def parse_job(tree: dict[str, Any]) -> Job:
         raise JobError("\n".join(_describe(detail) for detail in error.errors())) from error
 
 
-def _apply(tree: dict[str, Any], override: str) -> None:
+def _parse_override(override: str) -> tuple[list[str], Any]:
+    """Path and value of ``a.b=value``."""
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise JobError(f"--set {override!r}: expected a.b=value, for example --set run.batch=4")
-    *parents, last = key.split(".")
-    for depth, parent in enumerate(parents):
-        child = tree.setdefault(parent, {})
-        if not isinstance(child, dict):
-            raise JobError(
-                f"--set {override!r}: {'.'.join(parents[: depth + 1])} is a value, not a section"
-            )
-        tree = child
     try:
-        tree[last] = strict_yaml.load(value)
+        return key.split("."), strict_yaml.load(value)
     except ValueError as error:
         raise JobError(f"--set {override!r}: the value is {error}") from error
 
 
-_TAGS = {
-    "one",
-    "several",
-    "auto",
-    "value",
-    "word",
-    "recompose",
-    "insert",
-    "background",
-    "remove",
-    "planes",
+def _apply(tree: dict[str, Any], path: list[str], value: Any) -> None:
+    *parents, last = path
+    for depth, parent in enumerate(parents):
+        child = tree.setdefault(parent, {})
+        if not isinstance(child, dict):
+            section = ".".join(parents[: depth + 1])
+            raise JobError(f"--set {'.'.join(path)}: {section} is a value, not a section")
+        tree = child
+    tree[last] = value
+
+
+_CHOICES: dict[str, Registry[Any]] = {
+    registry.field: registry for registry in (COMPOSITORS, EDITS, FILLERS)
 }
+
+
+def _drop_what_is_not_known(tree: dict[str, Any], path: list[str], value: Any) -> None:
+    """Where an override switches a method, takes out what the file says that it does not know."""
+    registry = _CHOICES.get(".".join(path))
+    entry = registry.get(value) if registry else None
+    section: Any = tree
+    for part in path[:-1]:
+        section = section.get(part) if isinstance(section, dict) else None
+    if registry is None or entry is None or not isinstance(section, dict):
+        return
+    known = {*entry.settings.model_fields, *entry.settings.renamed}
+    dropped = [key for key in section if key not in known]
+    for key in dropped:
+        del section[key]
+    if dropped:
+        warnings.warn(
+            f"--set {registry.field}={value}: left out of the job file's {'.'.join(path[:-1])} "
+            f"what {value} does not know: {', '.join(map(str, dropped))}",
+            JobNote,
+            stacklevel=3,
+        )
+
+
+_TAGS = {"one", "several", "auto", "value", "word"}
 
 
 def _describe(detail: Any) -> str:
@@ -160,6 +186,8 @@ def _describe(detail: Any) -> str:
     value = detail["input"]
     if detail["type"] == "extra_forbidden":
         return f"{field}: unknown key"
+    if detail["type"] == "unknown_key":
+        return f"{field}: {printable(detail['msg'])}"
     if detail["type"] == "missing":
         return f"{field}: required, but missing"
     shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."

@@ -2,8 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
 
+from raydepth.layers.fill.registry import FILLERS
+from raydepth.layers.fill.settings import Fill, OpenCVFill
+from raydepth.registry import chosen_from
 from raydepth.section import Names, Section
 
 
@@ -65,50 +68,6 @@ Plane = Annotated[
 ]
 
 
-class Fill(Section):
-    """How the hole behind the near layer is filled: ``layers.fill``."""
-
-    method: Literal["telea", "navier-stokes", "onnx", "diffusion", "plate"] = "telea"
-    """``plate``: what other frames of the clip show there (camera still or nearly so); what none
-    shows is filled once for the whole clip, by ``model`` where one is given, else ``telea``."""
-    model: Annotated[str | None, Names("model")] = None
-    """Path of the ``.onnx`` file (image and mask in, image out) for methods ``onnx`` and ``plate``;
-    for ``diffusion`` a hub id or a local directory, inpainting (9-channel) or text-to-image
-    (4-channel) checkpoint, ``builtin`` (raydepth's own inpainting model), or null: that of
-    ``compose``."""
-    prompt: str = ""
-    """What ``diffusion`` is to paint into the hole."""
-    negative_prompt: str = ""
-    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """Steps of ``diffusion``'s full schedule; ``strength`` says what part of them runs. Null: 10
-    for ``builtin`` (with its strength that is one step; more make its fills no truer), 20 for
-    others."""
-    strength: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Noise level at which ``diffusion`` starts from the ``telea`` fill; null: 0.1 for ``builtin``
-    (trained up to 0.7), 1 for inpainting checkpoints, 0.75 for text-to-image ones."""
-    guidance: Annotated[float, Field(ge=1)] = 1.0
-    """Classifier-free guidance scale of ``diffusion``; 1 switches it off and saves its lane."""
-    dilate: Annotated[int, Field(ge=0, le=256)] = 8
-    """Pixels at working resolution by which the near mask grows to become the hole."""
-    radius: Annotated[float, Field(gt=0, le=100)] = 5.0
-    """Neighbourhood in pixels that ``telea`` and ``navier-stokes`` look at."""
-
-    @model_validator(mode="after")
-    def _method_and_model_fit(self) -> "Fill":
-        if self.method == "onnx" and not self.model:
-            raise ValueError("method onnx needs layers.fill.model, the path of an .onnx file")
-        if self.method == "plate" and self.model and not self.model.endswith(".onnx"):
-            raise ValueError(
-                f"layers.fill.model of method plate must be an .onnx file, got {self.model!r}"
-            )
-        if self.method == "diffusion" and self.model and self.model.endswith(".onnx"):
-            raise ValueError(
-                "method diffusion needs a diffusers model; for an .onnx file set "
-                "layers.fill.method: onnx"
-            )
-        return self
-
-
 class Layers(Section):
     """Where a frame is cut: ``layers``."""
 
@@ -132,7 +91,7 @@ class Layers(Section):
     ) = None
     """Only what lies in this box of the picture is near: x0, y0, x1, y1 as fractions; all else is
     the far layer's. So a table stays when what stands on it is lifted."""
-    fill: Fill = Fill()
+    fill: Annotated[SerializeAsAny[Fill], chosen_from(FILLERS)] = OpenCVFill()
 
     @model_validator(mode="after")
     def _within_is_not_empty(self) -> "Layers":

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from raydepth.batch import Batch, ok_rows
-from raydepth.layers.fill.opencv import Filler, far_depth, fill_hole
+from raydepth.layers.fill.hole import far_depth, fill_hole
+from raydepth.layers.fill.protocol import Filler
 from raydepth.layers.settings import Layers
 from raydepth.layers.stack import alpha_masks, filter_edges
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Form = Literal["builtin", "onnx", "directory", "hub", "files"]
+Form = Literal["builtin", "onnx", "directory", "hub", "files", "file"]
+"""``files``: a pattern of depth files; ``file``: any file that the method reads by itself."""
 
 
 HUB_DEFAULTS = {

@@ -63,11 +63,10 @@ def cache_plates(
     Raises:
         JobError: a file is gone.
     """
-    there = folder.files("plates")
     gone = [
         video
         for video, record in records.items()
-        if record and not record.missing and plate_name(video) not in there
+        if record and not record.missing and not folder.exists(plate_name(video))
     ]
     if gone:
         raise JobError(f"{folder.uri}/{plate_name(gone[0])} is gone; {AGAIN}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import jinja2
 
+from raydepth.edits.registry import EDITS
 from raydepth.evaluate.measures import THREE_RMSES
 from raydepth.report.choose import FULL_VIDEOS, Example
 
@@ -21,11 +22,6 @@ _PANEL_LABELS = {
     "near": "Near layer",
     "background": "Background, filled",
     "edited": "Edited",
-}
-_EDITS = {
-    "recompose": "were split at depth, the hole behind the near layer was filled, and the layers "
-    "became one picture again",
-    "remove": "lost their near layer, and what lies behind was filled in",
 }
 _UNITS = {"normalised inverse depth": "of the depth range"}
 _CARDS = {
@@ -86,7 +82,9 @@ def render(
         report=tree,
         title=tree["job"]["name"] or "raydepth",
         verdict=_verdict(tree["frames"]),
-        sentence=_EDITS.get(tree["job"]["edit"], "were edited by depth")
+        sentence=(
+            edit.summary if (edit := EDITS.get(tree["job"]["edit"])) else "were edited by depth"
+        )
         + (f", composed by {method}" if method else ""),
         # Only synthetic clips have true edits: most reports have no place for that card.
         cards=[

@@ -4,6 +4,8 @@ plainly.
 
 from typing import Any
 
+from raydepth.compose.registry import COMPOSITORS
+from raydepth.depth.registry import depth_entry
 from raydepth.evaluate.fold import Group
 
 
@@ -11,7 +13,7 @@ def why_not_measured(name: str, job: dict[str, Any], overall: Group) -> str:
     """One clause that follows "not measured:"; empty where the metric has values."""
     if overall.get(name).count or overall.get(name).infinite:
         return ""
-    again_every = job.get("evaluate", {}).get("again_every", 10)
+    every = _reestimate_every(job)
     compose, depth = job.get("compose", {}), job.get("depth", {})
     if not overall.done:
         return "no frame was done"
@@ -29,13 +31,17 @@ def why_not_measured(name: str, job: dict[str, Any], overall: Group) -> str:
         "psnr_round_trip",
         "rmse_round_trip_outside",
     ):
-        if again_every == 0:
-            return "switched off (evaluate.again_every: 0)"
-        if name == "rmse_target_depth" and str(depth.get("model", "")).startswith("files:"):
+        if every == 0:
+            return "switched off (evaluate.reestimate_every: 0)"
+        if (
+            name == "rmse_target_depth"
+            and not depth_entry(str(depth.get("model", "builtin"))).reads_pixels
+        ):
             return "depth comes from files and cannot be estimated again on a new picture"
-        if name != "rmse_target_depth" and compose.get("method") in ("paste", "poisson"):
+        entry = COMPOSITORS.get(compose.get("method"))
+        if name != "rmse_target_depth" and entry is not None and not entry.has_codec:
             return f"compose.method {compose['method']} has no codec"
-        return f"no frame that was done is a multiple of evaluate.again_every ({again_every})"
+        return f"no frame that was done is a multiple of evaluate.reestimate_every ({every})"
     if name.endswith("_outside"):
         return "the edit may change every pixel of every frame"
     return "no frame gave a value"
@@ -59,6 +65,11 @@ def what_it_means(name: str, job: dict[str, Any], overall: Group) -> str:
             return "The estimator gives metres, so nothing is fitted."
         return "The estimator gives relative depth: scale and shift are fitted to the truth on every frame."
     if name == "rmse_target_depth" and statistics.count and statistics.count < overall.done:
-        every = job.get("evaluate", {}).get("again_every", 10)
-        return f"Measured where the frame's index is a multiple of {every} (evaluate.again_every)."
+        every = _reestimate_every(job)
+        return f"Measured where the frame's index is a multiple of {every} (evaluate.reestimate_every)."
     return ""
+
+
+def _reestimate_every(job: dict[str, Any]) -> int:
+    evaluate = job.get("evaluate", {})
+    return evaluate.get("reestimate_every", evaluate.get("again_every", 10))  # version 1's name

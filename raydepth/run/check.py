@@ -5,40 +5,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from raydepth.compose.registry import COMPOSITORS
 from raydepth.depth.files import DepthFiles
-from raydepth.edits.settings import Background, Edit, Insert, Planes, ReplaceLayer
+from raydepth.depth.registry import depth_entry
+from raydepth.edits.registry import EDITS
 from raydepth.errors import JobError
 from raydepth.evaluate.true_edits import TrueEdits
 from raydepth.job import Job
+from raydepth.layers.fill.registry import FILLERS
 from raydepth.models import builtin
-from raydepth.models.names import NamedModel, cached, form_of
+from raydepth.models.names import NamedModel, cached
+from raydepth.section import Section
 
 
 def named_models(job: Job) -> Iterator[NamedModel]:
     """Every model that the job will load."""
-    yield NamedModel("depth.model", job.depth.model, form_of(job.depth.model), "depth")
-    if job.layers.fill.method in ("onnx", "plate") and job.layers.fill.model:
-        yield NamedModel(
-            "layers.fill.model", job.layers.fill.model, form_of(job.layers.fill.model), "fill"
-        )
-    if job.layers.fill.method == "diffusion":
-        name = job.layers.fill.model or job.compose.model
-        yield NamedModel("layers.fill.model", name, form_of(name), "inpaint")
-    if job.compose.method.startswith("featglac"):
-        yield NamedModel(
-            "compose.model", job.compose.model, form_of(job.compose.model), "diffusion"
-        )
-        if job.compose.lora:
-            yield NamedModel("compose.lora", job.compose.lora, form_of(job.compose.lora), "lora")
-    if isinstance(job.edit, Insert) and (segment := job.edit.segment):
-        yield NamedModel(
-            "edit.segment.model", segment.model, form_of(segment.model), "segmentation"
-        )
-    if adapter := job.compose.ip_adapter:
-        file = f"{adapter.subfolder}/{adapter.weight_name}".lstrip("/")
-        yield NamedModel(
-            "compose.ip_adapter.model", adapter.model, form_of(adapter.model), "adapter", file
-        )
+    fill = job.layers.fill
+    yield from depth_entry(job.depth.model).models(job.depth)
+    yield from FILLERS.of(fill).models(fill, job.diffusion)
+    yield from COMPOSITORS.of(job.compose).models(job.compose)
+    yield from EDITS.of(job.edit).models(job.edit)
 
 
 def check_models(job: Job) -> None:
@@ -60,6 +46,8 @@ def check_models(job: Job) -> None:
             _check_onnx(model)
         elif model.form == "hub":
             _check_hub(model)
+        elif model.form == "file" and not Path(model.name).expanduser().is_file():
+            raise JobError(f"{model.field}: no file {model.name}")
         elif model.form in ("builtin", "directory"):
             own: Literal["depth", "diffusion", "inpaint"] = (
                 model.role if model.role in ("depth", "inpaint") else "diffusion"
@@ -70,20 +58,9 @@ def check_models(job: Job) -> None:
             )
 
 
-def edit_files(edit: Edit) -> Iterator[tuple[str, str]]:
+def edit_files(edit: Section) -> Iterator[tuple[str, str]]:
     """Field and path of every local file that an edit brings in; URIs and colours are left out."""
-    named: list[tuple[str, str | None]] = []
-    if isinstance(edit, Insert):
-        named = [("edit.object", edit.object)]
-    elif isinstance(edit, Background):
-        named = [("edit.source", edit.source)]
-    elif isinstance(edit, Planes):
-        named = [
-            (f"edit.layers.{i}.replace", layer.replace)
-            for i, layer in enumerate(edit.layers)
-            if isinstance(layer, ReplaceLayer)
-        ]
-    for field, path in named:
+    for field, path in EDITS.of(edit).files(edit):
         if path and not path.startswith("#") and "://" not in path:
             yield field, path
 

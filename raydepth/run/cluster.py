@@ -1,6 +1,4 @@
-"""Ray itself: the embedded default or a running cluster, the check that a job can be scheduled, and
-the tracker's proxy.
-"""
+"""Ray itself: the embedded default or a running cluster, and the check that a job can be scheduled."""
 
 import logging
 import os
@@ -20,13 +18,13 @@ import psutil
 import ray
 import ray.data
 from ray._private import ray_constants
+from ray._private.node import Node
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import raydepth
 from raydepth.errors import JobError
 from raydepth.job.run import Run
 from raydepth.run.submit.requirements import lacking
-from raydepth.run.tracker import Attempt, Failure, Snapshot, Tracker
 
 OBJECT_STORE_GB = 1.0
 """The embedded default's object store: a few parts of raw frames; explicit, because Ray would take
@@ -41,6 +39,10 @@ NODE_ANSWER_S = 60.0
 BLOCK_BYTES = 1
 """Every row, which is a whole part, is a block of its own: handed on at once, and repeated alone
 when a worker dies."""
+
+
+_left: list[psutil.Process] = []
+"""Workers that were told to end."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def connect(run: Run, address: str | None) -> Resources:
             package = str(Path(raydepth.__file__).parent)
             settings |= {"runtime_env": {"py_modules": [package], "excludes": ["__pycache__"]}}
     try:
-        with _silent_stderr(), _on_loopback(only=address is None):
+        embedded = address is None
+        with _silent_stderr(), _on_loopback(only=embedded), _bare(only=embedded):
             ray.init(**settings)
     except (ConnectionError, ValueError, RuntimeError) as error:
         if address is None:
@@ -110,20 +113,28 @@ def disconnect() -> None:
     """Leaves the cluster; of the embedded one no process stays.
 
     On a busy machine a worker now and then hangs in Ray's own exit for ever, with its models in
-    memory. A submitted job's connection ends with its process: on busy machines Ray's shutdown
-    ended the process of a job that was being stopped, without a word, and the report was lost.
+    memory.
+    """
+    leave()
+    for process in psutil.wait_procs(_left, timeout=EXIT_S)[1]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    _left.clear()
+
+
+def leave() -> None:
+    """The first half of ``disconnect``: tells the workers to end, and does not wait for them.
+
+    A submitted job's connection ends with its process: on busy machines Ray's shutdown ended the
+    process of a job that was being stopped, without a word, and the report was lost.
     """
     if is_submitted():
         return
-    workers = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             if process.name().startswith("ray::"):
-                workers.append(process)
+                _left.append(process)
     ray.shutdown()
-    for process in psutil.wait_procs(workers, timeout=EXIT_S)[1]:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
 
 
 def is_submitted() -> bool:
@@ -162,6 +173,24 @@ def _on_loopback(*, only: bool) -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = kept
+
+
+@contextmanager
+def _bare(*, only: bool) -> Iterator[None]:
+    """Lets a Ray that starts here do without the processes that nobody asks for anything: the
+    dashboard's server, which ``ray.init`` would wait for, the log monitor and the autoscaler.
+
+    They are half of the CPU seconds that a start takes. Ray has switches for none of them.
+    """
+    helpers = ("start_api_server", "start_log_monitor", "start_monitor") if only else ()
+    kept = {name: getattr(Node, name) for name in helpers}
+    for name in helpers:
+        setattr(Node, name, lambda node, **_: None)
+    try:
+        yield
+    finally:
+        for name, method in kept.items():
+            setattr(Node, name, method)
 
 
 @contextmanager
@@ -252,51 +281,3 @@ def worker_pool(run: Run, most: int) -> dict[str, Any]:
         min_size=least, max_size=most, max_tasks_in_flight_per_actor=2
     )
     return {"compute": pool, "num_gpus": run.gpus_per_worker or None, "num_cpus": worker_cpus(run)}
-
-
-class RemoteTracker:
-    """The ``Progress`` protocol over the tracker's actor; what only reports is not waited for,
-    except before danger.
-    """
-
-    def __init__(self) -> None:
-        # On the driver's node, so that the loss of another one does not take the run's memory with
-        # it.
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._actor = ray.remote(num_cpus=0, scheduling_strategy=here)(Tracker).remote()
-
-    def begin(self, unit: str) -> Attempt:
-        return ray.get(self._actor.begin.remote(unit))
-
-    def at(self, unit: str, what: str | None) -> None:
-        ray.get(self._actor.at.remote(unit, what))
-
-    def tick(self, unit: str, frames: int) -> None:
-        self._actor.tick.remote(unit, frames)
-
-    def finish(self, unit: str, done: int, failed: int) -> None:
-        ray.get(self._actor.finish.remote(unit, done, failed))
-
-    def hung(self, unit: str) -> None:
-        ray.get(self._actor.hung.remote(unit))
-
-    def fail(self, failure: Failure) -> None:
-        ray.get(self._actor.fail.remote(failure))
-
-    def failure(self) -> Failure | None:
-        return ray.get(self._actor.failure.remote())
-
-    def starting(self) -> int:
-        return ray.get(self._actor.starting.remote())
-
-    def started(self) -> None:
-        ray.get(self._actor.started.remote())
-
-    def stop(self) -> None:
-        ray.get(self._actor.stop.remote())
-
-    def stopping(self) -> bool:
-        return ray.get(self._actor.stopping.remote())
-
-    def snapshot(self) -> Snapshot:
-        return ray.get(self._actor.snapshot.remote())

@@ -4,10 +4,11 @@ deadline has no room for.
 
 import math
 
-from raydepth.edits.settings import Planes
+from raydepth.compose.registry import COMPOSITORS, count_evaluations
+from raydepth.edits.registry import EDITS
 from raydepth.errors import JobError
 from raydepth.job import Job
-from raydepth.models.names import form_of
+from raydepth.layers.fill.registry import FILLERS
 from raydepth.output.folder import OutputFolder
 from raydepth.output.record import read_benchmark
 
@@ -21,15 +22,13 @@ SD_PIXELS = 512 * 512
 
 
 def lanes_per_frame(job: Job) -> int:
-    """U-Net lanes of a frame, forward and backward; at most, where layers of ``edit.kind: planes``
-    show equal pictures.
-    """
-    from raydepth.compose.featglac.lanes import count_lanes  # diffusers takes seconds to import
+    """U-Net lanes of a frame, forward and backward, those of its hole's filling included.
 
-    layers = {"remove": 1}.get(job.edit.kind, 2)
-    if isinstance(job.edit, Planes):
-        layers = len(job.edit.layers)
-    return count_lanes(job.compose, layers=layers, frames=1)
+    At most so many, where layers of ``edit.kind: planes`` show equal pictures.
+    """
+    fill = job.layers.fill
+    composed = count_evaluations(job.compose, EDITS.of(job.edit).references(job.edit))
+    return composed + FILLERS.of(fill).evaluations(fill, job.diffusion)
 
 
 def seconds_per_frame(job: Job, pixels: int) -> tuple[float | None, str]:
@@ -43,18 +42,16 @@ def seconds_per_frame(job: Job, pixels: int) -> tuple[float | None, str]:
     measured = read_benchmark(folder).get("worker_seconds_per_frame")
     if measured is not None:
         return measured, f"measured by an earlier run in {folder.uri}"
-    if (
-        job.run.gpus_per_worker
-        and form_of(job.compose.model) == "hub"
-        and job.compose.method.startswith("featglac")
-    ):
+    models = COMPOSITORS.of(job.compose).models(job.compose)
+    from_hub = any(model.role == "diffusion" and model.form == "hub" for model in models)
+    if job.run.gpus_per_worker and from_hub:
         seconds = pixels / SD_PIXELS * (lanes_per_frame(job) / T4_LANES_PER_S + T4_OTHER_S)
         return round(seconds, 2), "estimated for SD 1.5 on a T4 in float16"
     return None, "unknown: run once with --limit 32 into the same folder, then plan again"
 
 
 def check_deadline(job: Job, frames: int, pixels: int) -> None:
-    """Refuses a ``featglac-grad`` job that is known to take longer than ``run.max_hours``.
+    """Refuses a job of a slow method that is known to take longer than ``run.max_hours``.
 
     Methods that are fast enough for whole clips are not refused: their runs stop at the deadline
     and go on in the next one.
@@ -68,7 +65,8 @@ def check_deadline(job: Job, frames: int, pixels: int) -> None:
         JobError: names the hours, the deadline and the ``compose.every`` that fits.
     """
     deadline = job.run.max_hours
-    if job.compose.method != "featglac-grad" or deadline is None:
+    faster = COMPOSITORS.of(job.compose).faster
+    if not faster or deadline is None:
         return
     seconds, source = seconds_per_frame(job, pixels)
     hours = (seconds or 0.0) * frames / job.run.workers / 3600
@@ -82,10 +80,8 @@ def check_deadline(job: Job, frames: int, pixels: int) -> None:
         else "not one frame fits; "
     )
     raise JobError(
-        f"compose.method: featglac-grad would take {hours:.2f} h for {frames} frames on "
-        f"{job.run.workers} workers ({seconds} s "
-        f"a frame, {source}), but run.max_hours is {deadline:g}; {sampled}"
-        "choose compose.grad.recipe: lite, or raise run.max_hours (where the estimate is wrong for "
-        "your machine, a run with "
-        "--limit into the same folder measures it)"
+        f"compose.method: {job.compose.method} would take {hours:.2f} h for {frames} frames on "
+        f"{job.run.workers} workers ({seconds} s a frame, {source}), but run.max_hours is "
+        f"{deadline:g}; {sampled}{faster}, or raise run.max_hours (where the estimate is wrong for "
+        "your machine, a run with --limit into the same folder measures it)"
     )

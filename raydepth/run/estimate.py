@@ -5,7 +5,7 @@ be unknown.
 import math
 from typing import Any
 
-from raydepth.edits.build import check_edit
+from raydepth.edits.registry import check_edit
 from raydepth.frames.find import find_segments
 from raydepth.job import Job
 from raydepth.output.plan import cut_parts

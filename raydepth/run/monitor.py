@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from raydepth.run.tracker import Snapshot
 
-POLL_S = 0.5
+POLL_S = 0.2
 
 Stop = Literal["deadline", "interrupt"]
 
@@ -52,6 +52,7 @@ def watch(
     total: int,
     limits: Limits,
     echo: Callable[[str], None],
+    keep: Callable[[], None] = lambda: None,
 ) -> Stop | None:
     """Runs ``work`` in a thread and watches it; returns what asked it to stop before the end, if
     anything did.
@@ -61,7 +62,8 @@ def watch(
         tracker: counts of the run.
         total: frames to do.
         limits: what ends it early.
-        say: gets a line where the progress line cannot be rewritten (no terminal).
+        echo: gets a line where the progress line cannot be rewritten (no terminal).
+        keep: called again and again; puts by what the workers have found.
 
     Raises:
         Stalled, FolderLost: see ``Limits``.
@@ -101,6 +103,7 @@ def watch(
                         "by another run); "
                         "what is done is kept, run the same command again to go on"
                     )
+                keep()
                 if snapshot.silent_s > limits.stall_s:
                     raise Stalled(
                         f"no worker gave a sign of life for {snapshot.silent_s:.0f} s "

@@ -1,10 +1,40 @@
-"""The data flow, top to bottom: videos -> frames -> depth -> layers -> fill -> composition ->
-shards -> report, on Ray Data.
+"""The data flow on one page: videos in, edited frames and a report out, streamed by Ray Data.
+
+On the driver, as ``run`` reads:
+
+1. probe: which frames there are, cut into segments at keyframes and into parts of whole batches.
+   prepare: the output folder, what is left to do there, and Ray.
+
+On one pool of workers, each of which loads its models once:
+
+2. calibrate: one depth scale, one set of planes and what the edit needs, per clip (``calibrator``).
+   Then every micro-batch of ``run.batch`` frames goes through ``build_steps``, which adds columns:
+
+   ====  ===================  ===================================================================
+   0     Decoder              rgb [N,H,W,3], frame_id, video, frame_index, pts, time_s, status,
+                              error_type, error_message, note
+   3     DepthStage           inv_depth [N,H,W] on the clip's scale, depth_lo, depth_hi
+   4, 5  LayerStage           threshold, alphas [N,K+1,H,W], near, hole; then what the holes hide:
+                              background [N,H,W,3], far_inv_depth
+   6     ComposeStage         edited [N,H,W,3], region, target_inv_depth; patch where crops are
+                              composed
+   7     MetricStage          every column of ``evaluate.measures.MEASURES``
+   ====  ===================  ===================================================================
+
+   Each adds its ``seconds_*`` too. ``editor.PartEditor`` encodes a part's batches and writes them
+   as one shard, which is there whole or not at all.
+
+Back on the driver:
+
+8. finish: shards become videos, where asked. report: they fold into ``benchmark.json`` and
+   ``report/``.
 """
 
+import importlib
 import pickle
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,27 +43,39 @@ from raydepth.run import cluster  # isort: skip (before ray, which reads when it
 
 import ray
 
-from raydepth.edits.build import check_edit
-from raydepth.edits.settings import Insert
+from raydepth.compose.crop import Crops
+from raydepth.compose.stage import ComposeStage
+from raydepth.depth.files import DepthFiles
+from raydepth.depth.stage import DepthStage
+from raydepth.edits.registry import check_edit, load_edit
 from raydepth.errors import JobError
-from raydepth.files import storage
+from raydepth.evaluate.stage import MetricStage
+from raydepth.evaluate.true_edits import TrueEdits
 from raydepth.files.text import printable
 from raydepth.frames.find import find_segments
-from raydepth.frames.segments import Segment
 from raydepth.job import Job
+from raydepth.layers.fill.registry import FILLERS
+from raydepth.layers.stage import LayerStage
 from raydepth.output import record
 from raydepth.output.folder import OutputFolder
-from raydepth.output.ledger import Ledger, status
-from raydepth.output.plan import Part, by_segment, cut_parts, write_plan
+from raydepth.output.ledger import status
+from raydepth.output.plan import by_segment, cut_parts
+from raydepth.output.plates import cache_plates
 from raydepth.output.record import ClipCalibration
-from raydepth.output.shards import FRAMES
+from raydepth.output.references import cache_references
 from raydepth.output.video import write_videos
-from raydepth.run.actors import ClipCalibrator, Decoder, Editor
 from raydepth.run.check import check_models, check_paths
-from raydepth.run.cluster import RemoteTracker
-from raydepth.run.cost import check_deadline
+from raydepth.run.decoder import Decoder
+from raydepth.run.editor import Step
+from raydepth.run.keeper import CalibrationKeeper
+from raydepth.run.load import WorkerModels
 from raydepth.run.monitor import Limits, Stop, watch
-from raydepth.run.summary import summarise
+from raydepth.run.prepare import Source, Work, prepare
+from raydepth.run.remote_tracker import RemoteTracker
+from raydepth.run.worker import Worker
+
+SUMMARY = "raydepth.run.summary"
+"""The module of step 8. It draws, and takes seconds to import: not here."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +103,7 @@ def run(job: Job, *, address: str | None = None, echo: Callable[[str], None] = p
     Args:
         job: the resolved job.
         address: of a Ray cluster; None starts one in this process's care.
-        say: gets every line that a user should see.
+        echo: gets every line that a user should see.
 
     Raises:
         JobError: the job is wrong; nothing was started and nothing in the output folder was
@@ -71,8 +113,16 @@ def run(job: Job, *, address: str | None = None, echo: Callable[[str], None] = p
         FolderLost: another run may write to the output folder by now.
     """
     started = time.monotonic()
-    # 1. Probe: which frames there are, cut into segments at keyframes and into parts of whole
-    # batches.
+    source = probe(job, address, echo)
+    with ExitStack() as stack:
+        work = prepare(job, source, address, stack, echo)
+        end = calibrate_and_edit(work, started, echo) if work.todo else End(None, 0, 0)
+        finish(work, end, echo)
+        return report(work, end, time.monotonic() - started)
+
+
+def probe(job: Job, address: str | None, echo: Callable[[str], None]) -> Source:
+    """1. Opens every file that the job names, and lists its frames."""
     check_models(job)
     if address is not None and not cluster.is_submitted():
         check_paths(job)
@@ -87,150 +137,145 @@ def run(job: Job, *, address: str | None = None, echo: Callable[[str], None] = p
         limit=job.input.limit,
         full_size=job.output.size == "source",
     )
-    with ExitStack() as stack:
-        folder = OutputFolder.at(job.output.path)
-        job = job.writing_to(folder.location)  # workers may start in other folders
-        folder.prepare()
-        lock = stack.enter_context(folder.lock())
-        anew = job.output.overwrite or not folder.files(FRAMES)
-        if not anew:
-            record.check_same_job(folder, job.tree())
-        ledger = Ledger({}) if anew else Ledger.read(folder)
-        for name in ledger.damaged:
-            echo(printable(f"damaged shard, its frames are done again: {name}"))
-        todo = ledger.todo(parts, job.run.attempts)
-        cut: bytes | None = None
-        if todo:
-            first = todo[0].segment
-            check_deadline(job, sum(part.frames for part in todo), first.height * first.width)
-            cut = None if folder.exists(record.OBJECT) and not anew else cut_object(job, echo)
-            stack.callback(cluster.disconnect)
-            cluster.preflight(job.run, cluster.connect(job.run, address))
-            if address is not None:
-                cluster.check_nodes()
-        # Nothing has been changed so far; from here on the folder is this job's.
-        if anew:
-            folder.clear(record.OURS)
-        if cut is not None:
-            folder.write(record.OBJECT, cut)
-        record.record_job(folder, job.tree())
-        if isinstance(job.edit, Insert) and job.edit.segment:
-            job = job.with_object(storage.join(folder.location, record.OBJECT))
-        folder.delete_temporaries()
-        write_plan(folder, parts, unreadable)
-        frames = sum(part.frames for part in todo)
-        covered = sum(part.frames for part in parts)
-        echo(
-            f"{covered} frames of {len({part.segment.video for part in parts})} videos; {frames} "
-            "to do"
-        )
-        stopped, edited, restarts = None, 0, 0
-        if todo:
-            tracker = RemoteTracker()
-
-            def work() -> None:
-                # 2. Calibrate: one depth scale and one set of planes per clip, from frames sampled
-                # over all of it.
-                clips = calibrate_clips(job, folder, segments, todo, tracker)
-                # 3.-7. Decode, then depth, layers, fill, composition and shards, streamed through
-                # the workers.
-                dataset = edit_dataset(job, folder, clips, todo, ledger, tracker)
-                for _ in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-                    pass
-
-            deadline = started + job.run.max_hours * 3600 if job.run.max_hours else None
-            limits = Limits(deadline, job.run.stall_minutes * 60, lock.lost)
-            try:
-                stopped = watch(work, tracker, total=frames, limits=limits, echo=echo)
-            except ray.exceptions.RayError as error:
-                if (failure := tracker.failure()) is None:
-                    raise
-                raise (JobError if failure.wrong_job else WorkerFailed)(failure.message) from error
-            end = tracker.snapshot()
-            edited, restarts = end.done + end.failed, end.restarts
-            cluster.disconnect()
-        # 8. Aggregate: the shards become videos, where asked, and fold into the report.
-        if job.output.video and stopped is None:
-            for line in write_videos(folder, parts, crf=job.output.crf):
-                echo(printable(line))
-        report = summarise(
-            folder, seconds=time.monotonic() - started, edited=edited, restarts=restarts
-        )
-        state = status(folder)
-        return Outcome(state["frames"], state["errors"], stopped, report)
+    return Source(segments, parts, unreadable)
 
 
-def cut_object(job: Job, echo: Callable[[str], None]) -> bytes | None:
-    """The inserted object cut out, as an RGBA PNG, where the job asks for that (``edit.segment``);
-    else None.
+@dataclass(frozen=True)
+class End:
+    """How the workers came to an end."""
 
-    On the driver and kept in the output folder: workers need no model for it, and a resumed run has
-    the very same object.
-
-    Raises:
-        JobError: as ``cut_out``.
-    """
-    if not isinstance(job.edit, Insert) or job.edit.segment is None:
-        return None
-    # Here, because few jobs need torch on the driver.
-    from raydepth.layers.segment import cut_out
-
-    echo(printable(f"cutting {job.edit.object} out with {job.edit.segment.model}"))
-    return cut_out(job.edit.object, job.edit.segment)
+    stopped: Stop | None
+    edited: int
+    """Frames that this run edited, or failed to."""
+    restarts: int
+    """Worker processes that died and were replaced."""
 
 
-def calibrate_clips(
-    job: Job,
-    folder: OutputFolder,
-    segments: Sequence[Segment],
-    todo: Sequence[Part],
-    tracker: RemoteTracker,
-) -> dict[str, ClipCalibration]:
-    """Calibrations of the clips that have work to do: those kept by an earlier run, and new ones
-    measured on the workers.
-    """
-    clips = record.read_calibrations(folder)
-    wanted = sorted({part.segment.video for part in todo} - clips.keys())
-    by_video = {
-        video: list(group) for video, group in groupby(segments, key=lambda segment: segment.video)
+def calibrate_and_edit(work: Work, started: float, echo: Callable[[str], None]) -> End:
+    """2. to 7. Streams the clips to calibrate, then the parts to edit, through one pool of workers."""
+    job, clips = work.job, record.read_calibrations(work.folder)
+    wanted = {part.segment.video for part in work.todo}
+    to_measure = {
+        video: list(segments)
+        for video, segments in groupby(work.source.segments, key=lambda segment: segment.video)
+        if video in wanted - clips.keys()
     }
-    rows = [{"segments": pickle.dumps(by_video[video])} for video in wanted]
-    if rows:
-        dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            ClipCalibrator,
-            fn_constructor_args=(job, tracker),
-            batch_size=1,
-            **cluster.worker_pool(job.run, min(job.run.workers, len(rows))),
-        )
-        for row in dataset.iter_rows():
-            if (clip := pickle.loads(row["clip"])) is not None:
-                clips[row["video"]] = clip
-        record.write_calibrations(folder, clips)
-    return clips
+    tracker = RemoteTracker()
+    tracker.expect(to_measure, {video: clips[video] for video in wanted & clips.keys()})
+    dataset = stream(work, sorted(to_measure), tracker)
+    keep = CalibrationKeeper(work.folder, tracker, clips)
+    deadline = started + job.run.max_hours * 3600 if job.run.max_hours else None
+    limits = Limits(deadline, job.run.stall_minutes * 60, work.lost)
+
+    def consume() -> None:
+        for _ in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+            pass
+
+    # Workers load their models now; the report's modules take as long, and the driver has nothing
+    # else to do.
+    threading.Thread(target=importlib.import_module, args=(SUMMARY,), daemon=True).start()
+    frames = sum(part.frames for part in work.todo)
+    try:
+        stopped = watch(consume, tracker, total=frames, limits=limits, keep=keep, echo=echo)
+        keep(last=True)
+    except ray.exceptions.RayError as error:
+        if (failure := tracker.failure()) is None:
+            raise
+        raise (JobError if failure.wrong_job else WorkerFailed)(failure.message) from error
+    end = tracker.snapshot()
+    cluster.leave()  # the workers end while the report is made
+    return End(stopped, end.done + end.failed, end.restarts)
 
 
-def edit_dataset(
-    job: Job,
-    folder: OutputFolder,
-    clips: Mapping[str, ClipCalibration],
-    todo: Sequence[Part],
-    ledger: Ledger,
-    tracker: RemoteTracker,
-) -> "ray.data.Dataset":
-    """The lazy graph: segments -> (decode) -> one row a part -> workers -> one small row a part."""
-    rows = [{"parts": pickle.dumps(parts)} for parts in by_segment(list(todo))]
+def stream(work: Work, to_measure: Sequence[str], tracker: RemoteTracker) -> "ray.data.Dataset":
+    """The lazy graph: clips and segments -> (decode) -> a row a clip or part -> workers -> a small
+    row a part.
+    """
+    job, ledger = work.job, work.ledger
+    rows = [{"calibrate": video, "parts": b""} for video in to_measure]
+    rows += [
+        {"calibrate": "", "parts": pickle.dumps(parts)} for parts in by_segment(list(work.todo))
+    ]
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
     if job.run.decode == "stream":
         dataset = dataset.flat_map(Decoder(job, tracker), num_cpus=1)
-    tried = {
-        frame: ledger.tried(frame)
-        for part in todo
-        for frame in part.frame_ids
-        if ledger.tried(frame)
-    }
+    frames = {frame: ledger.tried(frame) for part in work.todo for frame in part.frame_ids}
+    tried = {frame: count for frame, count in frames.items() if count}
     return dataset.map_batches(
-        Editor,
-        fn_constructor_args=(job, folder, dict(clips), tried, tracker),
+        Worker,
+        fn_constructor_args=(job, work.folder, tried, tracker, build_steps),
         batch_size=1,
         **cluster.worker_pool(job.run, job.run.workers),
     )
+
+
+def build_steps(
+    job: Job, models: WorkerModels, video: str, clip: ClipCalibration | None
+) -> list[Step]:
+    """3. to 7.: what the micro-batches of one clip go through on a worker, in order; see the
+    module's table.
+
+    Args:
+        job: the resolved job.
+        models: the worker's.
+        video: the clip.
+        clip: its calibration; None: it has no scale, and its frames become error rows.
+
+    Raises:
+        JobError: a file that the edit or the clip needs is gone or damaged.
+    """
+    folder = OutputFolder.at(job.output.path)
+    estimator, compositor, filler = models.estimator, models.compositor, models.filler
+    clips = {} if clip is None else {video: clip}
+    scales = {video: clip.depth for video, clip in clips.items()}
+    fixed = {video: (clip.depth, clip.edit) for video, clip in clips.items()}
+    edit = load_edit(job.edit, job.layers, fixed, estimator, matte=job.compose.matte_edges)
+    if with_plates := FILLERS.of(job.layers.fill).with_plates:
+        records = {video: clip.plate for video, clip in clips.items()}
+        filler = with_plates(cache_plates(folder, records), filler)
+    references = cache_references(folder, {video: clip.samples for video, clip in clips.items()})
+    crops = Crops(compositor, keep_source=job.compose.paste_back)
+    truth = None
+    if job.depth.truth:
+        truth = DepthFiles(job.depth.truth, kind="depth_m", scale=job.depth.scale)
+    return [
+        DepthStage(
+            estimator,
+            scales,
+            references=references if job.depth.stabilise else lambda video: None,
+            guided=job.depth.guided,
+        ),
+        LayerStage(job.layers, {video: clip.planes for video, clip in clips.items()}, filler),
+        ComposeStage(
+            edit,
+            compositor,
+            job.run.seed,
+            keep_stack=job.output.layers or job.output.size == "source",
+            crops=crops if job.compose.crop == "region" else None,
+            light=job.compose.matched_light,
+            lights={video: clip.light for video, clip in clips.items()},
+        ),
+        MetricStage(
+            estimator,
+            scales,
+            compositor,
+            reestimate_every=job.evaluate.reestimate_every,
+            truth=truth,
+            true_edits=TrueEdits(job.evaluate.truth) if job.evaluate.truth else None,
+        ),
+    ]
+
+
+def finish(work: Work, end: End, echo: Callable[[str], None]) -> None:
+    """8. The shards become videos, where asked."""
+    if work.job.output.video and end.stopped is None:
+        for line in write_videos(work.folder, work.source.parts, crf=work.job.output.crf):
+            echo(printable(line))
+
+
+def report(work: Work, end: End, seconds: float) -> Outcome:
+    """8. The shards fold into ``benchmark.json`` and the report."""
+    summary = importlib.import_module(SUMMARY)
+    page = summary.summarise(work.folder, seconds=seconds, edited=end.edited, restarts=end.restarts)
+    state = status(work.folder)
+    return Outcome(state["frames"], state["errors"], end.stopped, page)

@@ -6,7 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:  # the tracker's own process imports nothing of them: it holds what it is given
+    from raydepth.frames.segments import Segment
+    from raydepth.output.record import ClipCalibration
+
+LEASE_S = 30.0
+"""A worker that claimed a unit and gave no beat for so long counts as dead."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,14 @@ class Attempt:
     """What of it a process hung at before it was ended."""
     hangs: int = 0
     """How many of the earlier tries ended themselves because something did not come back."""
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A clip's calibration that the driver has kept."""
+
+    clip: "ClipCalibration | None"
+    """None: the clip has no scale."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +76,16 @@ class Progress(Protocol):
     def fail(self, failure: Failure) -> None: ...
     def starting(self) -> int: ...
     def started(self) -> None: ...
+    def claim(self, unit: str) -> Attempt | None: ...
+    def beat(self, unit: str) -> None: ...
+    def segments(self, video: str) -> "list[Segment]": ...
+    def calibrated(self, video: str, clip: "ClipCalibration | None") -> None: ...
+    def calibration(self, video: str) -> Calibrated | None: ...
 
 
 class Tracker:
-    """Counts what is begun, done and died. A unit begun again without having finished means that
-    its worker died.
+    """Counts what is begun, done and died, and hands on the clips' calibrations. A unit begun again
+    without having finished means that its worker died.
     """
 
     def __init__(self) -> None:
@@ -81,6 +101,10 @@ class Tracker:
         self._stop = False
         self._failure: Failure | None = None
         self._last_sign = time.monotonic()
+        self._claims: dict[str, tuple[str, float]] = {}
+        self._segments: dict[str, list[Segment]] = {}
+        self._measured: dict[str, ClipCalibration | None] = {}
+        self._kept: dict[str, ClipCalibration | None] = {}
 
     def begin(self, unit: str) -> Attempt:
         """Opens a unit and says which try this is."""
@@ -97,6 +121,59 @@ class Tracker:
         deaths = dict(self._deaths.get(unit, {}))
         hung = frozenset(self._hung & deaths.keys())
         return Attempt(self._attempts[unit], False, deaths, hung, self._hangs[unit])
+
+    def claim(self, unit: str, who: str = "") -> Attempt | None:
+        """Begins a unit that several workers may come to; None while another one is at it.
+
+        A worker that claims again what it has claimed itself has died in between, or one is dead
+        that has not beaten for ``LEASE_S``.
+        """
+        now = time.monotonic()
+        owner, beaten = self._claims.get(unit, (who, now))
+        if unit in self._open and owner != who and now - beaten < LEASE_S:
+            return None
+        self._claims[unit] = (who, now)
+        return self.begin(unit)
+
+    def beat(self, unit: str, who: str = "") -> None:
+        """Notes that the process lives which has claimed a unit; no sign of life for the stall
+        alarm, as it may hang.
+        """
+        if self._claims.get(unit, ("", 0.0))[0] == who:
+            self._claims[unit] = (who, time.monotonic())
+
+    def expect(
+        self,
+        segments: "Mapping[str, list[Segment]]",
+        kept: "Mapping[str, ClipCalibration | None]",
+    ) -> None:
+        """Takes the clips of the run, by video id: what is measured, and what was kept before."""
+        self._segments |= segments
+        self._kept |= kept
+
+    def segments(self, video: str) -> "list[Segment]":
+        """What a clip is measured from."""
+        return self._segments[video]
+
+    def calibrated(self, video: str, clip: "ClipCalibration | None") -> None:
+        """Takes a calibration from a worker; the first one counts."""
+        self._last_sign = time.monotonic()
+        if video not in self._kept:
+            self._measured.setdefault(video, clip)
+
+    def measured(self) -> "dict[str, ClipCalibration | None]":
+        """Calibrations that the driver has not kept yet."""
+        return self._measured
+
+    def keep(self, videos: list[str]) -> None:
+        """Notes that these calibrations are kept; from here on clips are edited by them."""
+        for video in videos:
+            self._kept[video] = self._measured.pop(video)
+            self._segments.pop(video, None)
+
+    def calibration(self, video: str) -> Calibrated | None:
+        """A clip's calibration; None until the driver has kept it."""
+        return Calibrated(self._kept[video]) if video in self._kept else None
 
     def at(self, unit: str, what: str | None) -> None:
         """Notes what a unit's process is about to touch, in case it dies of it (None: it survived)."""

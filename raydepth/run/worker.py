@@ -1,371 +1,155 @@
-"""One worker's whole work on a frame, steps 3 to 7, without Ray: depth, layers, composition,
-metrics, shard.
-"""
+"""A worker on Ray: loads its models once, then calibrates clips and edits parts as rows come."""
 
+import pickle
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
-from functools import partial
-from itertools import repeat
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
-import pyarrow as pa
 
-from raydepth.batch import Batch, mark_error, ok_rows
-from raydepth.camera.stabilise import ReferenceFrames
-from raydepth.compose.crop import Crops
-from raydepth.compose.fullsize.frames import SourceFrames
-from raydepth.compose.fullsize.results import frame_layers, frame_pictures
-from raydepth.compose.protocol import Compositor
-from raydepth.compose.registry import load_compositor
-from raydepth.compose.stage import ComposeStage
-from raydepth.depth.estimator import load_depth
-from raydepth.depth.files import DepthFiles
-from raydepth.depth.stage import DepthStage
-from raydepth.diffusion.noise import clip_seed
-from raydepth.edits.build import load_edit
-from raydepth.edits.settings import Insert
-from raydepth.evaluate.stage import MetricStage
-from raydepth.evaluate.true_edits import TrueEdits
-from raydepth.frames.decode import Frame
+from raydepth.batch import Batch
+from raydepth.errors import JobError
+from raydepth.frames.segments import Segment
 from raydepth.job import Job
-from raydepth.layers.fill.opencv import Filler, load_filler
-from raydepth.layers.fill.plate import PlateFiller
-from raydepth.layers.stage import LayerStage
 from raydepth.output.folder import OutputFolder
-from raydepth.output.layers import layers_name, write_layers
 from raydepth.output.plan import Part
-from raydepth.output.plates import cache_plates
 from raydepth.output.record import ClipCalibration
-from raydepth.output.references import cache_references
-from raydepth.output.shards import batch_table, encode_pictures, write_shard
-from raydepth.run.tracker import Attempt, Progress
-from raydepth.run.watchdog import watched
+from raydepth.run.calibrator import ClipCalibrator, beating, calibration_unit
+from raydepth.run.decoder import Decoder
+from raydepth.run.editor import PartEditor, Step
+from raydepth.run.load import WorkerModels, device_and_dtype, load_worker
+from raydepth.run.tracker import Attempt, Calibrated, Failure, Progress
 
-Step = Callable[[Batch], Batch]
+WAIT_S = 0.05
+"""A worker that waits for a clip's calibration looks so often."""
 
-_AGAIN = "decoding it again at source size (output.size: source)"
-
-
-def load_steps(
-    job: Job, clips: Mapping[str, ClipCalibration], *, device: str, dtype: str
-) -> list[Step]:
-    """Loads the models and gives the steps that a micro-batch goes through, in order.
-
-    Args:
-        job: the resolved job.
-        clips: calibration and planes of every video of the job, by video id.
-        device: ``cpu`` or ``cuda``.
-        dtype: ``float32``, ``float16`` or ``bfloat16``.
-
-    Raises:
-        JobError: a model cannot be loaded.
-    """
-    estimator = load_depth(job.depth, device=device, dtype=dtype)
-    compositor = load_compositor(
-        job.compose,
-        device=device,
-        dtype=dtype,
-        image_prompt=job.edit.object if isinstance(job.edit, Insert) else None,
-    )
-    calibrations = {video: clip.depth for video, clip in clips.items()}
-    planes = {video: clip.planes for video, clip in clips.items()}
-    fixed = {video: (clip.depth, clip.edit) for video, clip in clips.items()}
-    edit = load_edit(job.edit, job.layers, fixed, estimator, split=job.compose.matte_edges)
-    truth = (
-        DepthFiles(job.depth.truth, kind="depth_m", scale=job.depth.scale)
-        if job.depth.truth
-        else None
-    )
-    return [
-        DepthStage(
-            estimator,
-            calibrations,
-            references=_load_references(job, clips),
-            guided=job.depth.guided,
-        ),
-        LayerStage(
-            job.layers, planes, _load_filler(job, clips, compositor, device=device, dtype=dtype)
-        ),
-        ComposeStage(
-            edit,
-            compositor,
-            job.run.seed,
-            keep_stack=job.output.layers or job.output.size == "source",
-            crops=Crops(compositor, keep_source=job.compose.paste_back)
-            if job.compose.crop == "region"
-            else None,
-            light=job.compose.matched_light,
-            lights={video: clip.light for video, clip in clips.items()},
-        ),
-        MetricStage(
-            estimator,
-            calibrations,
-            compositor,
-            again_every=job.evaluate.again_every,
-            truth=truth,
-            true_edits=TrueEdits(job.evaluate.truth) if job.evaluate.truth else None,
-        ),
-    ]
+BuildSteps = Callable[[Job, WorkerModels, str, ClipCalibration | None], list[Step]]
+"""The steps of one clip's micro-batches, from what is loaded; see ``pipeline.build_steps``."""
 
 
-def _load_references(
-    job: Job, clips: Mapping[str, ClipCalibration]
-) -> Callable[[str], ReferenceFrames | None]:
-    if not job.depth.steady:
-        return lambda video: None
-    return cache_references(
-        OutputFolder.at(job.output.path), {v: clip.samples for v, clip in clips.items()}
-    )
+class Worker:
+    """The state of one actor: models, and the clip that is being edited.
 
-
-def _load_filler(
-    job: Job,
-    clips: Mapping[str, ClipCalibration],
-    compositor: Compositor,
-    *,
-    device: str,
-    dtype: str,
-) -> Filler:
-    fill = job.layers.fill
-    if fill.method == "plate":
-        plates = cache_plates(
-            OutputFolder.at(job.output.path), {v: clip.plate for v, clip in clips.items()}
-        )
-        return PlateFiller(plates, load_filler(fill, device=device))
-    if fill.method == "diffusion":
-        # Here, because diffusers takes seconds to import and the other methods do without.
-        from raydepth.layers.fill.diffusion import load_diffusion_filler
-
-        return load_diffusion_filler(
-            fill,
-            job.compose,
-            seed=job.run.seed,
-            device=device,
-            dtype=dtype,
-            loaded=getattr(compositor, "models", None),
-        )
-    return load_filler(fill, device=device)
-
-
-def edit_batch(steps: list[Step], batch: Batch) -> Batch:
-    """Takes a micro-batch through the steps; a frame that raises becomes an error row and the
-    others keep their results.
-
-    The frames that raise are found one by one and blanked, then the whole batch runs again in its
-    full shape, so that the others' bytes do not depend on their neighbours. Batches without a good
-    frame are returned as they are.
-    """
-    if not len(ok_rows(batch)):
-        return batch
-    try:
-        return _run(steps, batch)
-    except Exception as error:  # whatever a model or a frame raises must cost frames, not the job
-        whole = error
-    for row in ok_rows(batch):
-        try:
-            _run(steps, {name: column[row : row + 1] for name, column in batch.items()})
-        except Exception as error:
-            blank(batch, row, type(error).__name__, str(error))
-    try:
-        return _run(steps, batch) if len(ok_rows(batch)) else batch
-    except Exception:
-        for row in ok_rows(batch):
-            message = f"its batch of {len(batch['status'])} fails as a whole ({whole}); a smaller run.batch may help"
-            blank(batch, row, type(whole).__name__, message)
-        return batch
-
-
-def blank(batch: Batch, row: int, error_type: str, message: str) -> None:
-    """Turns a frame into an error row whose pixels are zeros, so that a batch keeps its shape
-    without it.
-    """
-    mark_error(batch, row, error_type, message)
-    batch["rgb"] = batch["rgb"].copy()  # batches from the object store are read-only
-    batch["rgb"][row] = 0
-
-
-def _run(steps: list[Step], batch: Batch) -> Batch:
-    # Steps add columns and may mark rows; copies of the text columns keep a failed pass from
-    # leaking into the next.
-    state = {
-        name: column.copy() if column.dtype == object else column for name, column in batch.items()
-    }
-    for step in steps:
-        state = step(state)
-    return state
-
-
-class PartEditor:
-    """Edits parts and writes their shards; the state of one worker (an actor on Ray, a plain object
-    in a test).
+    Rows are of two kinds. ``calibrate`` names a clip to measure; such rows come first, so that the
+    workers measure several clips at a time, but nothing depends on them: a worker that has to edit
+    a clip which nobody has calibrated, or whose calibrating worker has died, does it itself.
     """
 
     def __init__(
         self,
         job: Job,
-        clips: Mapping[str, ClipCalibration],
-        steps: list[Step],
         folder: OutputFolder,
+        tried: dict[str, int],
         progress: Progress,
+        build_steps: BuildSteps,
     ) -> None:
-        self._job = job
-        self._clips = clips
-        self._steps = steps
-        self._folder = folder
-        self._progress = progress
-        self._encoder = ThreadPoolExecutor(1)
-        # Two readers: one thread composes crops while another carries the batch before to the
-        # source's size.
-        self._crops, self._source = SourceFrames(), SourceFrames()
-
-    def __call__(
-        self, part: Part, batches: Iterable[Batch], tried: Mapping[str, int]
-    ) -> dict[str, int | str]:
-        """Edits one part batch by batch, writes its shard, and returns ``{part, done, failed,
-        bytes}``.
-
-        A part that this run has finished already is left alone: Ray repeats a task whose process
-        died over a later part.
+        """Loads the models.
 
         Args:
-            part: what is edited.
-            batches: its decoded micro-batches, in order.
+            job: the resolved job.
+            folder: where shards go.
             tried: attempts that earlier runs made on frames that failed, by frame id.
-
-        A part whose worker died is tried again as it is; when it dies ``run.attempts`` times, its
-        frames are tried alone, and those that kill the worker become error rows (``WorkerCrashed``)
-        that no later run tries again. A part whose frames hang ``run.attempts`` times when they are
-        decoded again, at source size, becomes error rows (``DecodeTimeout``).
+            progress: the tracker.
+            build_steps: what a micro-batch goes through.
         """
-        attempt = self._progress.begin(part.name)
-        if attempt.finished:
-            return {"part": part.name, "done": 0, "failed": 0, "bytes": 0}
-        pending: list[Future[pa.Table]] = []
-        done = 0
-        for batch in batches:
-            if self._job.output.size == "source" and self._job.compose.crop == "region":
-                first = int(np.searchsorted(part.segment.pts, batch["pts"][0]))
-                batch["origin"] = np.fromiter(
-                    (
-                        partial(self._again, self._crops, part, first + i)
-                        for i in range(len(batch["pts"]))
-                    ),
-                    object,
-                )
-            self._set_aside(part, batch, attempt)
-            batch = edit_batch(self._steps, batch)
-            batch["attempts"] = np.array(
-                [self._attempts(batch, i, tried) for i in range(len(batch["status"]))]
+        if (starts := progress.starting()) > job.run.workers + job.run.attempts:
+            raise RuntimeError(
+                f"worker processes died {starts - 1} times while loading models; is memory too "
+                "small for them?"
             )
-            # Encoding overlaps the next batch's models: cv2 releases the interpreter lock. One
-            # batch waits, not all.
-            if pending:
-                done += _count_done(pending[-1].result())
-            pending.append(self._encoder.submit(self._encode, part, batch))
-            self._progress.tick(part.name, done)
-        tables = [table.result() for table in pending]
-        done = sum(
-            map(_count_done, tables)
-        )  # encoding can fail too, as it decodes again for source size
-        failed = sum(table.num_rows for table in tables) - done
-        written = write_shard(self._folder, part.name, tables, self._job.output)
-        self._progress.finish(part.name, done, failed)
-        return {"part": part.name, "done": done, "failed": failed, "bytes": written}
+        self._job, self._folder, self._tried, self._progress = job, folder, tried, progress
+        self._build_steps = build_steps
+        self._decoder = Decoder(job, progress)
+        self._editor: tuple[str, PartEditor] | None = None
+        with self._reporting():
+            self._models = self.load(job)
+        progress.started()
 
-    def _set_aside(self, part: Part, batch: Batch, attempt: Attempt) -> None:
-        """Marks the frames that kill workers, after finding them one by one when a part has died
-        too often.
+    @staticmethod
+    def load(job: Job) -> WorkerModels:
+        """Every model of this worker, on its device."""
+        return load_worker(job, **device_and_dtype(job))
+
+    def measure(self, segments: list[Segment], attempt: Attempt) -> ClipCalibration | None:
+        """One clip's calibration; see ``ClipCalibrator``."""
+        return ClipCalibrator(self._job, self._models, self._progress)(segments, attempt)
+
+    def steps(self, video: str, clip: ClipCalibration | None) -> list[Step]:
+        """What one clip's micro-batches go through."""
+        return self._build_steps(self._job, self._models, video, clip)
+
+    def __call__(self, rows: dict[str, np.ndarray]) -> Iterator[dict[str, list]]:
+        """One row: ``calibrate`` (a video id) and nothing out, or, where that is empty, ``parts``
+        or a row of the decoder's, and rows ``part``, ``done``, ``failed``, ``bytes`` out.
         """
-        if attempt.hangs >= self._job.run.attempts:
-            limit = f"{self._job.run.decode_timeout_s:g} s (run.decode_timeout_s)"
-            for row in ok_rows(batch):
-                blank(
-                    batch,
-                    row,
-                    "DecodeTimeout",
-                    f"{_AGAIN} gave nothing for {limit}, {attempt.hangs} times",
-                )
+        with self._reporting():
+            if video := str(rows["calibrate"][0]):
+                self._calibrate(video, wait=False)
+                return
+        for part, decoded in self._decoded(rows):
+            with self._reporting():
+                editor = self._editor_of(part.segment.video)
+                if editor is None or self._progress.stopping():
+                    return
+                result = editor(part, decoded, self._tried)
+            yield {name: [value] for name, value in result.items()}
+
+    def _decoded(self, rows: dict[str, np.ndarray]) -> Iterator[tuple[Part, list[Batch]]]:
+        if "parts" in rows:
+            yield from self._decoder.parts(pickle.loads(rows["parts"][0]))
             return
-        number = (
-            attempt.number - attempt.hangs
-        )  # the other tries: what hung was not the frames' work
-        died = f"the worker process died {number - 1} times on"
-        hopeless = number > self._job.run.attempts + len(attempt.deaths) + 1
-        for row in ok_rows(batch):
-            if batch["frame_id"][row] in attempt.deaths:
-                blank(batch, row, "WorkerCrashed", f"{died} it; not tried again")
-            elif hopeless:
-                blank(
-                    batch,
-                    row,
-                    "WorkerCrashed",
-                    f"{died} its part, but on no frame alone; a smaller run.batch may help",
-                )
-        if number > self._job.run.attempts:
-            for row in ok_rows(batch):
-                self._progress.at(part.name, str(batch["frame_id"][row]))
-                edit_batch(
-                    self._steps,
-                    {name: column[row : row + 1].copy() for name, column in batch.items()},
-                )
-                self._progress.at(part.name, None)
+        columns = {"rgb": rows["rgb"][0], **pickle.loads(rows["columns"][0])}
+        starts = range(0, len(columns["rgb"]), self._job.run.batch)
+        split = [
+            {name: column[i : i + self._job.run.batch] for name, column in columns.items()}
+            for i in starts
+        ]
+        yield pickle.loads(rows["part"][0]), split
 
-    def _attempts(self, batch: Batch, row: int, tried: Mapping[str, int]) -> int:
-        if batch["error_type"][row] == "WorkerCrashed":
-            return self._job.run.attempts
-        return tried.get(str(batch["frame_id"][row]), 0) + 1
+    def _editor_of(self, video: str) -> PartEditor | None:
+        """The editor of a clip's parts, once it is calibrated; None where the run stops before."""
+        if self._editor is None or self._editor[0] != video:
+            known = self._calibrate(video, wait=True)
+            if known is None:
+                return None
+            steps = self.steps(video, known.clip)
+            editor = PartEditor(self._job, known.clip, steps, self._folder, self._progress)
+            self._editor = video, editor
+        return self._editor[1]
 
-    def _encode(self, part: Part, batch: Batch) -> pa.Table:
-        started = time.perf_counter()
-        n = len(batch["status"])
-        pictures = encode_pictures(self._pictures(part, batch))
-        constant: dict[str, Any] = {"segment": part.segment.index, "part": part.number}
-        constant |= dict(
-            zip(("height", "width"), part.segment.size(self._job.output.size), strict=True)
-        )
-        constant |= {"seed": clip_seed(self._job.run.seed, part.segment.video)}
-        clip = self._clips.get(part.segment.video)
-        constant |= {"depth_kind": clip.depth.kind if clip else ""}
-        batch |= {name: np.full(n, value) for name, value in constant.items()}
-        batch["seconds_encode"] = np.full(n, (time.perf_counter() - started) / n, np.float32)
-        return batch_table(batch, pictures)
+    def _calibrate(self, video: str, *, wait: bool) -> Calibrated | None:
+        """A clip's calibration as the driver has kept it, measured here where no other worker is at
+        it.
 
-    def _pictures(self, part: Part, batch: Batch) -> Iterator[dict[str, np.ndarray]]:
-        """What is kept of each frame, one at a time; layers are written on the way, so that they
-        are there before the shard.
+        Nothing is edited by a calibration that is not kept: a resumed run must find it. Waiting is
+        no sign of life, and ends when the run is stopping (None); without ``wait`` another worker's
+        work is not waited for.
         """
-        output, count = self._job.output, len(batch["status"])
-        full: Iterator[Frame | None] = repeat(None, count)
-        if output.size == "source" and len(ok_rows(batch)):
-            start = int(np.searchsorted(part.segment.pts, batch["pts"][0]))
-            full = (self._again(self._source, part, start + i) for i in range(count))
-        for row, frame in enumerate(full):
-            if frame is not None and frame.rgb is None and batch["status"][row] == "ok":
-                mark_error(batch, row, frame.error_type, f"{_AGAIN}: {frame.error_message}")
-            if batch["status"][row] != "ok":
-                yield {}
-                continue
-            picture = frame.rgb if frame is not None else None
-            if output.layers:
-                name = layers_name(part.segment.video, int(batch["frame_index"][row]))
-                calibration = asdict(self._clips[part.segment.video].depth)
-                write_layers(self._folder, name, frame_layers(batch, row, picture), calibration)
-            keep = output.keep if output.images != "none" else []
-            yield frame_pictures(
-                batch, row, keep, picture, keep_source=self._job.compose.paste_back
-            )
+        unit = calibration_unit(video)
+        while not self._progress.stopping():
+            if (known := self._progress.calibration(video)) is not None:
+                return known
+            attempt = self._progress.claim(unit)
+            if attempt is not None and not attempt.finished:
+                with beating(self._progress, unit):
+                    clip = self.measure(self._progress.segments(video), attempt)
+                if not self._progress.stopping():
+                    self._progress.calibrated(video, clip)
+                self._progress.finish(unit, 0, 0)
+            elif not wait:
+                break
+            else:
+                time.sleep(WAIT_S)
+        return None
 
-    def _again(self, source: SourceFrames, part: Part, row: int) -> Frame:
-        """A frame of a part's segment at source size, decoded a second time; what hangs is ended as
-        the first time.
-        """
-        taken = source.take(part.segment, row, row + 1)
-        (frame,) = watched(taken, self._job.run.decode_timeout_s, part.name, self._progress)
-        return frame
-
-
-def _count_done(table: pa.Table) -> int:
-    return table["status"].to_pylist().count("ok")
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        """Tells the tracker why a worker gives up the run, before Ray hears of it."""
+        try:
+            yield
+        except JobError as error:
+            self._progress.fail(Failure(str(error), wrong_job=True))
+            raise
+        except Exception as error:
+            self._progress.fail(Failure(f"{type(error).__name__}: {error}", wrong_job=False))
+            raise

@@ -15,13 +15,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from raydepth.compose.settings import Compose
 from raydepth.depth.hub import HubDepth
+from raydepth.diffusion.settings import Diffusion
 from raydepth.evaluate.depth import abs_rel, align, delta, order_accuracy, readings, sample_pairs
 from raydepth.evaluate.image import psnr, rmse, ssim
 from raydepth.layers.fill.diffusion import load_diffusion_filler
-from raydepth.layers.fill.opencv import Filler, fill_hole, load_filler
-from raydepth.layers.settings import Fill
+from raydepth.layers.fill.hole import fill_hole
+from raydepth.layers.fill.protocol import Filler
+from raydepth.layers.fill.registry import load_filler
+from raydepth.layers.fill.settings import DiffusionFill, OpenCVFill
 from raydepth.models import builtin
 from raydepth.training.data import render
 from raydepth.training.harmonise import Harmoniser
@@ -184,7 +186,7 @@ def fill_rows(fillers: dict[str, Filler], sets: dict[str, list[Hole]]) -> list[s
     rows = []
     for name, truths in sets.items():
         for method, filler in fillers.items():
-            filled = [fill_hole(filler, rgb, near, Fill().dilate) for rgb, near, _ in truths]
+            filled = [fill_hole(filler, rgb, near, OpenCVFill().dilate) for rgb, near, _ in truths]
             pairs = [
                 (made, truth, hole)
                 for (made, hole), (_, _, truth) in zip(filled, truths, strict=True)
@@ -293,10 +295,10 @@ def write_card(home: Path, held_out: Path, real: Path) -> None:
     )
 
     fillers = {
-        "`telea`": load_filler(Fill()),
+        "`telea`": load_filler(OpenCVFill()),
         "`inpaint`": load_diffusion_filler(
-            Fill(method="diffusion", model="builtin"),
-            Compose(),
+            DiffusionFill(method="diffusion", model="builtin"),
+            Diffusion(),
             seed=0,
             device="cpu",
             dtype="float32",
@@ -309,7 +311,7 @@ def write_card(home: Path, held_out: Path, real: Path) -> None:
     }
     columns = []
     for rgb, near, truth in hidden["Held-out, 128 x 128"][:7]:
-        made = [fill_hole(filler, rgb, near, Fill().dilate) for filler in fillers.values()]
+        made = [fill_hole(filler, rgb, near, OpenCVFill().dilate) for filler in fillers.values()]
         cut = np.where(made[0][1][..., None], np.uint8(128), rgb)
         columns.append([rgb, cut, *(background for background, _ in made), truth])
     _sheet(columns, 144, pictures / "inpaint.png")

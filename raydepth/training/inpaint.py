@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 
-from raydepth.layers.fill.opencv import OpenCVFiller, find_hole
+from raydepth.layers.fill.hole import find_hole
+from raydepth.layers.fill.opencv import OpenCVFiller
 from raydepth.models.builtin.codec import BlockDCT
 from raydepth.training.data import Cache, crop
 from raydepth.training.diffusion import LAST_STEP, build_scheduler, develop, draw_picture, save

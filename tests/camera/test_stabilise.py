@@ -19,11 +19,9 @@ from raydepth.output.references import (
     reference_names,
     write_references,
 )
-from raydepth.run.actors import ClipCalibrator
-from raydepth.run.tracker import Tracker
-from raydepth.run.worker import edit_batch, load_steps
+from raydepth.run.editor import edit_batch
 from tests.support.clips import write_clip
-from tests.support.runs import small_job
+from tests.support.runs import calibrate_here, small_job, steps_here
 
 HEIGHT, WIDTH = 96, 160
 
@@ -122,21 +120,19 @@ def test_through_a_clip_the_same_in_any_batch_and_after_a_resume(tmp_path):
     )
     segments = plan_segments(probe(str(clip)), size=64)
     video, folder = segments[0].video, OutputFolder.at(job.output.path)
-    fixed = ClipCalibrator(job, Tracker()).calibrate(segments)
+    fixed = calibrate_here(job, segments)
     assert fixed.samples == 4
     write_calibrations(folder, {video: fixed})
     assert read_calibrations(folder) == {video: fixed}
     depths = {}
     for size in (1, 5, 12):
-        steps = load_steps(job, read_calibrations(folder), device="cpu", dtype="float32")[:1]
+        steps = steps_here(job, video, read_calibrations(folder)[video])[:1]
         done = [edit_batch(steps, batch) for batch in batches(segments[0], size)]
         depths[size] = np.concatenate([batch["inv_depth"] for batch in done])
     # The network's own last bits depend on its batch; nothing else may.
     np.testing.assert_allclose(depths[5], depths[12], atol=1e-4)
     np.testing.assert_allclose(depths[1], depths[12], atol=1e-4)
-    plain = load_steps(
-        small_job(clip, tmp_path / "plain"), {video: fixed}, device="cpu", dtype="float32"
-    )[:1]
+    plain = steps_here(small_job(clip, tmp_path / "plain"), video, fixed)[:1]
     raw = np.concatenate(
         [edit_batch(plain, batch)["inv_depth"] for batch in batches(segments[0], 12)]
     )

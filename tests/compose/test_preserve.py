@@ -73,7 +73,7 @@ def test_what_was_invented_is_left_to_the_model_too(make_plan):
 
 def test_redrawn_edges_leave_the_layers_bit_for_bit(make_plan, make_models, make_compose):
     plan, source, seeds = make_plan(height=32, width=48)
-    compose = make_compose(paste_back=True, blend=True, redraw=0.05)
+    compose = make_compose(paste_back=True, blend=True, edge_band=0.05)
     edited = FeatGLaC(make_models(), compose)(plan, source, seeds)
     narrow, ground = restrict_to_edge_band(plan, source, 2)
     assert np.array_equal(edited[narrow.region == 0], ground[narrow.region == 0])

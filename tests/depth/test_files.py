@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from raydepth.depth.calibrate import Calibration
-from raydepth.depth.estimator import load_depth
 from raydepth.depth.files import DepthFiles, fill_nearest, read_depth
+from raydepth.depth.registry import load_depth
 from raydepth.depth.settings import Depth
 from raydepth.depth.stage import DepthStage
 from raydepth.errors import JobError

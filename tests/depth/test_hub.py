@@ -13,12 +13,16 @@ import transformers
 from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers.models.dpt.image_processing_pil_dpt import DPTImageProcessorPil
 
-from raydepth.depth.estimator import load_depth
 from raydepth.depth.hub import HubDepth
+from raydepth.depth.registry import load_depth
 from raydepth.depth.settings import Depth
 from raydepth.errors import JobError
 from tests.depth.tiny import PREPROCESSORS, batch, checkpoint, frames, network
 
+BATCH = 1e-4
+"""Of a map, how far batch and single picture may be apart: products over other numbers of rows are
+rounded otherwise, which a random network makes 50 times as much of; a picture that reaches
+another's map moves it by percents."""
 NAMES = ["dpt", "depth_anything", "zoedepth", "zoedepth-two-heads", "depth_pro", "glpn"]
 
 
@@ -36,9 +40,9 @@ def test_maps_at_working_size_whatever_the_batch(folders, name):
         assert maps.shape == (3, *size) and maps.dtype == np.float32 and np.isfinite(maps).all()
         alone = np.concatenate([estimator(batch(rgb[i : i + 1])) for i in range(3)])
         scale = np.abs(maps).max()
-        assert np.abs(maps - alone).max() <= 1e-5 * scale
+        assert np.abs(maps - alone).max() <= BATCH * scale
         swapped = estimator(batch(rgb[[2, 0, 1]]))
-        assert np.abs(maps[[2, 0, 1]] - swapped).max() <= 1e-5 * scale
+        assert np.abs(maps[[2, 0, 1]] - swapped).max() <= BATCH * scale
 
 
 @pytest.mark.parametrize("name", ["depth_anything", "zoedepth-two-heads"])
@@ -64,7 +68,7 @@ def test_frames_do_not_vote_on_each_others_zoedepth_head(folders):
     maps = estimator(batch(rgb))
     assert len(set(torch.cat(votes).argmax(1).tolist())) == 2
     for row in range(3):
-        assert np.allclose(estimator(batch(rgb[row : row + 1]))[0], maps[row], rtol=1e-5)
+        assert np.allclose(estimator(batch(rgb[row : row + 1]))[0], maps[row], rtol=BATCH)
 
 
 @pytest.mark.parametrize(

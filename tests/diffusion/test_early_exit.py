@@ -20,22 +20,22 @@ BLOCKS = [
 ]  # fmt: skip
 
 
-def injection_for(mode, references):
+def injection_for(mode, references, dtype=torch.float32):
     weights = torch.zeros(2, 2, 32, 48)
     weights[0, :, 5:21, 9:30] = 1
     weights[1] = 1 - weights[0]
     rows = {4: [[0, 1], [2, 3]], 3: [[0, 1], [2, 2]], 1: [[0, 0], [0, 0]]}[references]
     return make_injection(
         mode, 1.0, generated=4, layer_rows=np.array(rows), weights=weights, latent_size=(8, 12), levels=2,
-        dtype=torch.float32,
+        dtype=dtype,
     )  # fmt: skip
 
 
 def call(unet, rows):
     generator = torch.Generator().manual_seed(0)
     latents, text = (
-        torch.randn(rows, 4, 8, 12, generator=generator),
-        torch.randn(rows, 3, 8, generator=generator),
+        torch.randn(rows, 4, 8, 12, generator=generator).to(unet.dtype),
+        torch.randn(rows, 3, 8, generator=generator).to(unet.dtype),
     )
     with torch.inference_mode():
         return unet(latents, 400, encoder_hidden_states=text, return_dict=False)[0]
@@ -45,16 +45,17 @@ def call(unet, rows):
 @pytest.mark.parametrize("blocks", BLOCKS, ids="+".join)
 @pytest.mark.parametrize("mode", ["mosaic", "concat", "replace"])
 def test_generation_rows_are_the_same(make_unet, mode, blocks, references):
-    unet = make_unet(**EVERYWHERE)
-    modules, injection = select(unet, blocks), injection_for(mode, references)
+    """In float64: products over fewer rows may move last bits, by how much depends on processor and
+    threads.
+    """
+    unet = make_unet(**EVERYWHERE).double()
+    modules, injection = select(unet, blocks), injection_for(mode, references, torch.float64)
     with injected(modules, injection):
         whole = call(unet, 4 + references)
     with early_exit(unet, modules, injection, references):
         ended = call(unet, 4 + references)
     assert ended.shape[0] == 4
-    assert torch.equal(
-        ended, whole[:4]
-    )  # on one thread; products over fewer rows may else move last bits
+    assert ended.dtype == torch.float64 and torch.allclose(ended, whole[:4], rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("blocks", BLOCKS, ids="+".join)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from raydepth.compose.baselines import Paste
 from raydepth.edits.background import NOTHING_SEEN, BackgroundBuilder
-from raydepth.edits.build import check_edit, load_edit
+from raydepth.edits.registry import check_edit, load_edit
 from raydepth.edits.scenery import Scenery
 from raydepth.edits.settings import Background
 from raydepth.errors import JobError
@@ -17,8 +17,8 @@ from raydepth.job import parse_job
 from raydepth.layers.matting import decontaminate, faded, matte_edges
 from raydepth.layers.settings import Layers
 from raydepth.layers.stack import visible
-from tests.edits.conftest import SCALE
 from tests.support.clips import write_clip
+from tests.support.scenes import SCALE
 
 
 def background(source: str | None = "#2040c0", **fields) -> Background:

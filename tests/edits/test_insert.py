@@ -10,14 +10,15 @@ from raydepth.camera.track import Track, View, measure_track
 from raydepth.compose.baselines import Paste
 from raydepth.depth.calibrate import Calibration
 from raydepth.edits.alignment import align_scale_and_shift, thumbnail
-from raydepth.edits.clip import ClipEdit, fix_edit
+from raydepth.edits.clip import ClipEdit
 from raydepth.edits.insert import HIDDEN, LOST, OUTSIDE, InsertBuilder
 from raydepth.edits.place import height_px, place, render_object
+from raydepth.edits.registry import fix_edit
 from raydepth.edits.settings import Insert
 from raydepth.errors import JobError
 from raydepth.layers.settings import Layers
 from raydepth.layers.stack import visible
-from tests.edits.conftest import SCALE
+from tests.support.scenes import SCALE
 
 STILL = np.eye(2, 3)
 METRES = Calibration("metric", "depth_m", 0.1, 1.1)
@@ -80,7 +81,7 @@ def test_a_split_rim_changes_only_pixels_of_the_object_beside_what_covers_it(
     )
     clips = {"v": (SCALE, fix_edit(edit, list(depth[:1]), rgb[0], SCALE, list))}
     hard, split = (
-        InsertBuilder(edit, PLAIN, clips, split=x)(make_batch(rgb, depth)) for x in (False, True)
+        InsertBuilder(edit, PLAIN, clips, matte=x)(make_batch(rgb, depth)) for x in (False, True)
     )
     changed = (hard.stack.flatten() != split.stack.flatten()).any(axis=-1)
     post = (depth == np.float32(0.9)).astype(np.uint8)

@@ -57,7 +57,7 @@ def batch() -> Batch:
 
 
 def test_edit_columns() -> None:
-    result = MetricStage(Estimator(), {"v": CALIBRATION}, Compositor(), again_every=0)(batch())
+    result = MetricStage(Estimator(), {"v": CALIBRATION}, Compositor(), reestimate_every=0)(batch())
     outside = result["rmse_outside"]
     assert outside[0] == 0.0 and result["psnr_outside"][0] == math.inf
     assert math.isnan(outside[1])  # the region is everywhere: nothing had to stay
@@ -72,7 +72,7 @@ def test_edit_columns() -> None:
 
 def test_estimated_again_and_round_trip_on_every_nth_frame() -> None:
     estimator = Estimator()
-    result = MetricStage(estimator, {"v": CALIBRATION}, Compositor(), again_every=10)(batch())
+    result = MetricStage(estimator, {"v": CALIBRATION}, Compositor(), reestimate_every=10)(batch())
     assert estimator.asked == 2  # frames 10 and 20; 11 is no multiple and 30 is an error row
     # normalise(1 + red/100) = red/200, asked is that less 0.25
     assert result["rmse_target_depth"][[0, 2]] == pytest.approx([0.25, 0.25], abs=1e-6)
@@ -85,13 +85,13 @@ def test_estimated_again_and_round_trip_on_every_nth_frame() -> None:
 
 def test_zero_means_never_and_no_codec_means_no_floor() -> None:
     estimator = Estimator()
-    result = MetricStage(estimator, {"v": CALIBRATION}, Compositor(), again_every=0)(batch())
+    result = MetricStage(estimator, {"v": CALIBRATION}, Compositor(), reestimate_every=0)(batch())
     assert (
         estimator.asked == 0
         and np.isnan(result["rmse_target_depth"]).all()
         and np.isnan(result["rmse_round_trip"]).all()
     )
-    result = MetricStage(estimator, {"v": CALIBRATION}, NoCodec(), again_every=1)(batch())
+    result = MetricStage(estimator, {"v": CALIBRATION}, NoCodec(), reestimate_every=1)(batch())
     assert (
         estimator.asked == 3
         and np.isnan(result["rmse_round_trip"]).all()
@@ -104,7 +104,7 @@ def test_depth_from_files_is_not_asked_again() -> None:
         reads_pixels = False
 
     estimator = Files()
-    result = MetricStage(estimator, {"v": CALIBRATION}, Compositor(), again_every=1)(batch())
+    result = MetricStage(estimator, {"v": CALIBRATION}, Compositor(), reestimate_every=1)(batch())
     assert estimator.asked == 0 and np.isnan(result["rmse_target_depth"]).all()
 
 
@@ -115,7 +115,7 @@ def test_a_non_finite_second_estimate_is_not_measured() -> None:
             raw[0, 0, 0] = np.nan
             return raw
 
-    result = MetricStage(Broken(), {"v": CALIBRATION}, NoCodec(), again_every=1)(batch())
+    result = MetricStage(Broken(), {"v": CALIBRATION}, NoCodec(), reestimate_every=1)(batch())
     assert (
         math.isnan(result["rmse_target_depth"][0])
         and np.isfinite(result["rmse_target_depth"][1:3]).all()
@@ -138,9 +138,9 @@ def test_truth_is_met_exactly_by_an_estimate_that_is_right(kind: str) -> None:
         seen.extend(part["frame_id"])
         return truth[[int(name.split(":")[1]) for name in part["frame_id"]]]
 
-    result = MetricStage(Estimator(), {"v": calibration}, NoCodec(), again_every=0, truth=read)(
-        columns
-    )
+    result = MetricStage(
+        Estimator(), {"v": calibration}, NoCodec(), reestimate_every=0, truth=read
+    )(columns)
     assert seen == ["v:0", "v:1", "v:2"]
     assert result["rmse_truth"][:2] == pytest.approx([0, 0], abs=1e-4)
     assert (result["delta1_truth"][:2] == 1).all() and (result["order_truth"][:2] == 1).all()
@@ -161,7 +161,7 @@ def test_the_batch_given_is_not_changed() -> None:
     before = {name: column.copy() for name, column in columns.items()}
     for column in columns.values():
         column.flags.writeable = False
-    MetricStage(Estimator(), {"v": CALIBRATION}, Compositor(), again_every=1)(columns)
+    MetricStage(Estimator(), {"v": CALIBRATION}, Compositor(), reestimate_every=1)(columns)
     assert set(columns) == set(before) and all(
         np.array_equal(columns[name], before[name]) for name in before
     )

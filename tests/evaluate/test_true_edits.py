@@ -9,8 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
-from tests.report.made_up import make_report
-from tests.report.made_up import row as made_up_row
 
 from raydepth.errors import JobError
 from raydepth.evaluate import image
@@ -20,12 +18,12 @@ from raydepth.frames.decode import batches
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
 from raydepth.report.reasons import why_not_measured
-from raydepth.run.actors import ClipCalibrator
 from raydepth.run.check import check_models, worker_paths
-from raydepth.run.tracker import Tracker
-from raydepth.run.worker import edit_batch, load_steps
+from raydepth.run.editor import edit_batch
 from raydepth.synth import write_clip
-from tests.support.runs import small_job
+from tests.report.made_up import make_report
+from tests.report.made_up import row as made_up_row
+from tests.support.runs import calibrate_here, small_job, steps_here
 
 NAMES = ("rmse_true_edit", "rmse_true_edit_inside", "ssim_true_edit", "ssim_true_edit_inside")
 
@@ -49,8 +47,7 @@ def _edited(clip: Path, **fields) -> dict:
     )
     source = probe(str(clip / "clip.mp4"))
     segments = plan_segments(source, size=64, stride=1, start_s=None, end_s=None)
-    calibrated = ClipCalibrator(job, Tracker()).calibrate(segments)
-    steps = load_steps(job, {source.video: calibrated}, device="cpu", dtype="float32")
+    steps = steps_here(job, source.video, calibrate_here(job, segments))
     (batch,) = batches(segments[0], job.run.batch)
     result = edit_batch(steps, batch)
     assert set(result["status"]) == {"ok"}, result["error_message"]

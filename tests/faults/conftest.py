@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.stages import NoCalibrator, StandInEditor
+from benchmarks.stages import StandIn
 from raydepth.job import Job
 from raydepth.run import pipeline
 from raydepth.run.pipeline import run
@@ -35,8 +35,7 @@ def job(clip: Path) -> Callable[..., Job]:
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Runs in this process have stand-ins for workers."""
-    monkeypatch.setattr(pipeline, "Editor", StandInEditor)
-    monkeypatch.setattr(pipeline, "ClipCalibrator", NoCalibrator)
+    monkeypatch.setattr(pipeline, "Worker", StandIn)
     return monkeypatch
 
 
@@ -45,7 +44,6 @@ def undisturbed(job: Callable[..., Job], tmp_path_factory: pytest.TempPathFactor
     """The output of a run that nothing happened to."""
     out = tmp_path_factory.mktemp("undisturbed") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "Editor", StandInEditor)
-        patch.setattr(pipeline, "ClipCalibrator", NoCalibrator)
+        patch.setattr(pipeline, "Worker", StandIn)
         assert run(job(out), echo=lambda line: None).frames["done"] == FRAMES
     return out

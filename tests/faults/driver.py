@@ -5,12 +5,10 @@ start and kill.
 import importlib
 import os
 
-from benchmarks.stages import NoCalibrator
 from raydepth import cli
 from raydepth.run import pipeline
 
 if __name__ == "__main__":
-    module, _, name = os.environ["RAYDEPTH_TEST_EDITOR"].partition(":")
-    pipeline.Editor = getattr(importlib.import_module(module), name)
-    pipeline.ClipCalibrator = NoCalibrator
+    module, _, name = os.environ["RAYDEPTH_TEST_WORKER"].partition(":")
+    pipeline.Worker = getattr(importlib.import_module(module), name)
     cli.main()

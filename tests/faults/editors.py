@@ -8,15 +8,21 @@ from typing import ClassVar
 
 import numpy as np
 
-from benchmarks.stages import StandInEditor, sleeping, stand_in
+from benchmarks.stages import StandIn, sleeping, stand_in
 from raydepth.batch import Batch
-from raydepth.run.worker import Step
+from raydepth.frames.segments import Segment
+from raydepth.job import Job
+from raydepth.output.record import ClipCalibration
+from raydepth.run.editor import Step
+from raydepth.run.load import WorkerModels
+from raydepth.run.tracker import Attempt
+from raydepth.run.worker import Worker
 
 POISON = 9
 """The frame that poisoned steps die of."""
 
 
-class Slow(StandInEditor):
+class Slow(StandIn):
     """40 ms a frame, without using a CPU: long enough to be killed in the middle."""
 
     @staticmethod
@@ -29,7 +35,7 @@ def roles() -> Path:
     return Path(os.environ["RAYDEPTH_TEST_ROLES"])
 
 
-class Gathering(StandInEditor):
+class Gathering(StandIn):
     """Workers that go on only when as many of them are there as the file ``expected`` says."""
 
     @staticmethod
@@ -59,7 +65,7 @@ class OneSlow(Gathering):
         return lambda batch: sleeping(0.3)(gathered(batch))
 
 
-class Poisoned(StandInEditor):
+class Poisoned(StandIn):
     """A worker whose step does something terrible on one frame."""
 
     @classmethod
@@ -97,3 +103,34 @@ class Greedy(Poisoned):
     def die(cls) -> None:
         while True:
             cls.taken.append(np.ones(2**25))  # 256 MB, touched
+
+
+class Counted(Worker):
+    """A real worker that leaves a file for every time that it loads its models."""
+
+    @staticmethod
+    def load(job: Job) -> WorkerModels:
+        (roles() / f"load{time.monotonic_ns()}").touch()
+        return Worker.load(job)
+
+
+class DiesCalibrating(Worker):
+    """A real worker whose process dies of a clip as often as ``deaths`` in the folder says."""
+
+    def measure(self, segments: list[Segment], attempt: Attempt) -> ClipCalibration | None:
+        if attempt.number <= int((roles() / "deaths").read_text()):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().measure(segments, attempt)
+
+
+class CalibratesOne(StandIn):
+    """A worker that calibrates one clip, and at the second until the run is stopping."""
+
+    def measure(self, segments: list[Segment], attempt: Attempt) -> ClipCalibration | None:
+        try:
+            (roles() / "one").touch(exist_ok=False)
+        except FileExistsError:
+            (roles() / "two").touch()
+            while not self._progress.stopping():
+                time.sleep(0.05)
+        return super().measure(segments, attempt)

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def start(
-    job: Job, folder: Path, *arguments: str, editor: str | None = "benchmarks.stages:StandInEditor"
+    job: Job, folder: Path, *arguments: str, editor: str | None = "benchmarks.stages:StandIn"
 ) -> subprocess.Popen:
     """``raydepth run`` in a process of its own, its output appended to ``folder/log``.
 
@@ -37,7 +37,7 @@ def start(
         stdout=log,
         stderr=log,
         cwd=ROOT,
-        env=os.environ | {"RAYDEPTH_TEST_EDITOR": editor or "", "PYTHONUNBUFFERED": "1"},
+        env=os.environ | {"RAYDEPTH_TEST_WORKER": editor or "", "PYTHONUNBUFFERED": "1"},
     )
 
 

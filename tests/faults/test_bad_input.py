@@ -20,9 +20,9 @@ from raydepth.job import Job
 from raydepth.output.folder import OutputFolder
 from raydepth.output.ledger import status
 from raydepth.output.plan import cut_parts, read_plan
-from raydepth.run.actors import ClipCalibrator, Editor
-from raydepth.run.pipeline import Outcome, run
+from raydepth.run.pipeline import Outcome, build_steps, run
 from raydepth.run.tracker import Tracker
+from raydepth.run.worker import Worker
 from tests.faults.bad_videos import STRANGE, flipped, truncated
 from tests.faults.test_bad_pictures import Trap, lying_header
 from tests.frames.barcodes import barcode
@@ -144,12 +144,12 @@ def edit_here(job: Job) -> None:
     parts = cut_parts(
         segments, batch=job.run.batch, shard_frames=job.output.shard_frames, limit=None
     )
-    clip = ClipCalibrator(job, tracker).calibrate(segments)
-    editor = Editor(job, folder, {segments[0].video: clip}, {}, tracker)
-    assert (
-        sum(row["done"][0] for row in editor({"parts": np.array([pickle.dumps(parts)], object)}))
-        == GOOD_FRAMES
-    )
+    tracker.expect({segments[0].video: segments}, {})
+    worker = Worker(job, folder, {}, tracker, build_steps)
+    assert not list(worker({"calibrate": np.array([segments[0].video])}))
+    tracker.keep(list(tracker.measured()))
+    row = {"calibrate": np.array([""]), "parts": np.array([pickle.dumps(parts)], object)}
+    assert sum(row["done"][0] for row in worker(row)) == GOOD_FRAMES
 
 
 def test_the_good_clip_is_as_if_it_were_alone(

@@ -15,7 +15,8 @@ import pytest
 from raydepth.frames.decode import batches
 from raydepth.job import Job
 from raydepth.output.shards import shard_name
-from raydepth.run import actors, pipeline
+from raydepth.run import decoder as decoding
+from raydepth.run import pipeline
 from raydepth.run.pipeline import run
 from tests.faults import editors
 from tests.faults.conftest import FRAMES
@@ -47,7 +48,7 @@ def test_a_raising_frame_is_tried_again_by_later_runs_up_to_the_limit(
     job: JobMaker, undisturbed: Path, tmp_path: Path, stand_ins: pytest.MonkeyPatch
 ):
     out = tmp_path / "out"
-    stand_ins.setattr(pipeline, "Editor", editors.Poisoned)
+    stand_ins.setattr(pipeline, "Worker", editors.Poisoned)
     for attempt in (1, 2, 2):  # the third run leaves it in quarantine
         outcome = run(job(out, run__attempts=2), echo=quiet)
         assert outcome.frames == {"total": FRAMES, "done": FRAMES - 1, "failed": 1, "missing": 0}
@@ -58,7 +59,7 @@ def test_a_raising_frame_is_tried_again_by_later_runs_up_to_the_limit(
     run(job(out, run__attempts=2), echo=quiet)
     assert shard.stat().st_mtime_ns == stamp
     # A limit raised, or a cause removed, and it is done.
-    stand_ins.setattr(pipeline, "Editor", editors.StandInEditor)
+    stand_ins.setattr(pipeline, "Worker", editors.StandIn)
     assert run(job(out, run__attempts=3), echo=quiet).frames["done"] == FRAMES
 
 
@@ -79,7 +80,7 @@ def test_a_frame_that_kills_its_worker_is_found_and_quarantined(
     decode: str,
 ):
     out = tmp_path / "out"
-    stand_ins.setattr(pipeline, "Editor", getattr(editors, editor))
+    stand_ins.setattr(pipeline, "Worker", getattr(editors, editor))
     outcome = run(job(out, run__decode=decode), echo=quiet)
     assert outcome.frames == {"total": FRAMES, "done": FRAMES - 1, "failed": 1, "missing": 0}
     row = check_others(out, undisturbed, "WorkerCrashed")
@@ -100,7 +101,7 @@ def test_a_frame_that_takes_all_memory(
     stand_ins.setenv("RAY_memory_usage_threshold", f"{threshold:.4f}")
     stand_ins.setenv("RAY_memory_monitor_refresh_ms", "50")
     out = tmp_path / "out"
-    stand_ins.setattr(pipeline, "Editor", editors.Greedy)
+    stand_ins.setattr(pipeline, "Worker", editors.Greedy)
     outcome = run(job(out), echo=quiet)
     assert outcome.frames == {"total": FRAMES, "done": FRAMES - 1, "failed": 1, "missing": 0}
     check_others(out, undisturbed, "WorkerCrashed")
@@ -128,7 +129,7 @@ def endless(segment, size, *, lost=None):
 class HangingDecoder(pipeline.Decoder):
     def parts(self, parts):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(actors, "batches", endless)
+            patch.setattr(decoding, "batches", endless)
             yield from super().parts(parts)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raydepth.errors import JobError
+from raydepth.errors import JobError, JobNote
 from raydepth.job import load_job, parse_job
 
 MINIMAL = {"schema_version": 1, "input": {"paths": ["a.mp4"]}, "output": {"path": "out"}}
@@ -144,14 +144,13 @@ def test_any_value_anywhere_parses_or_is_a_job_error(value, field):
     ("compose", "expected"),
     [
         ({}, (5, 0.2, 0.008)),
-        ({"strength": 0.5, "redraw": 1.0}, (5, 0.5, 1.0)),
+        ({"strength": 0.5, "edge_band": 1.0}, (5, 0.5, 1.0)),
         ({"model": "stable-diffusion-v1-5/stable-diffusion-v1-5"}, (10, 0.6, 1.0)),
-        ({"method": "featglac-grad"}, (10, 0.6, 1.0)),
     ],
 )
 def test_what_the_study_found_is_for_the_model_that_it_studied(compose: dict, expected: tuple):
     found = parse_job(with_field("compose", compose)).compose
-    assert (found.steps, found.strength, found.redraw) == expected
+    assert (found.steps, found.strength, found.edge_band) == expected
     again = parse_job(with_field("compose", found.model_dump(mode="json"))).compose
     assert again == found
 
@@ -160,7 +159,7 @@ def test_what_the_study_found_is_for_the_model_that_it_studied(compose: dict, ex
 def test_light_and_rims_are_matched_for_featglac_kv_alone_unless_it_is_asked_for(method: str):
     found, asked = (
         parse_job(with_field("compose", {"method": method} | more)).compose
-        for more in ({}, {"rim": True, "light": {"shading": 0.5}})
+        for more in ({}, {"alpha_matting": True, "light": {"shading": 0.5}})
     )
     matched = float(method == "featglac-kv")
     assert (found.matched_light.colour, found.matched_light.shading, found.matte_edges) == (
@@ -168,3 +167,56 @@ def test_light_and_rims_are_matched_for_featglac_kv_alone_unless_it_is_asked_for
     ) * 3
     assert found.matched_light.brightness == asked.matched_light.colour == 0
     assert asked.matte_edges and asked.matched_light.shading == 0.5
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("compose", {"method": "paste", "steps": 5}, ["compose.steps", "paste", "featglac-kv"]),
+        (
+            "compose",
+            {"method": "featglac-grad", "steps": 5},
+            ["compose.steps", "set compose.grad.steps"],
+        ),
+        ("compose", {"method": "featglac-kv", "stepz": 5}, ["compose.stepz", "is steps meant?"]),
+        ("layers.fill", {"method": "telea", "prompt": "sky"}, ["layers.fill.prompt", "diffusion"]),
+        ("edit", {"kind": "remove", "object": "a.png"}, ["edit.object", "insert"]),
+        ("compose", {"redraw": 0.5, "edge_band": 0.5}, ["compose", "redraw", "edge_band"]),
+    ],
+)
+def test_a_field_that_the_chosen_method_does_not_know_is_refused_by_name(field, value, words):
+    with pytest.raises(JobError) as error:
+        parse_job(with_field(field, value))
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_a_method_switched_by_set_drops_what_it_does_not_know_and_says_so(tmp_path: Path):
+    file = tmp_path / "job.yaml"
+    file.write_text(
+        "schema_version: 1\ninput: {paths: [a.mp4]}\noutput: {path: out}\n"
+        "compose: {method: featglac-kv, steps: 7, crop: region}\n"
+        "layers: {fill: {method: diffusion, prompt: sky, dilate: 3}}\n"
+    )
+    with pytest.warns(JobNote) as notes:
+        job = load_job(file, ["compose.method=paste", "layers.fill.method=telea"])
+    assert [str(note.message).rpartition(": ")[2] for note in notes] == ["steps", "prompt"]
+    assert job.compose.crop == "region" and job.layers.fill.dilate == 3
+    with pytest.raises(JobError, match=r"compose\.steps"):
+        load_job(file, ["compose.method=paste", "compose.steps=7"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "new"),
+    [
+        ("compose.redraw", 0.5, "compose.edge_band"),
+        ("compose.rim", True, "compose.alpha_matting"),
+        ("depth.steady", True, "depth.stabilise"),
+        ("evaluate.again_every", 3, "evaluate.reestimate_every"),
+    ],
+)
+def test_fields_of_version_1_work_under_their_old_names_with_a_note(field, value, new):
+    with pytest.warns(JobNote, match=new.rpartition(".")[2]):
+        job = parse_job(with_field(field, value))
+    section, name = new.split(".")
+    assert getattr(getattr(job, section), name) == value

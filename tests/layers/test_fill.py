@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raydepth.errors import JobError
-from raydepth.layers.fill.opencv import far_depth, fill_hole, load_filler
-from raydepth.layers.settings import Fill
+from raydepth.layers.fill.hole import far_depth, fill_hole
+from raydepth.layers.fill.registry import load_filler
+from raydepth.layers.fill.settings import OnnxFill, OpenCVFill
 from tests.depth.tiny import frames, onnx_model
 from tests.layers.test_stack import scene
 
@@ -41,13 +42,13 @@ def test_opencv_fillers_continue_a_ramp(method, size):
     """Small holes at full resolution, large ones coarse to fine."""
     rgb = np.repeat(np.repeat(ramp(), size[0] // 60, 0), size[1] // 90, 1)
     near = disc(*size, 0.28 * size[0])
-    background, hole = fill_hole(load_filler(Fill(method=method)), rgb, near, 2)
+    background, hole = fill_hole(load_filler(OpenCVFill(method=method)), rgb, near, 2)
     assert np.array_equal(background[~hole], rgb[~hole])
     assert np.abs(background[hole].astype(int) - rgb[hole]).mean() < 12
     swapped = rgb.copy()
     swapped[hole] = 255 - swapped[hole]
     assert np.array_equal(
-        fill_hole(load_filler(Fill(method=method)), swapped, near, 2)[0], background
+        fill_hole(load_filler(OpenCVFill(method=method)), swapped, near, 2)[0], background
     ), "no look inside"
 
 
@@ -110,7 +111,9 @@ def test_far_depth_does_not_see_near_pixels_outside_the_hole():
 def test_migan_fills_a_real_frame(data):
     pytest.importorskip("onnxruntime")
     rgb = np.rint(np.load(data / "rgbd/nyu/rgb.npy") * 255).astype(np.uint8)
-    filler = load_filler(Fill(method="onnx", model=str(data / "weights/migan_pipeline_v2.onnx")))
+    filler = load_filler(
+        OnnxFill(method="onnx", model=str(data / "weights/migan_pipeline_v2.onnx"))
+    )
     near = disc(224, 224, 30)
     background, hole = fill_hole(filler, rgb, near, 4)
     assert np.array_equal(background[~hole], rgb[~hole])
@@ -138,7 +141,7 @@ def test_float_models_get_unit_colours_and_one_for_hole(tmp_path, shape, scale):
     )
     rgb = np.full((60, 90, 3), 200, np.uint8)
     background, hole = fill_hole(
-        load_filler(Fill(method="onnx", model=path)), rgb, disc(60, 90, 15), 0
+        load_filler(OnnxFill(method="onnx", model=path)), rgb, disc(60, 90, 15), 0
     )
     assert (background[~hole] == 200).all()
     inner = background[disc(60, 90, 11) > 0]
@@ -158,7 +161,7 @@ def test_wrong_models_are_refused(tmp_path):
     with pytest.raises(
         JobError, match=r"fill.model: .*expected two inputs.*got image tensor\(float\)"
     ):
-        load_filler(Fill(method="onnx", model=one))
+        load_filler(OnnxFill(method="onnx", model=one))
     add = [
         ("ReduceMean", ["image"], "grey", {"axes": [1], "keepdims": 1}),
         ("Add", ["grey", "mask"], "out", {}),
@@ -169,6 +172,6 @@ def test_wrong_models_are_refused(tmp_path):
         JobError,
         match=r"one picture as output; got the output out tensor\(float\) \[1, 1, 'h', 'w'\]",
     ):
-        load_filler(Fill(method="onnx", model=grey))
+        load_filler(OnnxFill(method="onnx", model=grey))
     with pytest.raises(JobError, match=r"layers.fill.model: no file gone.onnx"):
-        load_filler(Fill(method="onnx", model="gone.onnx"))
+        load_filler(OnnxFill(method="onnx", model="gone.onnx"))

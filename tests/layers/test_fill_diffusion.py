@@ -7,9 +7,9 @@ import pytest
 import torch
 from diffusers import StableDiffusionInpaintPipeline
 
-from raydepth.compose.settings import Compose
 from raydepth.diffusion.noise import clip_seed
 from raydepth.diffusion.schedule import SAMPLERS, steps_run
+from raydepth.diffusion.settings import Sampling
 from raydepth.errors import JobError
 from raydepth.layers.fill.diffusion import (
     BUILTIN_STEPS,
@@ -18,8 +18,8 @@ from raydepth.layers.fill.diffusion import (
     NonFiniteFill,
     load_diffusion_filler,
 )
-from raydepth.layers.fill.opencv import fill_hole
-from raydepth.layers.settings import Fill
+from raydepth.layers.fill.hole import fill_hole
+from raydepth.layers.fill.settings import DiffusionFill
 from tests.depth.tiny import frames
 from tests.layers.test_fill import disc
 
@@ -49,7 +49,7 @@ def theirs(models, settings, started, hole, video):
 @pytest.mark.parametrize("channels", [9, 4])
 def test_equals_diffusers_inpainting_pipeline_bit_for_bit(make_models, channels, sampler, guidance):
     models = make_models(in_channels=channels)
-    settings = Compose(sampler=sampler, guidance=guidance, steps=5, strength=0.8)
+    settings = Sampling(sampler=sampler, guidance=guidance, steps=5, strength=0.8)
     rgb = frames(1, 32, 48, 0)[0]
     filler = DiffusionFiller(models, settings, 3).for_clip("v")
     assert torch.equal(filler.generate(rgb, HOLE), theirs(models, settings, rgb, HOLE, "v"))
@@ -63,7 +63,7 @@ def test_frame_outside_noise_of_the_clip_and_lanes(make_models, channels, guidan
     """
     models, lanes = make_models(in_channels=channels), []
     models.unet.register_forward_pre_hook(lambda module, arguments: lanes.append(len(arguments[0])))
-    settings = Compose(steps=4, strength=0.75, guidance=guidance)
+    settings = Sampling(steps=4, strength=0.75, guidance=guidance)
     filler, (rgb,) = DiffusionFiller(models, settings, 0).for_clip("a"), frames(1, 30, 45, 0)
     near = disc(30, 45, 8)
     first, hole = fill_hole(filler, rgb, near, 3)
@@ -79,7 +79,7 @@ def test_frame_outside_noise_of_the_clip_and_lanes(make_models, channels, guidan
 
 def test_overflow_is_an_error_or_repeated_in_float32(make_models):
     models, rgb = make_models(), frames(1, 32, 48, 0)[0]
-    filler = DiffusionFiller(models, Compose(steps=2, strength=0.5), 0)
+    filler = DiffusionFiller(models, Sampling(steps=2, strength=0.5), 0)
     good = filler(rgb, HOLE)
     assert filler.note == ""
     models.unet.half()
@@ -103,9 +103,9 @@ def test_overflow_is_an_error_or_repeated_in_float32(make_models):
 
 
 def load(fill, compose, loaded=None):
-    fill = Fill(method="diffusion", **fill)
+    fill = DiffusionFill(method="diffusion", **fill)
     return load_diffusion_filler(
-        fill, Compose(**compose), seed=0, device="cpu", dtype="float32", loaded=loaded
+        fill, Sampling(**compose), seed=0, device="cpu", dtype="float32", loaded=loaded
     )
 
 
@@ -127,7 +127,7 @@ def test_inpainting_checkpoints_load_for_fill_alone(save_pipeline):
     with pytest.raises(JobError, match=r"compose\.model: .* takes 9 channels"):
         from raydepth.diffusion.load import load_models
 
-        load_models(Compose(model=path), device="cpu", dtype="float32")
+        load_models(Sampling(model=path), device="cpu", dtype="float32")
     with pytest.raises(JobError, match=r"layers\.fill\.prompt: .* no text encoder"):
         load({"model": path, "prompt": "wall"}, {})
     with pytest.raises(JobError, match=r"layers\.fill\.model: .*nowhere"):

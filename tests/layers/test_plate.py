@@ -15,16 +15,15 @@ from raydepth.errors import JobError
 from raydepth.frames.decode import batches
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
-from raydepth.layers.fill.opencv import OpenCVFiller, fill_hole
+from raydepth.layers.fill.hole import fill_hole
+from raydepth.layers.fill.opencv import OpenCVFiller
 from raydepth.layers.fill.plate import Plate, PlateFiller, make_plate, masked_median
 from raydepth.output.folder import OutputFolder
 from raydepth.output.plates import cache_plates, plate_name, read_plate
 from raydepth.output.record import read_calibrations, write_calibrations
-from raydepth.run.actors import ClipCalibrator
-from raydepth.run.tracker import Tracker
-from raydepth.run.worker import edit_batch, load_steps
+from raydepth.run.editor import edit_batch
 from tests.support.clips import write_clip
-from tests.support.runs import small_job
+from tests.support.runs import calibrate_here, small_job, steps_here
 
 TELEA = OpenCVFiller(cv2.INPAINT_TELEA, 5.0)
 HEIGHT, WIDTH = 96, 128
@@ -198,8 +197,9 @@ def run(clip, out, **fields):
     job = small_job(clip, out, **settings | fields)
     OutputFolder.at(str(out)).prepare()
     segments = plan_segments(probe(str(clip)), size=HEIGHT, stride=1, start_s=None, end_s=None)
-    clips = {segments[0].video: ClipCalibrator(job, Tracker()).calibrate(segments)}
-    steps = load_steps(job, clips, device="cpu", dtype="float32")
+    clips = {segments[0].video: calibrate_here(job, segments)}
+    ((video, calibration),) = clips.items()
+    steps = steps_here(job, video, calibration)
     return (
         job,
         clips,
@@ -251,7 +251,7 @@ def test_a_resumed_run_uses_the_very_same_plate(clip, tmp_path):
         cache_plates(folder, {video: clips[video].plate})(video)
     folder.clear(["plates"])
     with pytest.raises(JobError, match=r"is gone; delete calibrations\.json"):
-        load_steps(job, clips, device="cpu", dtype="float32")
+        steps_here(job, video, clips[video])
 
 
 def test_other_methods_make_no_plate(clip, tmp_path):

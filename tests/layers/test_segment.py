@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from transformers import SamModel, SamProcessor
 
-from raydepth.edits.build import check_edit
+from raydepth.edits.registry import check_edit
 from raydepth.edits.settings import Insert
 from raydepth.errors import JobError
 from raydepth.files.pictures import read_object
@@ -95,10 +95,9 @@ def test_the_largest_part_is_kept_with_a_soft_edge_and_without_the_old_backgroun
 
 
 def test_an_object_is_cut_out_the_same_every_time(sam: str, picture: str):
-    edit = job(picture, sam).edit
-    assert isinstance(edit, Insert)
-    png = cut_out(edit)
-    assert png == cut_out(edit)
+    segment = Segmentation(model=sam)
+    png = cut_out(picture, segment)
+    assert png == cut_out(picture, segment)
     rgba = np.asarray(Image.open(io.BytesIO(png)))
     assert rgba.shape == (60, 90, 4) and 0 < (rgba[..., 3] > 127).mean() < 1
     count, *_ = cv2.connectedComponentsWithStats((rgba[..., 3] > 127).astype(np.uint8))
@@ -112,9 +111,8 @@ def test_a_prompt_that_finds_no_object_is_told(
     monkeypatch.setattr(
         "raydepth.layers.segment.scores", lambda rgb, how: np.full(rgb.shape[:2], value, np.float32)
     )
-    edit = job(picture, "owner/model").edit
     with pytest.raises(JobError, match=rf"edit\.segment: owner/model finds {what} in .*give point"):
-        cut_out(edit)
+        cut_out(picture, Segmentation(model="owner/model"))
 
 
 def test_pictures_that_cannot_be_cut_out_or_need_not_be(picture: str, make_object):

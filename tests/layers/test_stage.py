@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from raydepth.layers.fill.opencv import load_filler
+from raydepth.layers.fill.registry import load_filler
 from raydepth.layers.settings import Layers
 from raydepth.layers.stack import decompose
 from raydepth.layers.stage import LayerStage

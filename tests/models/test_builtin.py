@@ -17,11 +17,12 @@ from diffusers import (
 )
 from transformers import AutoModelForDepthEstimation
 
-from raydepth.compose.settings import Compose
+from raydepth.diffusion.settings import Diffusion
 from raydepth.evaluate.image import rmse, ssim
 from raydepth.layers.fill.diffusion import load_diffusion_filler
-from raydepth.layers.fill.opencv import fill_hole, load_filler
-from raydepth.layers.settings import Fill
+from raydepth.layers.fill.hole import fill_hole
+from raydepth.layers.fill.registry import load_filler
+from raydepth.layers.fill.settings import DiffusionFill, OpenCVFill
 from raydepth.models import builtin
 from raydepth.training.data import MOMENTS, fill_picture, scene_picture
 from raydepth.training.depth import normalise
@@ -150,15 +151,15 @@ def test_whole_pipeline_loads_from_model_index(redraw):
 
 @pytest.fixture(scope="module")
 def filler():
-    fill = Fill(method="diffusion", model="builtin")
+    fill = DiffusionFill(method="diffusion", model="builtin")
     return load_diffusion_filler(
-        fill, Compose(), seed=0, device="cpu", dtype="float32", loaded=None
+        fill, Diffusion(), seed=0, device="cpu", dtype="float32", loaded=None
     )
 
 
 def test_inpaint_is_nearer_to_the_truth_than_telea(filler):
     """Held-out scenes: seeds below the training's."""
-    telea, gains = load_filler(Fill()), []
+    telea, gains = load_filler(OpenCVFill()), []
     for number in range(500 * MOMENTS, 502 * MOMENTS):
         truth, near = fill_picture(number, 128)
         made, rough = (

@@ -31,11 +31,12 @@ def test_round_trip_is_exact(codec):
 
 
 def test_basis_is_orthonormal_and_sorted():
+    """To sums of 48 products, which a processor rounds in its own order."""
     rows = BlockDCT().basis.flatten(1)
-    torch.testing.assert_close(rows @ rows.T, torch.eye(48), atol=1e-6, rtol=0)
+    torch.testing.assert_close(rows @ rows.T, torch.eye(48), atol=1e-5, rtol=0)
     grey = BlockDCT().encode(torch.ones(1, 3, 4, 4)).latents.flatten()
-    assert grey[0] == pytest.approx(48**0.5, rel=1e-6)
-    assert grey[1:].abs().max() < 1e-6
+    assert grey[0] == pytest.approx(48**0.5, rel=1e-5)
+    assert grey[1:].abs().max() < 1e-5
 
 
 def test_save_and_load(tmp_path):

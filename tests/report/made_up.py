@@ -26,7 +26,7 @@ depth: {model: builtin, truth: null}
 layers: {fill: {method: telea, dilate: 3}}
 edit: {kind: recompose}
 compose: {method: featglac-kv, paste_back: false}
-evaluate: {again_every: 5}
+evaluate: {reestimate_every: 5}
 """
 
 

@@ -162,14 +162,14 @@ def test_not_measured_is_said_with_its_reason_and_never_zero(
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"evaluate": {"again_every": 0}}, "switched off (evaluate.again_every: 0)"),
+        ({"evaluate": {"reestimate_every": 0}}, "switched off (evaluate.reestimate_every: 0)"),
         (
             {"depth": {"model": "files:x/{stem}.png"}},
             "depth comes from files and cannot be estimated again on a new picture",
         ),
         (
-            {"evaluate": {"again_every": 500}},
-            "no frame that was done is a multiple of evaluate.again_every (500)",
+            {"evaluate": {"reestimate_every": 500}},
+            "no frame that was done is a multiple of evaluate.reestimate_every (500)",
         ),
     ],
 )

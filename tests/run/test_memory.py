@@ -8,13 +8,15 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
 from raydepth.compose.featglac.grad import FeatGLaCGrad
-from raydepth.compose.settings import Compose
+from raydepth.compose.featglac.memory import guided_step
+from raydepth.compose.featglac.settings import FeatGLaCGrad as Settings
 from raydepth.diffusion.codec import Codec
 from raydepth.diffusion.load import Models
+from raydepth.diffusion.memory import LiveBytes, peak_bytes
 from raydepth.diffusion.sampler import Condition
 from raydepth.edits.plan import EditPlan
 from raydepth.layers.stack import Layer, LayerStack
-from raydepth.run.memory import LiveBytes, job_memory, peak_bytes
+from raydepth.run.memory import job_memory
 from tests.support.runs import small_job
 
 UNET = {
@@ -89,7 +91,7 @@ def test_float16_halves_and_gradients_keep_more():
             lanes=2,
             pictures=1,
             frames=1,
-            references=references,
+            sample=guided_step(2, references) if references else None,
         )
 
     full, half = peaks(torch.float32), peaks(torch.float16)
@@ -110,7 +112,7 @@ def test_the_gradient_form_takes_what_was_estimated(checkpointing):
     text = torch.zeros(1, 77, 16)
     models = Models(unet, Codec(vae), dict(DDIMScheduler().config), Condition(text, text))
     grad = {"recipe": "lite", "steps": 1, "checkpointing": checkpointing}
-    compose = Compose.model_validate({"method": "featglac-grad", "grad": grad})
+    compose = Settings.model_validate({"method": "featglac-grad", "grad": grad})
     source = np.random.default_rng(0).integers(0, 256, (frames, side, side, 3), np.uint8)
     alpha = np.zeros((frames, side, side), np.float32)
     alpha[:, 16:48, 16:48] = 1
@@ -124,7 +126,7 @@ def test_the_gradient_form_takes_what_was_estimated(checkpointing):
         )
     estimate = peak_bytes(
         UNET, VAE, dtype=torch.float32, height=side, width=side, lanes=frames, pictures=2 * frames, frames=frames,
-        references=2 * frames, checkpointing=checkpointing,
+        sample=guided_step(frames, 2 * frames), checkpointing=checkpointing,
     )  # fmt: skip
     assert max(estimate[step] for step in ("encode", "unet", "decode")) == pytest.approx(
         live.peak, rel=0.1

@@ -16,7 +16,7 @@ from raydepth.errors import JobError
 from raydepth.output.codecs import decode_alpha, decode_depth, decode_rgb
 from raydepth.output.folder import OutputFolder
 from raydepth.output.ledger import status
-from raydepth.run.actors import sample_frames
+from raydepth.run.calibrator import sample_frames
 from raydepth.run.pipeline import run
 from tests.support.clips import write_clip
 from tests.support.runs import differing, results, small_job

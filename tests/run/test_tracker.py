@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from raydepth.run import tracker as tracking
 from raydepth.run.monitor import FolderLost, Limits, Stalled, watch
-from raydepth.run.tracker import Tracker
+from raydepth.run.tracker import Calibrated, Tracker
 
 
 def limits(deadline: float | None = None, stall_s: float = 60, lost: bool = False) -> Limits:
@@ -121,8 +122,8 @@ def test_what_hung_is_told_from_what_died():
 
 _TERMINATED = """
 import os, signal, time
-from raydepth.monitor import Limits, watch
-from raydepth.tracker import Tracker
+from raydepth.run.monitor import Limits, watch
+from raydepth.run.tracker import Tracker
 
 tracker, kept = Tracker(), signal.getsignal(signal.SIGTERM)
 
@@ -132,7 +133,7 @@ def work():
     while not tracker.stopping():
         time.sleep(0.01)
 
-print(watch(work, tracker, total=1, limits=Limits(None, 60, lambda: False), say=lambda line: None))
+print(watch(work, tracker, total=1, limits=Limits(None, 60, lambda: False), echo=lambda line: None))
 assert signal.getsignal(signal.SIGTERM) == kept
 """
 
@@ -146,3 +147,44 @@ def test_sigterm_counts_as_the_first_interrupt():
         [sys.executable, "-c", _TERMINATED], cwd=root, capture_output=True, text=True, timeout=30
     )
     assert (done.returncode, done.stdout) == (0, "interrupt\n"), done.stderr
+
+
+def test_a_claim_is_one_workers_until_it_dies(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tracking, "LEASE_S", 0.3)
+    tracker = Tracker()
+    first = tracker.claim("calibrate v", "a")
+    assert first is not None
+    assert first.number == 1
+    assert tracker.claim("calibrate v", "b") is None
+    again = tracker.claim("calibrate v", "a")  # its process died, and Ray has replaced it
+    assert again is not None
+    assert again.number == 2
+    for _ in range(4):
+        time.sleep(0.15)
+        tracker.beat("calibrate v", "a")
+        tracker.beat("calibrate v", "b")  # not its own
+        assert tracker.claim("calibrate v", "b") is None
+    time.sleep(0.35)
+    taken = tracker.claim("calibrate v", "b")
+    assert taken is not None
+    assert taken.number == 3
+    assert tracker.claim("calibrate v", "a") is None
+    tracker.finish("calibrate v", 0, 0)
+    done = tracker.claim("calibrate v", "a")
+    assert done is not None
+    assert done.finished
+    assert tracker.snapshot().restarts == 2
+
+
+def test_calibrations_are_handed_on_when_they_are_kept():
+    tracker = Tracker()
+    tracker.expect({"new": []}, {"old": None})
+    assert tracker.calibration("old") == Calibrated(None)
+    tracker.calibrated("new", None)
+    assert tracker.calibration("new") is None
+    assert tracker.measured() == {"new": None}
+    tracker.keep(["new"])
+    assert tracker.calibration("new") == Calibrated(None)
+    assert not tracker.measured()
+    tracker.calibrated("new", None)  # by one who was taken for dead
+    assert not tracker.measured()

@@ -1,123 +1,200 @@
-"""A worker's loop without Ray: failing frames cost themselves, and a part that keeps dying is taken
-apart.
-"""
+"""A worker without Ray: one that has to edit a clip waits for its calibration, or measures it."""
 
+import pickle
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from raydepth.batch import Batch
+from benchmarks.stages import StandIn
+from raydepth.frames.find import find_segments
+from raydepth.job import Job
 from raydepth.output.folder import OutputFolder
-from raydepth.output.plan import Part
-from raydepth.output.shards import read_shard, shard_name
-from raydepth.run.tracker import Tracker
-from raydepth.run.worker import PartEditor, edit_batch
+from raydepth.output.plan import cut_parts
+from raydepth.output.record import CALIBRATIONS, ClipCalibration, read_calibrations
+from raydepth.output.shards import FRAMES
+from raydepth.run import calibrator
+from raydepth.run import tracker as tracking
+from raydepth.run.calibrator import ClipCalibrator
+from raydepth.run.keeper import CalibrationKeeper
+from raydepth.run.load import WorkerModels
+from raydepth.run.pipeline import build_steps
+from raydepth.run.tracker import Attempt, Tracker
+from tests.support.clips import write_clip
 from tests.support.runs import small_job
 
-
-def batch_of(frames: int, start: int = 0) -> Batch:
-    indices = np.arange(start, start + frames)
-    text = {
-        name: np.array([""] * frames, object) for name in ("error_type", "error_message", "note")
-    }
-    return {
-        "frame_id": np.array([f"v:{i}" for i in indices], object),
-        "video": np.array(["v"] * frames, object),
-        "path": np.array(["v.mp4"] * frames, object),
-        "frame_index": indices,
-        "time_s": indices / 25,
-        "rgb": np.full((frames, 4, 4, 3), 7, np.uint8),
-        "status": np.array(["ok"] * frames, object),
-        **text,
-    }
+pytestmark = pytest.mark.timeout(60)
 
 
-def double(batch: Batch) -> Batch:
-    return batch | {"edited": batch["rgb"] * 2}
+class Named:
+    """A tracker as the worker of this name sees it."""
+
+    def __init__(self, tracker: Tracker, name: str) -> None:
+        self._tracker = tracker
+        self.claim, self.beat = partial(tracker.claim, who=name), partial(tracker.beat, who=name)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tracker, name)
 
 
-def raise_on(*frames: int):
-    def step(batch: Batch) -> Batch:
-        bad = np.isin(batch["frame_index"], frames) & (
-            batch["rgb"].reshape(len(batch["rgb"]), -1) > 0
-        ).any(1)
-        if bad.any():
-            raise ValueError("cannot do this one")
-        return batch
+class Flow:
+    """One clip, its tracker and its folder, and workers that measure it by ``measure``."""
 
-    return step
+    def __init__(self, clip: Path, out: Path) -> None:
+        self.job: Job = small_job(clip, out, output__keep=["edited"])
+        self.folder = OutputFolder.at(str(out))
+        self.folder.prepare()
+        self.segments, _ = find_segments(self.job.input)
+        self.video = self.segments[0].video
+        self.tracker = Tracker()
+        self.tracker.expect({self.video: self.segments}, {})
+        self.measured: list[str] = []
+        self.keeper = CalibrationKeeper(self.folder, self.tracker, {})
 
+    def worker(self, name: str, before: Callable[[], object] = lambda: None) -> StandIn:
+        flow = self
 
-def test_frames_that_raise_become_error_rows_and_the_others_keep_their_results():
-    batch = edit_batch([raise_on(1, 4), double], batch_of(6))
-    assert batch["status"].tolist() == ["ok", "error", "ok", "ok", "error", "ok"]
-    assert batch["error_type"][1] == "ValueError"
-    assert batch["error_message"][4] == "cannot do this one"
-    assert (batch["edited"][[0, 2, 3, 5]] == 14).all()
+        class Measuring(StandIn):
+            def measure(self, segments, attempt) -> ClipCalibration | None:
+                flow.measured.append(name)
+                before()
+                return super().measure(segments, attempt)
 
+        return Measuring(self.job, self.folder, {}, Named(self.tracker, name), build_steps)  # type: ignore[arg-type]
 
-def test_a_batch_that_fails_only_as_a_whole_says_so():
-    def too_big(batch: Batch) -> Batch:
-        if len(batch["status"]) > 1:
-            raise MemoryError("out of memory")
-        return batch
+    def calibrate(self, worker: StandIn) -> None:
+        assert not list(worker({"calibrate": np.array([self.video])}))
 
-    batch = edit_batch([too_big], batch_of(3))
-    assert set(batch["status"]) == {"error"}
-    assert "smaller run.batch" in batch["error_message"][0]
+    def edit(self, worker: StandIn) -> list:
+        parts = cut_parts(self.segments, batch=4, shard_frames=8, limit=None)
+        row = {"calibrate": np.array([""]), "parts": np.array([pickle.dumps(parts)], object)}
+        return list(worker(row))
 
-
-def test_a_batch_without_a_good_frame_is_not_run():
-    batch = batch_of(2)
-    batch["status"][:] = "error"
-    assert edit_batch([raise_on(0)], batch) is batch
-
-
-class _Died(BaseException):
-    """Stands for the death of the process: nothing catches it."""
+    def shards(self) -> int:
+        return len(self.folder.files(FRAMES))
 
 
 @pytest.fixture
-def part() -> Part:
-    from fractions import Fraction
-
-    from raydepth.frames.segments import Segment
-
-    frames = np.arange(6)
-    segment = Segment(
-        video="v", path="v.mp4", kind="video", index=0, height=4, width=4, orientation=(0, 0, 0, 0),
-        time_base=Fraction(1, 25), stream=0, frame_index=frames, pts=frames, time_s=frames / 25,
-        seek_pts=frames[:1], seek_index=frames[:1],
-    )  # fmt: skip
-    return Part(segment, 0, 0, 6)
+def flow(tmp_path: Path) -> Flow:
+    return Flow(write_clip(tmp_path / "clip.mp4", frames=12), tmp_path / "out")
 
 
-@pytest.mark.parametrize("alone", [True, False])
-def test_a_part_that_keeps_dying_is_taken_apart(tmp_path: Path, part: Part, alone: bool):
-    """A frame that kills even alone is set aside; a part that dies only in batches is given up, and
-    both end.
-    """
+def in_thread(work: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
 
-    def die(batch: Batch) -> Batch:
-        good = batch["rgb"].reshape(len(batch["rgb"]), -1).any(1)
-        if (good & (batch["frame_index"] == 2)).any() if alone else good.sum() > 1:
-            raise _Died
-        return batch
 
-    job, tracker = small_job(tmp_path / "none.mp4", tmp_path, output__keep=[]), Tracker()
-    deaths = 0
-    while True:
-        editor = PartEditor(job, {}, [die], OutputFolder.at(str(tmp_path)), tracker)
-        try:
-            editor(part, [batch_of(4), batch_of(2, start=4)], {})
-            break
-        except _Died:
-            deaths += 1
-            assert deaths < 10, "it never ends"
-    rows = read_shard(OutputFolder.at(str(tmp_path)), shard_name(part.name)).to_pylist()
-    failed = [row["frame_index"] for row in rows if row["status"] == "error"]
-    assert failed == ([2] if alone else [0, 1, 2, 3, 4, 5])
-    assert {row["error_type"] for row in rows if row["status"] == "error"} == {"WorkerCrashed"}
-    assert {row["attempts"] for row in rows if row["status"] == "error"} == {job.run.attempts}
-    assert tracker.snapshot().restarts == deaths == 3
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_part_waits_for_the_calibration_that_another_worker_measures(flow: Flow):
+    go = threading.Event()
+    a, b = flow.worker("a", go.wait), flow.worker("b")
+    calibrating = in_thread(lambda: flow.calibrate(a))
+    wait_for(lambda: flow.measured)
+    signs = flow.tracker.snapshot().silent_s
+    editing = in_thread(lambda: flow.edit(b))
+    time.sleep(0.6)
+    assert flow.measured == ["a"]
+    assert flow.shards() == 0
+    assert flow.tracker.snapshot().silent_s > signs  # only the decoder's, at the very beginning
+    flow.calibrate(b)  # a calibrate row waits for nobody
+    go.set()
+    calibrating.join(10)
+    time.sleep(0.3)
+    assert flow.shards() == 0, "edited by a calibration that was not kept"
+    flow.keeper()
+    assert list(read_calibrations(flow.folder)) == [flow.video]
+    editing.join(20)
+    assert flow.shards() == 2
+    assert flow.measured == ["a"]
+
+
+def test_a_worker_measures_the_clip_that_it_needs_itself_where_nobody_does(flow: Flow):
+    worker = flow.worker("a")
+    editing = in_thread(lambda: flow.edit(worker))
+    wait_for(flow.tracker.measured)
+    flow.keeper()
+    editing.join(20)
+    assert flow.shards() == 2
+    flow.calibrate(worker)  # its row comes late
+    assert flow.measured == ["a"]
+
+
+def test_a_waiting_worker_ends_when_the_run_is_stopping(flow: Flow):
+    assert flow.tracker.claim(calibrator.calibration_unit(flow.video), "a") is not None
+    rows: list[list] = []
+    waiting = in_thread(lambda: rows.append(flow.edit(flow.worker("b"))))
+    time.sleep(0.4)
+    assert waiting.is_alive()
+    flow.tracker.stop()
+    waiting.join(10)
+    assert rows == [[]]
+    assert flow.shards() == 0
+
+
+def test_a_calibration_that_a_stop_cut_short_is_not_kept(flow: Flow):
+    flow.calibrate(flow.worker("a", flow.tracker.stop))
+    assert flow.measured == ["a"]
+    flow.keeper(last=True)
+    assert not flow.folder.exists(CALIBRATIONS)
+
+
+def test_a_worker_that_died_while_it_calibrated_is_replaced_by_one_that_waits(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tracking, "LEASE_S", 0.5)
+    assert flow.tracker.claim(calibrator.calibration_unit(flow.video), "a") is not None
+    editing = in_thread(lambda: flow.edit(flow.worker("b")))
+    wait_for(flow.tracker.measured)
+    flow.keeper()
+    editing.join(20)
+    assert flow.measured == ["b"]
+    assert flow.shards() == 2
+    assert flow.tracker.snapshot().restarts == 1
+
+
+def test_a_worker_that_takes_long_keeps_its_claim(flow: Flow, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tracking, "LEASE_S", 0.5)
+    monkeypatch.setattr(calibrator, "BEAT_S", 0.05)
+    calibrating = in_thread(lambda: flow.calibrate(flow.worker("a", lambda: time.sleep(1.5))))
+    wait_for(lambda: flow.measured)
+    editing = in_thread(lambda: flow.edit(flow.worker("b")))
+    calibrating.join(20)
+    flow.keeper()
+    editing.join(20)
+    assert flow.measured == ["a"]
+    assert flow.shards() == 2
+
+
+def test_a_clip_on_which_too_many_workers_died_has_no_scale(flow: Flow):
+    calibrate = ClipCalibrator(flow.job, WorkerModels(None, None, None), flow.tracker)  # type: ignore[arg-type]
+    assert calibrate(flow.segments, Attempt(flow.job.run.attempts + 1, False, {})) is None
+
+
+def test_all_calibrations_are_kept_and_none_is_lost(tmp_path: Path):
+    folder, tracker = OutputFolder.at(str(tmp_path)), Tracker()
+    clip = StandIn.measure(None, [], None)  # type: ignore[arg-type]
+    assert clip is not None
+    keeper = CalibrationKeeper(folder, tracker, {"old": clip})
+    keeper()
+    assert not folder.exists(CALIBRATIONS)
+    tracker.calibrated("b", clip)
+    tracker.calibrated("none", None)
+    keeper()
+    assert list(read_calibrations(folder)) == ["b", "old"]
+    tracker.calibrated("a", clip)
+    keeper()  # too soon after the last time, perhaps
+    keeper(last=True)
+    assert list(read_calibrations(folder)) == ["a", "b", "old"]
+    assert not tracker.measured()

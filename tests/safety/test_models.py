@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from raydepth.compose.settings import Compose
-from raydepth.depth.estimator import load_depth
+from raydepth.depth.registry import load_depth
 from raydepth.depth.settings import Depth
 from raydepth.diffusion.load import load_models
+from raydepth.diffusion.settings import Diffusion
 from raydepth.errors import JobError
 from raydepth.job import Job
 from raydepth.models import builtin
@@ -90,7 +90,7 @@ def pipeline(here: Path) -> Path:
 
 
 def load_pipeline(folder: Path, **fields: object) -> None:
-    load_models(Compose(model=str(folder), **fields), device="cpu", dtype="float32")
+    load_models(Diffusion(model=str(folder), **fields), device="cpu", dtype="float32")
 
 
 def change(file: Path, **values: object) -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tests.report.made_up import make_report, row
 
 pytestmark = pytest.mark.timeout(60)

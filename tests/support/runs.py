@@ -7,14 +7,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raydepth.frames.probe import probe
-from raydepth.frames.segments import plan_segments
+from raydepth.frames.segments import Segment, plan_segments
 from raydepth.job import Job, parse_job
 from raydepth.output.folder import OutputFolder
 from raydepth.output.plan import cut_parts
+from raydepth.output.record import ClipCalibration
 from raydepth.output.shards import FRAMES, read_shard, shard_name
-from raydepth.run.actors import ClipCalibrator, Decoder
-from raydepth.run.tracker import Tracker
-from raydepth.run.worker import PartEditor, load_steps
+from raydepth.run.calibrator import ClipCalibrator
+from raydepth.run.decoder import Decoder
+from raydepth.run.editor import PartEditor, Step
+from raydepth.run.load import load_worker
+from raydepth.run.pipeline import build_steps
+from raydepth.run.tracker import Attempt, Tracker
 
 
 def small_job(clip: Path | list[str], out: Path, **fields: Any) -> Job:
@@ -28,7 +32,7 @@ def small_job(clip: Path | list[str], out: Path, **fields: Any) -> Job:
         "compose": {"method": "paste"},
         "output": {"path": str(out), "shard_frames": 8},
         "run": {"batch": 4, "threads": 1, "stall_minutes": 2.0},
-        "evaluate": {"again_every": 4},
+        "evaluate": {"reestimate_every": 4},
     }
     for field, value in fields.items():
         *parents, last = field.split("__")
@@ -37,6 +41,17 @@ def small_job(clip: Path | list[str], out: Path, **fields: Any) -> Job:
             node = node.setdefault(parent, {})
         node[last] = value
     return parse_job(tree)
+
+
+def calibrate_here(job: Job, segments: list[Segment]) -> ClipCalibration | None:
+    """A clip's calibration, measured as a worker does it, without Ray."""
+    models = load_worker(job, device="cpu", dtype="float32")
+    return ClipCalibrator(job, models, Tracker())(segments, Attempt(1, False, {}))
+
+
+def steps_here(job: Job, video: str, clip: ClipCalibration | None) -> list[Step]:
+    """What a worker takes a clip's micro-batches through, without Ray."""
+    return build_steps(job, load_worker(job, device="cpu", dtype="float32"), video, clip)
 
 
 def edit_first_part(job: Job) -> list[dict[str, Any]]:
@@ -49,11 +64,8 @@ def edit_first_part(job: Job) -> list[dict[str, Any]]:
         segments, batch=job.run.batch, shard_frames=8, limit=None, full_size=full_size
     )
     tracker, folder = Tracker(), OutputFolder.at(job.output.path)
-    clip = ClipCalibrator(job, tracker).calibrate(segments)
-    clips = {} if clip is None else {segments[0].video: clip}
-    editor = PartEditor(
-        job, clips, load_steps(job, clips, device="cpu", dtype="float32"), folder, tracker
-    )
+    clip = calibrate_here(job, segments)
+    editor = PartEditor(job, clip, steps_here(job, segments[0].video, clip), folder, tracker)
     part, decoded = next(Decoder(job, tracker).parts(parts[:1]))
     editor(part, decoded, {})
     return read_shard(folder, shard_name(part.name), pictures=True).to_pylist()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 
-from raydepth.compose.settings import Compose
+from raydepth.compose.registry import COMPOSITORS, parse_compose
 from raydepth.diffusion.codec import Codec
 from raydepth.diffusion.load import Models
 from raydepth.diffusion.sampler import Condition
@@ -85,7 +85,9 @@ def make_compose():
             "paste_back": False,
             "inject": inject or {},
         }
-        return Compose.model_validate(plain | settings)
+        entry = COMPOSITORS[settings.get("method", COMPOSITORS.default)]
+        known = {key: value for key, value in plain.items() if key in entry.settings.model_fields}
+        return parse_compose(known | settings)
 
     return make
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForDepthEstimation
 
-from raydepth.compose.settings import Compose
+from raydepth.diffusion.settings import Diffusion
 from raydepth.evaluate.image import ssim
 from raydepth.layers.fill.diffusion import load_diffusion_filler
-from raydepth.layers.settings import Fill
+from raydepth.layers.fill.settings import DiffusionFill
 from raydepth.models import builtin
 from raydepth.synth.pictures import FIRST_SEED, scene_picture, write_held_out, write_textures
 from raydepth.synth.textures import PHOTOGRAPHS, VARIANTS, photograph, texture
@@ -161,9 +161,9 @@ def test_inpaint_training_goes_on_and_writes_a_model_that_fills(shards, fills):
         inpaint.run(shards, fills, builtin.path("diffusion"), shards, budget, resume=steps > 1)
     effort = json.loads((shards / "inpaint/training.json").read_text())
     assert effort["steps"] == 2 and effort["fills"] == 2
-    fill = Fill(method="diffusion", model=str(shards / "inpaint"), steps=1)
+    fill = DiffusionFill(method="diffusion", model=str(shards / "inpaint"), steps=1)
     filler = load_diffusion_filler(
-        fill, Compose(), seed=0, device="cpu", dtype="float32", loaded=None
+        fill, Diffusion(), seed=0, device="cpu", dtype="float32", loaded=None
     )
     assert filler(np.zeros((30, 45, 3), np.uint8), disc(30, 45, 8) > 0).shape == (30, 45, 3)
 

@@ -12,7 +12,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from raydepth.edits.background import NOTHING_SEEN
@@ -33,16 +32,6 @@ KV = {"compose__method": "featglac-kv", "compose__steps": 4, "compose__strength"
 BOTH = pytest.mark.parametrize("compose", [PASTE, KV], ids=["paste", "kv"])
 
 Edit = Callable[..., list[dict[str, Any]]]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before, others = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    yield
-    torch.set_num_threads(before)
-    cv2.setNumThreads(others)
 
 
 def write_depth(

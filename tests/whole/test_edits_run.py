@@ -2,7 +2,6 @@
 sources, and a resumed insertion.
 """
 
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import av
 import cv2
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from raydepth.job import Job
@@ -28,16 +26,8 @@ GPUS = {
     "run__gpus_per_worker": 1,
     "run__workers": 2,
     "run__logical_gpus": 2,
-    "evaluate__again_every": 0,
+    "evaluate__reestimate_every": 0,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

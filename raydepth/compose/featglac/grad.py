@@ -10,8 +10,8 @@ from raydepth.compose.featglac.features import Taps, block_weights, cell_weights
 from raydepth.compose.featglac.lanes import lay_out
 from raydepth.compose.featglac.recipes import resolve
 from raydepth.compose.featglac.references import Features, Trajectories, trace
+from raydepth.compose.featglac.settings import FeatGLaCGrad as Settings
 from raydepth.compose.latent import LatentCompositor
-from raydepth.compose.settings import Compose
 from raydepth.diffusion.codec import pad_to_multiple
 from raydepth.diffusion.inversion import DDIMSchedule, guided, make_ddim_schedule
 from raydepth.diffusion.load import Models
@@ -35,7 +35,7 @@ class FeatGLaCGrad(LatentCompositor):
     """float32 [S,N]: J before each step of the last call, with the first iteration's weight; NaN
     where not known."""
 
-    def __init__(self, models: Models, compose: Compose) -> None:
+    def __init__(self, models: Models, compose: Settings) -> None:
         """Checks the job against the model.
 
         Raises:

@@ -19,7 +19,7 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import Attention, IPAdapterAttnProcessor2_0
 from PIL import Image
 
-from raydepth.compose.settings import IPAdapter
+from raydepth.compose.featglac.settings import IPAdapter
 from raydepth.edits.plan import EditPlan
 from raydepth.errors import JobError
 from raydepth.files.pictures import read_object

@@ -9,9 +9,9 @@ import torch
 
 from raydepth.compose.featglac.ip_adapter import ImagePrompt, adapted, object_region
 from raydepth.compose.featglac.lanes import Lanes, lay_out
+from raydepth.compose.featglac.settings import FeatGLaCKV
 from raydepth.compose.latent import LatentCompositor
 from raydepth.compose.preserve import latent_region
-from raydepth.compose.settings import Compose
 from raydepth.diffusion.attention import make_injection, select
 from raydepth.diffusion.codec import pad_to_multiple
 from raydepth.diffusion.load import Models
@@ -22,9 +22,16 @@ from raydepth.edits.plan import EditPlan
 
 
 class FeatGLaC(LatentCompositor):
-    """Method ``featglac-kv``: raydepth's default (method.md, section 2)."""
+    """Method ``featglac-kv``: raydepth's default.
 
-    def __init__(self, models: Models, compose: Compose, prompt: ImagePrompt | None = None) -> None:
+    See raydepth/README.md, "FeatGLaC by keys and values".
+    """
+
+    compose: FeatGLaCKV
+
+    def __init__(
+        self, models: Models, compose: FeatGLaCKV, prompt: ImagePrompt | None = None
+    ) -> None:
         """Checks the job against the model.
 
         Args:

@@ -12,8 +12,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from raydepth.compose.featglac import recipes
-from raydepth.compose.settings import Compose
+from raydepth.compose.featglac.settings import FeatGLaCKV
 from raydepth.diffusion.schedule import steps_run, window_steps
 
 
@@ -89,23 +88,16 @@ def lay_out(
     )
 
 
-def count_lanes(compose: Compose, layers: int, frames: int) -> int:
-    """U-Net lanes (one sample, one forward) that composing ``frames`` frames costs; the cost table
-    of method.md.
+def kv_lanes(compose: FeatGLaCKV, layers: int) -> int:
+    """U-Net lanes (one sample, one forward) of a frame that is sampled.
 
-    For ``featglac-grad`` with its backward lanes: with frozen weights one costs about what a
-    forward lane does.
+    See raydepth/README.md, "Cost in U-Net evaluations".
 
     Args:
         compose: the job's section.
         layers: distinct layer pictures a frame: 2 for ``recompose`` however many planes, 1 for
             ``remove``.
-        frames: frames that are sampled (those with an empty region are not).
     """
-    if compose.method == "featglac-grad":
-        return frames * sum(recipes.lanes(recipes.resolve(compose.grad), layers))
-    if compose.method != "featglac-kv":
-        return 0
     run = steps_run(compose.steps, compose.strength)
     injected = len(window_steps(compose.inject.window, run)) if compose.inject.weight > 0 else 0
-    return frames * (run * (2 if compose.guidance > 1 else 1) + injected * layers)
+    return run * (2 if compose.guidance > 1 else 1) + injected * layers

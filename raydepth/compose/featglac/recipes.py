@@ -2,11 +2,10 @@
 read before any model is.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
-from raydepth.compose.settings import Grad
+from raydepth.compose.featglac.settings import Grad
 from raydepth.errors import JobError
 
 NULL_ITERATIONS = 5
@@ -99,10 +98,3 @@ def lanes(recipe: Recipe, references: int) -> tuple[int, int]:
         forward += references * run * (1 + NULL_ITERATIONS + 2 + 3)
         return forward, guided + references * run * NULL_ITERATIONS
     return forward, guided
-
-
-def fitting_every(every: int, hours: float, max_hours: float) -> int:
-    """The smallest ``compose.every`` with which a job of this many hours at ``every`` keeps within
-    ``max_hours``.
-    """
-    return max(every + 1, math.ceil(every * hours / max_hours))

@@ -12,7 +12,7 @@ from raydepth.edits.clip import ClipEdit
 from raydepth.edits.plan import EditPlan, dilated
 from raydepth.edits.relight.shading import object_shading, scene_shading
 from raydepth.edits.scenery import Scenery
-from raydepth.edits.settings import Background, Edit, Insert, Light
+from raydepth.edits.settings import Background, Insert, Light
 from raydepth.files.pictures import read_object, to_linear, to_srgb
 from raydepth.layers.settings import Layers
 from raydepth.layers.stack import LayerStack
@@ -72,58 +72,55 @@ def estimate_light(pixels: np.ndarray) -> np.ndarray:
     return np.mean(to_linear(pixels).astype(np.float64) ** _NORM, axis=0) ** (1 / _NORM)
 
 
-def measure_light(
-    edit: Edit,
+def insert_light(
+    edit: Insert,
     layers: Layers,
     frames: Sequence[np.ndarray],
     sampled: Sequence[np.ndarray],
     planes: Sequence[float],
     fixed: ClipEdit | None,
 ) -> ClipLight | None:
-    """Measures a clip's light once; None for edits that move nothing to another light, or where too
-    little is seen.
+    """A clip's light for an inserted object; see ``raydepth.edits.registry.measure_light``.
 
     An object's own surroundings are not known: they are taken for grey, and a part of what that
     says is believed. Its own shading is read off its picture. The scene's light is that of what
     does not lie nearer than the object: what passes close to the camera is mostly one thing in one
     colour.
-
-    Args:
-        edit: the job's section.
-        layers: says what is near.
-        frames: uint8 [H,W,3], sampled over the clip.
-        sampled: their ``inv_depth``, float32 [H,W].
-        planes: the clip's.
-        fixed: what ``fix_edit`` fixed.
-
-    Raises:
-        JobError: a picture that the edit names cannot be read.
     """
-    if isinstance(edit, Insert) and fixed is not None:
-        behind = [rgb[depth <= fixed.inv_depth] for rgb, depth in zip(frames, sampled, strict=True)]
-        here = _mean_light(behind)
-        if here is None:
-            return None
-        scene = np.mean(
-            [scene_shading(*pair) for pair in zip(frames, sampled, strict=True)], axis=0
-        )
-        shading = np.array(_TRUSTED) * (scene - object_shading(read_object(edit.object)))
-        return ClipLight(
-            tuple((_ASSUMED * (here - np.log(NEUTRAL))).tolist()), tuple(shading.tolist())
-        )
-    if isinstance(edit, Background) and edit.source is not None:
-        scenery = Scenery(edit.source, edit.play)
-        far = [
-            rgb[split_at_planes(layers, depth, planes)[1][-1] == 1]
-            for rgb, depth in zip(frames, sampled, strict=True)
-        ]
-        there = _mean_light(far)
-        # A plain colour is no place with a light.
-        if there is not None and scenery.colour is None:
-            pictures = scenery.sample(_SAMPLED, frames[0].shape[:2])
-            here = _mean_light([picture.reshape(-1, 3) for picture in pictures])
-            return None if here is None else ClipLight(tuple((here - there).tolist()))
-    return None
+    if fixed is None:
+        return None
+    behind = [rgb[depth <= fixed.inv_depth] for rgb, depth in zip(frames, sampled, strict=True)]
+    here = _mean_light(behind)
+    if here is None:
+        return None
+    scene = np.mean([scene_shading(*pair) for pair in zip(frames, sampled, strict=True)], axis=0)
+    shading = np.array(_TRUSTED) * (scene - object_shading(read_object(edit.object)))
+    return ClipLight(tuple((_ASSUMED * (here - np.log(NEUTRAL))).tolist()), tuple(shading.tolist()))
+
+
+def background_light(
+    edit: Background,
+    layers: Layers,
+    frames: Sequence[np.ndarray],
+    sampled: Sequence[np.ndarray],
+    planes: Sequence[float],
+    fixed: ClipEdit | None,
+) -> ClipLight | None:
+    """A clip's light before a new background; see ``raydepth.edits.registry.measure_light``."""
+    if edit.source is None:
+        return None
+    scenery = Scenery(edit.source, edit.play)
+    far = [
+        rgb[split_at_planes(layers, depth, planes)[1][-1] == 1]
+        for rgb, depth in zip(frames, sampled, strict=True)
+    ]
+    there = _mean_light(far)
+    # A plain colour is no place with a light.
+    if there is None or scenery.colour is not None:
+        return None
+    pictures = scenery.sample(_SAMPLED, frames[0].shape[:2])
+    here = _mean_light([picture.reshape(-1, 3) for picture in pictures])
+    return None if here is None else ClipLight(tuple((here - there).tolist()))
 
 
 def _mean_light(places: Sequence[np.ndarray]) -> np.ndarray | None:

@@ -11,9 +11,10 @@ from raydepth.diffusion.load import Models, load_models, with_prompts
 from raydepth.diffusion.noise import clip_seed
 from raydepth.diffusion.sampler import KnownRegion, sample, seeded_noise
 from raydepth.diffusion.schedule import Schedule, make_schedule
-from raydepth.diffusion.settings import Diffusion
-from raydepth.layers.fill.opencv import Filler, OpenCVFiller
-from raydepth.layers.settings import Fill
+from raydepth.diffusion.settings import Diffusion, Sampling
+from raydepth.layers.fill.opencv import OpenCVFiller
+from raydepth.layers.fill.protocol import Filler
+from raydepth.layers.fill.settings import DiffusionFill
 
 BUILTIN_STEPS, BUILTIN_STRENGTH = 10, 0.1
 """One step. On 48 true holes at 128 px and 12 at 256 that benchmarks.fills does not use, two from
@@ -22,14 +23,20 @@ bright rim on pale walls."""
 
 
 def load_diffusion_filler(
-    fill: Fill, compose: Diffusion, *, seed: int, device: str, dtype: str, loaded: Models | None
+    fill: DiffusionFill,
+    compose: Diffusion,
+    *,
+    seed: int,
+    device: str,
+    dtype: str,
+    loaded: Models | None,
 ) -> "DiffusionFiller":
     """Loads what ``layers.fill`` names for method ``diffusion``.
 
     Args:
         fill: the job's section.
-        compose: the job's section, whose model (with its LoRA) and sampler fill where ``fill``
-            names no model.
+        compose: what the compositor's section says of its model; that model (with its LoRA and
+            sampler) fills where ``fill`` names none.
         seed: the job's.
         device: ``cpu`` or ``cuda``.
         dtype: ``float32``, ``float16`` or ``bfloat16``.
@@ -42,10 +49,10 @@ def load_diffusion_filler(
     model = fill.model or compose.model
     # The builtin models are two: one that cleans up composites, one that fills.
     same = model == compose.model and model != "builtin"
-    wanted = Diffusion(
+    wanted = Sampling(
         model=model,
         lora=compose.lora if same else None,
-        sampler=compose.sampler,
+        sampler=compose.sampler if isinstance(compose, Sampling) else "ddim",
         prompt=fill.prompt,
         negative_prompt=fill.negative_prompt,
         steps=fill.steps or (BUILTIN_STEPS if model == "builtin" else 20),
@@ -86,7 +93,7 @@ class DiffusionFiller(Filler):
     Lugmayr et al. 2022, without its resampling). Noise is fixed per clip.
     """
 
-    def __init__(self, models: Models, settings: Diffusion, seed: int, video: str = "") -> None:
+    def __init__(self, models: Models, settings: Sampling, seed: int, video: str = "") -> None:
         """Args: models; settings: sampler, steps, strength and guidance; seed: the job's; video:
         the clip's id.
         """

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from raydepth.camera.motion import camera_motion, is_still
-from raydepth.layers.fill.opencv import Filler
+from raydepth.layers.fill.protocol import Filler
 
 _FEW = 0.1
 """What fewer of the sampled frames than this part show is not believed: a passing hand, a mask's

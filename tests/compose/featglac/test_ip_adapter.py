@@ -12,9 +12,8 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from raydepth.compose.featglac.ip_adapter import adapted, load_image_prompt, object_region, on_white
 from raydepth.compose.featglac.kv import FeatGLaC
-from raydepth.compose.featglac.lanes import count_lanes
-from raydepth.compose.registry import load_compositor
-from raydepth.compose.settings import IPAdapter
+from raydepth.compose.featglac.settings import IPAdapter
+from raydepth.compose.registry import count_evaluations, load_compositor
 from raydepth.diffusion.attention import InjectProcessor
 from raydepth.errors import JobError
 from raydepth.job import parse_job
@@ -168,7 +167,7 @@ def test_injection_of_weight_0_is_the_adapter_alone(
     for inject in ({"weight": 0.0}, {"window": [0.5, 0.5]}):
         compose = make_compose(inject=inject)
         results.append(FeatGLaC(models, compose, prompt).generate(plan, source, seeds))
-        assert sum(ran) == count_lanes(compose, layers=2, frames=2)
+        assert sum(ran) == count_evaluations(compose, 2, frames=2)
         ran.clear()
     assert torch.equal(*results)
 

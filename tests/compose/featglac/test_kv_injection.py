@@ -40,10 +40,10 @@ def layer_weights(kind, frames=2, height=32, width=48):
     return torch.stack([near, 1 - near])
 
 
-def injection_for(mode, weight, weights, generated=2, rows=((0, 1), (2, 3))):
+def injection_for(mode, weight, weights, dtype=torch.float32):
     return make_injection(
-        mode, weight, generated=generated, layer_rows=np.array(rows), weights=weights, latent_size=(8, 12), levels=2,
-        dtype=torch.float32,
+        mode, weight, generated=2, layer_rows=np.array([[0, 1], [2, 3]]), weights=weights, latent_size=(8, 12), levels=2,
+        dtype=dtype,
     )  # fmt: skip
 
 
@@ -58,7 +58,12 @@ def call(unet, latents):
         len(latents), -1, -1
     )
     with torch.inference_mode():
-        return unet(latents, 400, encoder_hidden_states=text, return_dict=False)[0]
+        return unet(
+            latents.to(unet.dtype),
+            400,
+            encoder_hidden_states=text.to(unet.dtype),
+            return_dict=False,
+        )[0]
 
 
 def latents(rows, seed=0):
@@ -68,21 +73,34 @@ def latents(rows, seed=0):
 @pytest.mark.parametrize("weight", [1.0, 0.3])
 @pytest.mark.parametrize("masks", ["hard", "soft", "full", "empty"])
 def test_mosaic_of_equal_lanes_is_plain_attention_bit_for_bit(make_unet, masks, weight):
+    torch.set_num_threads(1)  # more cut a product over its rows, and equal rows may differ
     unet, equal = make_unet(), latents(2).repeat(3, 1, 1, 1)
-    plain = call(unet, equal)
-    with always(unet, injection_for("mosaic", weight, layer_weights(masks))):
+    plain, injection = call(unet, equal), injection_for("mosaic", weight, layer_weights(masks))
+    tokens = torch.randn(2, 96, 5, generator=torch.Generator().manual_seed(0)).repeat(3, 1, 1)
+    mixed = tokens.clone()
+    mosaic(mixed, injection)
+    assert torch.equal(mixed, tokens)
+    if not torch.equal(plain, plain[:2].repeat(3, 1, 1, 1)):
+        pytest.skip("equal rows of one product differ in their last bits on this processor")
+    with always(unet, injection):
         assert torch.equal(call(unet, equal), plain)
 
 
-@pytest.mark.parametrize("mode", ["concat", "replace"])
-@pytest.mark.parametrize("masks", ["full", "empty", "half"])
+@pytest.mark.parametrize(
+    ("mode", "masks"),
+    [("mosaic", "hard"), ("mosaic", "soft")]
+    + [(mode, masks) for mode in MODES for masks in ("full", "empty", "half")],
+)
 def test_equal_lanes_are_plain_attention_where_queries_see_every_position_equally_often(
     make_unet, mode, masks
 ):
-    unet, equal = make_unet(), latents(2).repeat(3, 1, 1, 1)
+    """In float64: a sum over twice or three times as many keys is rounded otherwise, and the model
+    carries that on.
+    """
+    unet, equal = make_unet().double(), latents(2).repeat(3, 1, 1, 1)
     plain = call(unet, equal)
-    with always(unet, injection_for(mode, 1.0, layer_weights(masks))):
-        assert torch.allclose(call(unet, equal), plain, atol=1e-5)
+    with always(unet, injection_for(mode, 1.0, layer_weights(masks), torch.float64)):
+        assert torch.allclose(call(unet, equal), plain, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -8,7 +8,7 @@ import torch
 from diffusers import StableDiffusionImg2ImgPipeline
 
 from raydepth.compose.featglac.kv import FeatGLaC
-from raydepth.compose.featglac.lanes import count_lanes
+from raydepth.compose.registry import count_evaluations
 from raydepth.diffusion.codec import to_uint8
 from raydepth.diffusion.sampler import sample, seeded_noise
 from raydepth.diffusion.schedule import SAMPLERS, make_schedule, steps_run, window_steps
@@ -96,13 +96,13 @@ def test_lanes_are_counted_as_they_run(
     ran = []
     models.unet.register_forward_pre_hook(lambda module, arguments: ran.append(len(arguments[0])))
     FeatGLaC(models, compose)(*make_plan(frames=1, height=16, width=16, planes=planes))
-    assert sum(ran) == lanes == count_lanes(compose, layers=2, frames=1)
+    assert sum(ran) == lanes == count_evaluations(compose, 2, frames=1)
     assert len(ran) == steps_run(compose.steps, compose.strength)
-    assert count_lanes(compose, layers=2, frames=6) == 6 * lanes
+    assert count_evaluations(compose, 2, frames=6) == 6 * lanes
 
 
 def test_baselines_cost_no_lanes(make_compose):
-    assert count_lanes(make_compose(method="paste"), layers=2, frames=3) == 0
+    assert count_evaluations(make_compose(method="paste"), 2, frames=3) == 0
 
 
 def test_a_still_far_layer_is_one_lane_for_frames_of_one_seed(make_models, make_compose, make_plan):

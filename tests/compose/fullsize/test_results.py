@@ -23,11 +23,11 @@ from raydepth.output.layers import layers_name, read_layers, write_layers
 from raydepth.output.plan import Part, cut_parts
 from raydepth.output.record import ClipCalibration
 from raydepth.output.shards import read_shard, shard_name
-from raydepth.run.actors import ClipCalibrator, Decoder
+from raydepth.run.decoder import Decoder
+from raydepth.run.editor import PartEditor
 from raydepth.run.tracker import Tracker
-from raydepth.run.worker import PartEditor, load_steps
 from tests.frames.barcodes import clip_of, make_clip
-from tests.support.runs import edit_first_part, small_job
+from tests.support.runs import calibrate_here, edit_first_part, small_job, steps_here
 
 
 def scene(number: int, height: int, width: int) -> np.ndarray:
@@ -95,7 +95,7 @@ def decoded_part(
     )
     segments = plan_segments(probe(str(clip)), size=job.input.size)
     (part,) = cut_parts(segments, batch=4, shard_frames=8, limit=None, full_size=True)
-    clip_of_it = ClipCalibrator(job, Tracker()).calibrate(segments)
+    clip_of_it = calibrate_here(job, segments)
     assert clip_of_it is not None
     ((_, decoded),) = Decoder(job, Tracker()).parts([part])
     return job, part, {segments[0].video: clip_of_it}, decoded
@@ -271,9 +271,8 @@ def test_frames_that_cannot_be_decoded_again_are_told_and_not_counted_as_done(tm
     job, part, clips, decoded = decoded_part(clip, tmp_path / "out")
     clip.unlink()
     tracker, folder = Tracker(), OutputFolder.at(str(tmp_path / "out"))
-    editor = PartEditor(
-        job, clips, load_steps(job, clips, device="cpu", dtype="float32"), folder, tracker
-    )
+    ((video, clip),) = clips.items()
+    editor = PartEditor(job, clip, steps_here(job, video, clip), folder, tracker)
     printed = editor(part, decoded, {})
     assert (printed["done"], printed["failed"]) == (0, 3)
     assert (tracker.snapshot().done, tracker.snapshot().failed) == (0, 3)
@@ -319,14 +318,15 @@ def test_a_second_decode_that_hangs_is_ended_and_at_last_given_up(
     monkeypatch.setattr("raydepth.compose.fullsize.frames.decode", hang)
     monkeypatch.setattr("raydepth.run.watchdog.os._exit", lambda code: ended.set())
     tracker, folder = Tracker(), OutputFolder.at(str(tmp_path / "out"))
-    steps = load_steps(job, clips, device="cpu", dtype="float32")
+    ((video, clip),) = clips.items()
+    steps = steps_here(job, video, clip)
     for _ in range(job.run.attempts):
         ended.clear()
         with pytest.raises(_Died):
-            PartEditor(job, clips, steps, folder, tracker)(
+            PartEditor(job, clip, steps, folder, tracker)(
                 part, [dict(batch) for batch in decoded], {}
             )
-    printed = PartEditor(job, clips, steps, folder, tracker)(part, decoded, {})
+    printed = PartEditor(job, clip, steps, folder, tracker)(part, decoded, {})
     assert (printed["done"], printed["failed"]) == (0, 3)
     rows = read_shard(folder, shard_name(part.name)).to_pylist()
     assert {row["error_type"] for row in rows} == {"DecodeTimeout"}

@@ -11,7 +11,8 @@ from PIL import Image
 
 from raydepth.edits.clip import ClipEdit
 from raydepth.edits.plan import EditPlan
-from raydepth.edits.relight.light import NEUTRAL, ClipLight, match_light, measure_light
+from raydepth.edits.registry import measure_light
+from raydepth.edits.relight.light import NEUTRAL, ClipLight, match_light
 from raydepth.edits.settings import Background, Insert, Light, Recompose
 from raydepth.files.pictures import to_linear, to_srgb
 from raydepth.frames.decode import batches
@@ -21,11 +22,9 @@ from raydepth.layers.settings import Layers
 from raydepth.layers.stack import Layer, LayerStack
 from raydepth.output.folder import OutputFolder
 from raydepth.output.record import read_calibrations, write_calibrations
-from raydepth.run.actors import ClipCalibrator
-from raydepth.run.tracker import Tracker
-from raydepth.run.worker import edit_batch, load_steps
+from raydepth.run.editor import edit_batch
 from tests.support.clips import write_clip
-from tests.support.runs import small_job
+from tests.support.runs import calibrate_here, small_job, steps_here
 
 NEAR = np.zeros((1, 24, 32), np.float32)
 NEAR[:, 8:18, 10:20] = 1
@@ -160,11 +159,11 @@ def test_a_clips_light_is_measured_where_it_is_asked_for_kept_and_used(tmp_path)
         )
         segments = plan_segments(probe(str(clip)), size=64)
         video, folder = segments[0].video, OutputFolder.at(job.output.path)
-        write_calibrations(folder, {video: ClipCalibrator(job, Tracker()).calibrate(segments)})
+        write_calibrations(folder, {video: calibrate_here(job, segments)})
         clips = read_calibrations(folder)
         assert (clips[video].light is None) == (light is None)
         (batch,) = batches(segments[0], 4)
-        edited[name] = edit_batch(load_steps(job, clips, device="cpu", dtype="float32"), batch)
+        edited[name] = edit_batch(steps_here(job, video, clips[video]), batch)
     near = (edited["plain"]["edited"] != edited["matched"]["edited"]).any(-1)
     redder = [result["edited"][near].mean(0) for result in (edited["matched"], edited["plain"])]
     assert redder[0][0] > redder[1][0] + 3 and redder[0][2] < redder[1][2] - 3

@@ -8,19 +8,12 @@ import pytest
 from PIL import Image
 
 from raydepth.depth.calibrate import Calibration
-from raydepth.layers.fill.opencv import load_filler
-from raydepth.layers.settings import Fill, Layers
+from raydepth.layers.fill.registry import load_filler
+from raydepth.layers.fill.settings import OpenCVFill
+from raydepth.layers.settings import Layers
 from raydepth.layers.stage import LayerStage
 
 SCALE = Calibration("made up", "disparity_rel", 0.0, 1.0)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    yield
-    cv2.setNumThreads(before)
 
 
 @pytest.fixture
@@ -59,7 +52,9 @@ def make_batch():
             "frame_index": np.arange(count), "pts": np.arange(count) * 10, "time_s": np.arange(count) / 25,
             "rgb": rgb, "inv_depth": inv_depth.astype(np.float32),
         }  # fmt: skip
-        settings = Layers(fill=Fill(dilate=2), **{"edge_filter": False, "min_area": 0} | layers)
+        settings = Layers(
+            fill=OpenCVFill(dilate=2), **{"edge_filter": False, "min_area": 0} | layers
+        )
         return LayerStage(settings, {"v": tuple(at or [0.5])}, load_filler(settings.fill))(batch)
 
     return make

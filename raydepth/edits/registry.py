@@ -1,0 +1,273 @@
+"""The edits that a job may name at ``edit.kind``, and what an edit does once a clip.
+
+An edit is a module with an ``EditBuilder``: a batch after the layer stage in, an ``EditPlan`` out.
+Nothing after that step knows the difference.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from raydepth.camera.track import View
+from raydepth.depth.calibrate import Calibration
+from raydepth.depth.estimator import DepthEstimator
+from raydepth.edits import recompose, remove
+from raydepth.edits.background import BackgroundBuilder
+from raydepth.edits.clip import ClipEdit, fix_insert
+from raydepth.edits.insert import InsertBuilder
+from raydepth.edits.plan import EditBuilder
+from raydepth.edits.planes import PlanesBuilder
+from raydepth.edits.relight.light import ClipLight, background_light, insert_light
+from raydepth.edits.settings import (
+    Background,
+    Insert,
+    Planes,
+    Recompose,
+    Remove,
+    ReplaceLayer,
+)
+from raydepth.errors import JobError
+from raydepth.files.pictures import read_object, read_opaque
+from raydepth.layers.settings import Layers
+from raydepth.models.names import NamedModel, form_of
+from raydepth.registry import Entry, Registry
+from raydepth.section import Section
+
+
+@dataclass(frozen=True)
+class EditHost:
+    """What a worker gives an edit."""
+
+    layers: Layers
+    clips: Mapping[str, tuple[Calibration, ClipEdit | None]]
+    """By video id, the depth scale and what ``fix_edit`` fixed."""
+    estimator: DepthEstimator | None = None
+    """The worker's, for edits that bring in a scene."""
+    matte: bool = False
+    """Pixels at the edges of what is near are matted, see ``layers.matting.matte_edges``."""
+
+
+def _fits(edit: Any, layers: Layers) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class EditEntry(Entry):
+    """An edit."""
+
+    load: Callable[[Any, EditHost], EditBuilder]
+    """Reads the pictures that it needs; raises JobError where one is not what it needs."""
+    summary: str
+    """What happened to the frames, for the report: follows "N frames"."""
+    references: Callable[[Any], int] = lambda edit: 2
+    """Distinct layer pictures of a frame."""
+    held_references: int = 3
+    """Layer pictures that memory is planned for."""
+    held_pictures: int = 3
+    """Distinct pictures of a frame that are encoded, as memory is planned: the frame, the naive
+    composite and the far layer, where they differ."""
+    files: Callable[[Any], Iterable[tuple[str, str | None]]] = lambda edit: ()
+    """Field and path of what it brings in: files, URIs, colours."""
+    models: Callable[[Any], Iterable[NamedModel]] = lambda edit: ()
+    """The models that it names."""
+    check: Callable[[Any, Layers], None] | None = None
+    """Opens what it names, before anything starts; None: ``load`` does that and needs no clip."""
+    fits: Callable[[Any, Layers], None] = _fits
+    """Raises ValueError where it does not fit the section ``layers``."""
+    fix: Callable[..., ClipEdit] | None = None
+    """Fixes what it needs for a clip; see ``fix_edit``. None: it needs nothing."""
+    light: Callable[..., ClipLight | None] | None = None
+    """Measures a clip's light; see ``measure_light``. None: it moves nothing to another light."""
+    image_prompt: Callable[[Any], str | None] = lambda edit: None
+    """The picture of what it inserts, for compositors that look at it."""
+    prompt: Callable[[Any], str | None] = lambda edit: None
+    """What the compositor is to make a picture of."""
+
+
+EDITS: Registry[EditEntry] = Registry("edit.kind", "recompose")
+
+
+def load_edit(
+    edit: Section,
+    layers: Layers,
+    clips: Mapping[str, tuple[Calibration, ClipEdit | None]],
+    estimator: DepthEstimator | None = None,
+    *,
+    matte: bool = False,
+) -> EditBuilder:
+    """Reads the pictures that an edit needs and gives its builder.
+
+    Args:
+        edit: the job's section.
+        layers: the job's section.
+        clips: by video id, the depth scale and what ``fix_edit`` fixed.
+        estimator: the worker's, for edits that bring in a scene.
+        matte: pixels at the edges of what is near are matted, see ``layers.matting.matte_edges``.
+
+    Raises:
+        JobError: a file cannot be read, or is not what the edit needs.
+    """
+    return EDITS.of(edit).load(edit, EditHost(layers, clips, estimator, matte))
+
+
+def check_edit(edit: Section, layers: Layers) -> None:
+    """Opens every file that an edit names, before anything starts; raises as ``load_edit``."""
+    entry = EDITS.of(edit)
+    if entry.check is not None:
+        entry.check(edit, layers)
+    else:
+        load_edit(edit, layers, {})
+
+
+def fix_edit(
+    edit: Section,
+    sampled: list[np.ndarray],
+    picture: np.ndarray,
+    scale: Calibration,
+    views: Callable[[], Iterable[View]],
+) -> ClipEdit | None:
+    """Fixes what the edit needs for a clip; None for edits that need nothing.
+
+    Args:
+        edit: the job's section.
+        sampled: ``inv_depth`` float32 [H,W] of the frames sampled over the clip, its first frame
+            first.
+        picture: uint8 [H,W,3], the first frame.
+        scale: the clip's.
+        views: decodes the clip's wanted frames for tracking; called only for an object anchored in
+            the scene.
+
+    Raises:
+        JobError: metres are asked of a model that has none.
+    """
+    fix = EDITS.of(edit).fix
+    return None if fix is None else fix(edit, sampled, picture, scale, views)
+
+
+def measure_light(
+    edit: Section,
+    layers: Layers,
+    frames: Sequence[np.ndarray],
+    sampled: Sequence[np.ndarray],
+    planes: Sequence[float],
+    fixed: ClipEdit | None,
+) -> ClipLight | None:
+    """Measures a clip's light once.
+
+    Args:
+        edit: the job's section.
+        layers: says what is near.
+        frames: uint8 [H,W,3], sampled over the clip.
+        sampled: their ``inv_depth``, float32 [H,W].
+        planes: the clip's.
+        fixed: what ``fix_edit`` fixed.
+
+    Returns:
+        None for edits that move nothing to another light, or where too little is seen.
+
+    Raises:
+        JobError: a picture that the edit names cannot be read.
+    """
+    light = EDITS.of(edit).light
+    return None if light is None else light(edit, layers, frames, sampled, planes, fixed)
+
+
+def _load_insert(edit: Insert, host: EditHost) -> EditBuilder:
+    return InsertBuilder(edit, host.layers, host.clips, matte=host.matte)
+
+
+def _check_insert(edit: Insert, layers: Layers) -> None:
+    (read_opaque if edit.segment else read_object)(edit.object)
+
+
+def _segmentation_model(edit: Insert) -> Iterator[NamedModel]:
+    if edit.segment:
+        name = edit.segment.model
+        yield NamedModel("edit.segment.model", name, form_of(name), "segmentation")
+
+
+def _load_background(edit: Background, host: EditHost) -> EditBuilder:
+    if edit.depth == "aligned" and not getattr(host.estimator, "reads_pixels", True):
+        raise JobError(
+            "edit.depth: aligned estimates the new scene's depth, which depth.model: files: "
+            "cannot; use behind"
+        )
+    scales = {video: scale for video, (scale, _) in host.clips.items()}
+    return BackgroundBuilder(edit, scales, host.estimator, matte=host.matte)
+
+
+def _load_planes(edit: Planes, host: EditHost) -> EditBuilder:
+    return PlanesBuilder(edit, host.layers.fill.dilate)
+
+
+def _planes_fit(edit: Planes, layers: Layers) -> None:
+    if len(edit.layers) != len(layers.planes) + 1:
+        raise ValueError(
+            f"edit.layers has {len(edit.layers)} entries, but layers.at has "
+            f"{len(layers.planes)} planes, which give {len(layers.planes) + 1} layers; give one "
+            "entry for each, nearest first"
+        )
+
+
+def _replaced(edit: Planes) -> Iterator[tuple[str, str]]:
+    for i, layer in enumerate(edit.layers):
+        if isinstance(layer, ReplaceLayer):
+            yield f"edit.layers.{i}.replace", layer.replace
+
+
+EDITS.register(
+    EditEntry(
+        Recompose,
+        lambda edit, host: recompose.build,
+        "were split at depth, the hole behind the near layer was filled, and the layers became one "
+        "picture again",
+        held_references=2,
+        held_pictures=2,
+    )
+)
+EDITS.register(
+    EditEntry(
+        Remove,
+        lambda edit, host: remove.build,
+        "lost their near layer, and what lies behind was filled in",
+        references=lambda edit: 1,
+        held_references=1,
+        held_pictures=2,
+    )
+)
+EDITS.register(
+    EditEntry(
+        Insert,
+        _load_insert,
+        "were edited by depth",
+        files=lambda edit: [("edit.object", edit.object)],
+        models=_segmentation_model,
+        check=_check_insert,
+        fix=fix_insert,
+        light=insert_light,
+        image_prompt=lambda edit: edit.object,
+    )
+)
+EDITS.register(
+    EditEntry(
+        Background,
+        _load_background,
+        "were edited by depth",
+        held_references=2,
+        files=lambda edit: [("edit.source", edit.source)],
+        light=background_light,
+        prompt=lambda edit: edit.prompt,
+    )
+)
+EDITS.register(
+    EditEntry(
+        Planes,
+        _load_planes,
+        "were edited by depth",
+        references=lambda edit: len(edit.layers),
+        files=_replaced,
+        fits=_planes_fit,
+    )
+)

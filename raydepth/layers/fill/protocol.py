@@ -1,0 +1,37 @@
+"""The protocol of everything that fills the hole behind the near layers (step 5)."""
+
+from typing import Protocol
+
+import numpy as np
+
+
+class Filler(Protocol):
+    """Invents the pixels of a hole; what it does outside the hole does not matter."""
+
+    def __call__(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray:
+        """Fills.
+
+        Args:
+            rgb: uint8 [H,W,3].
+            hole: bool [H,W], neither empty nor full.
+
+        Returns:
+            uint8 [H,W,3].
+        """
+        ...
+
+    name: str = ""
+    """For notes."""
+
+    note: str = ""
+    """What the last call has to say about its frame; empty where nothing."""
+
+    def for_clip(self, video: str) -> "Filler":
+        """The filler of one clip, by video id, where clips are filled differently."""
+        return self
+
+    def shared_background(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray | None:
+        """A whole far layer uint8 [H,W,3] that this frame shares with others of its clip; None
+        where there is none.
+        """
+        return None

@@ -1,0 +1,183 @@
+"""Step 2: a clip's calibration, measured once from frames sampled over all of it; without Ray."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from raydepth.camera.stabilise import gather
+from raydepth.camera.track import SIZE as TRACK_SIZE
+from raydepth.camera.track import View
+from raydepth.depth.calibrate import calibrate
+from raydepth.depth.stage import refined
+from raydepth.edits.registry import fix_edit, measure_light
+from raydepth.frames.decode import batches
+from raydepth.frames.segments import Segment, working_size
+from raydepth.job import Job
+from raydepth.layers.fill.hole import find_hole
+from raydepth.layers.fill.plate import make_plate
+from raydepth.layers.fill.registry import FILLERS
+from raydepth.layers.planes import resolve_planes
+from raydepth.layers.stage import split_at_planes
+from raydepth.output.folder import OutputFolder
+from raydepth.output.plates import write_plate
+from raydepth.output.record import ClipCalibration, PlateRecord
+from raydepth.output.references import write_references
+from raydepth.run.load import WorkerModels
+from raydepth.run.tracker import Attempt, Progress
+from raydepth.run.watchdog import watched
+
+BEAT_S = 5.0
+"""Between two beats of a worker that calibrates; it counts as dead after ``tracker.LEASE_S``."""
+
+
+def calibration_unit(video: str) -> str:
+    """What the tracker knows a clip's calibration by."""
+    return f"calibrate {video}"
+
+
+@contextmanager
+def beating(progress: Progress, unit: str) -> Iterator[None]:
+    """Tells the tracker, from a thread, that this process lives and is at the unit."""
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(BEAT_S):
+            progress.beat(unit)
+
+    thread = threading.Thread(target=beat, name="raydepth-beat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+class ClipCalibrator:
+    """Turns a clip's segments into its ClipCalibration, with a worker's models."""
+
+    def __init__(self, job: Job, models: WorkerModels, progress: Progress) -> None:
+        self._job = job
+        self._estimator = models.estimator
+        makes_plates = FILLERS.of(job.layers.fill).with_plates is not None
+        self._filler = models.filler if makes_plates else None
+        self._progress = progress
+
+    def __call__(self, segments: list[Segment], attempt: Attempt) -> ClipCalibration | None:
+        """Measures one clip.
+
+        A clip of whose sampled frames none gives depth, or on which workers died ``run.attempts``
+        times, has no scale (None); its frames become error rows later. Where the run is stopping,
+        the result is worth nothing: a scale from half of the samples, or a track of half of the
+        frames, must not be kept.
+        """
+        if attempt.number > self._job.run.attempts:
+            return None
+        unit = calibration_unit(segments[0].video)
+        samples = list(self._sampled(segments, unit))
+        if not samples or self._progress.stopping():
+            return None
+        return self._fix(segments, samples, unit)
+
+    def _fix(
+        self, segments: list[Segment], samples: list[tuple[np.ndarray, np.ndarray]], unit: str
+    ) -> ClipCalibration:
+        maps = [raw for raw, _ in samples]
+        scale = calibrate(maps, estimator=self._estimator.name, kind=self._estimator.kind)
+        sampled = [scale.normalise(raw) for raw in maps]
+        frames = [rgb for _, rgb in samples]
+        held = gather(frames, sampled) if self._job.depth.stabilise else None
+        sampled = [
+            refined(rgb, depth, held, self._job.depth.guided)
+            for rgb, depth in zip(frames, sampled, strict=True)
+        ]
+        if held is not None:
+            write_references(OutputFolder.at(self._job.output.path), segments[0].video, held)
+        planes = resolve_planes(self._job.layers.planes, sampled, sampled[0], scale)
+        edit = fix_edit(
+            self._job.edit, sampled, frames[0], scale, lambda: self._views(segments, unit)
+        )
+        plate = self._plate(segments[0].video, frames, sampled, planes)
+        light = None
+        if self._job.compose.matched_light.asked:
+            light = measure_light(self._job.edit, self._job.layers, frames, sampled, planes, edit)
+        return ClipCalibration(
+            scale, planes, edit, plate, light, 0 if held is None else len(held.rgb)
+        )
+
+    def _views(self, segments: list[Segment], unit: str) -> Iterator[View]:
+        """The clip's wanted frames for tracking, small and grey; ends early when the run is
+        stopping.
+        """
+        for segment in segments:
+            height, width = working_size(segment.height, segment.width, TRACK_SIZE)
+            small = replace(segment, height=height, width=width)
+            for batch in watched(
+                batches(small, 8), self._job.run.decode_timeout_s, unit, self._progress
+            ):
+                self._progress.tick(unit, 0)
+                for pts, rgb, status in zip(
+                    batch["pts"], batch["rgb"], batch["status"], strict=True
+                ):
+                    if self._progress.stopping():
+                        return
+                    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) if status == "ok" else None
+                    yield View(int(pts), grey, segment.width / segment.height)
+
+    def _plate(
+        self,
+        video: str,
+        frames: list[np.ndarray],
+        inv_depths: list[np.ndarray],
+        planes: tuple[float, ...],
+    ) -> PlateRecord | None:
+        """Makes and keeps the clip's plate where the job wants one."""
+        layers = self._job.layers
+        if self._filler is None:
+            return None
+        holes = [
+            find_hole(1 - split_at_planes(layers, depth, planes)[1][-1], layers.fill.dilate)
+            for depth in inv_depths
+        ]
+        folder = OutputFolder.at(self._job.output.path)
+        return write_plate(folder, video, make_plate(frames, holes, self._filler))
+
+    def _sampled(
+        self, segments: list[Segment], unit: str
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Raw depth maps and pictures of the clip's sampled frames that can be decoded and have
+        depth.
+        """
+        for segment in sample_frames(segments, self._job.depth.calibration_frames):
+            for batch in watched(
+                batches(segment, 1), self._job.run.decode_timeout_s, unit, self._progress
+            ):
+                if self._progress.stopping():
+                    return
+                self._progress.tick(unit, 0)
+                if batch["status"][0] == "ok":
+                    try:
+                        maps = self._estimator(batch)
+                    # a frame that no scale can be had from fails, and says why, when it is edited
+                    except Exception:
+                        continue
+                    yield from ((raw, batch["rgb"][0]) for raw in maps if np.isfinite(raw).all())
+
+
+def sample_frames(segments: Sequence[Segment], count: int) -> list[Segment]:
+    """Spreads ``count`` frames evenly over a clip, its first frame among them, as segments of those
+    frames only.
+    """
+    total = sum(len(segment.pts) for segment in segments)
+    chosen = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int))
+    sampled, before = [], 0
+    for segment in segments:
+        rows = chosen[(chosen >= before) & (chosen < before + len(segment.pts))] - before
+        before += len(segment.pts)
+        if len(rows):
+            sampled.append(segment.take(rows))
+    return sampled

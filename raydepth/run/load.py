@@ -1,0 +1,79 @@
+"""What a worker loads once, when it starts: the device, and every model that its job names."""
+
+import os
+from dataclasses import dataclass
+
+from raydepth.compose.protocol import Compositor
+from raydepth.compose.registry import load_compositor
+from raydepth.depth.estimator import DepthEstimator
+from raydepth.depth.registry import load_depth
+from raydepth.edits.registry import EDITS
+from raydepth.errors import JobError
+from raydepth.job import Job
+from raydepth.layers.fill.protocol import Filler
+from raydepth.layers.fill.registry import FillHost, load_filler
+
+
+@dataclass(frozen=True)
+class WorkerModels:
+    """A worker's models; calibrating and editing share them."""
+
+    estimator: DepthEstimator
+    compositor: Compositor
+    filler: Filler
+    """With plates, what fills the parts of them that no frame of a clip shows."""
+
+
+def load_worker(job: Job, *, device: str, dtype: str) -> WorkerModels:
+    """Loads the models that a job names.
+
+    Args:
+        job: the resolved job.
+        device: ``cpu`` or ``cuda``.
+        dtype: ``float32``, ``float16`` or ``bfloat16``.
+
+    Raises:
+        JobError: a model cannot be loaded.
+    """
+    estimator = load_depth(job.depth, device=device, dtype=dtype)
+    compositor = load_compositor(
+        job.compose,
+        device=device,
+        dtype=dtype,
+        image_prompt=EDITS.of(job.edit).image_prompt(job.edit),
+    )
+    host = FillHost(
+        device=device,
+        dtype=dtype,
+        seed=job.run.seed,
+        compose=job.diffusion,
+        loaded=getattr(compositor, "models", None),
+    )
+    return WorkerModels(estimator, compositor, load_filler(job.layers.fill, host))
+
+
+def device_and_dtype(job: Job) -> dict[str, str]:
+    """The device and the resolved dtype of a worker on this machine, as keyword arguments of the
+    model loaders.
+
+    Raises:
+        JobError: the job asks for a GPU but torch sees none here, and the GPUs are not declared
+            logical.
+    """
+    import torch
+
+    cpu = job.run.gpus_per_worker == 0 or job.run.logical_gpus is not None
+    if not cpu and not torch.cuda.is_available():
+        raise JobError(
+            "run.gpus_per_worker: torch sees no CUDA device on this worker; install a CUDA build "
+            "of torch or set 0"
+        )
+    if cpu:
+        # Ray sets OMP_NUM_THREADS to the reserved CPUs; models should use the cores that are there,
+        # fairly shared.
+        torch.set_num_threads(job.run.threads or max(1, (os.cpu_count() or 1) // job.run.workers))
+    device = "cpu" if cpu else "cuda"
+    dtype = (
+        {"cpu": "float32", "cuda": "float16"}[device] if job.run.dtype == "auto" else job.run.dtype
+    )
+    return {"device": device, "dtype": dtype}

@@ -1,0 +1,103 @@
+"""From the frames that there are to the work that is left: the output folder taken, Ray started."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from raydepth.edits.settings import Insert
+from raydepth.files import storage
+from raydepth.files.text import printable
+from raydepth.frames.segments import Segment
+from raydepth.frames.sources import UnreadableSource
+from raydepth.job import Job
+from raydepth.output import record
+from raydepth.output.folder import OutputFolder
+from raydepth.output.ledger import Ledger
+from raydepth.output.plan import Part, write_plan
+from raydepth.output.shards import FRAMES
+from raydepth.run import cluster
+from raydepth.run.cost import check_deadline
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which frames there are."""
+
+    segments: list[Segment]
+    parts: list[Part]
+    """Segments cut into what is decoded, edited and stored together: whole batches."""
+    unreadable: list[UnreadableSource]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What there is to do, and the folder that is this run's alone."""
+
+    job: Job
+    folder: OutputFolder
+    lost: Callable[[], bool]
+    """Whether another run may write to the folder by now."""
+    source: Source
+    ledger: Ledger
+    todo: list[Part]
+
+
+def prepare(
+    job: Job, source: Source, address: str | None, stack: ExitStack, echo: Callable[[str], None]
+) -> Work:
+    """Takes the output folder, finds what is left to do and starts Ray for it; nothing is changed
+    before all is known to be right. ``stack`` gives both back.
+    """
+    folder = OutputFolder.at(job.output.path)
+    job = job.writing_to(folder.location)  # workers may start in other folders
+    folder.prepare()
+    lock = stack.enter_context(folder.lock())
+    anew = job.output.overwrite or not folder.files(FRAMES)
+    if not anew:
+        record.check_same_job(folder, job.tree())
+    ledger = Ledger({}) if anew else Ledger.read(folder)
+    for name in ledger.damaged:
+        echo(printable(f"damaged shard, its frames are done again: {name}"))
+    todo = ledger.todo(source.parts, job.run.attempts)
+    frames = sum(part.frames for part in todo)
+    cut: bytes | None = None
+    if todo:
+        check_deadline(job, frames, todo[0].segment.height * todo[0].segment.width)
+        cut = None if folder.exists(record.OBJECT) and not anew else cut_object(job, echo)
+        stack.callback(cluster.disconnect)
+        cluster.preflight(job.run, cluster.connect(job.run, address))
+        if address is not None:
+            cluster.check_nodes()
+    # From here on the folder is this job's.
+    if anew:
+        folder.clear(record.OURS)
+    if cut is not None:
+        folder.write(record.OBJECT, cut)
+    record.record_job(folder, job.tree())
+    if isinstance(job.edit, Insert) and job.edit.segment:
+        job = job.with_object(storage.join(folder.location, record.OBJECT))
+    folder.delete_temporaries()
+    write_plan(folder, source.parts, source.unreadable)
+    covered = sum(part.frames for part in source.parts)
+    videos = len({part.segment.video for part in source.parts})
+    echo(f"{covered} frames of {videos} videos; {frames} to do")
+    return Work(job, folder, lock.lost, source, ledger, todo)
+
+
+def cut_object(job: Job, echo: Callable[[str], None]) -> bytes | None:
+    """The inserted object cut out, as an RGBA PNG, where the job asks for that (``edit.segment``);
+    else None.
+
+    On the driver and kept in the output folder: workers need no model for it, and a resumed run has
+    the very same object.
+
+    Raises:
+        JobError: as ``cut_out``.
+    """
+    if not isinstance(job.edit, Insert) or job.edit.segment is None:
+        return None
+    # Here, because few jobs need torch on the driver.
+    from raydepth.layers.segment import cut_out
+
+    echo(printable(f"cutting {job.edit.object} out with {job.edit.segment.model}"))
+    return cut_out(job.edit.object, job.edit.segment)
