@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from raydepth.compose.registry import COMPOSITORS
+from raydepth.edits.registry import EDITS
 from raydepth.errors import JobError
 from raydepth.job import Job, load_job
 from raydepth.job.paths import locate_files, refuse_missing
+from raydepth.layers.fill.registry import FILLERS
 from raydepth.output.folder import OutputFolder
 from raydepth.output.record import check_same_job, record_job
 from raydepth.run.submit.packing import pack
@@ -99,6 +102,9 @@ def test_every_path_of_the_job_file_is_marked():
         return [s for part in getattr(annotation, "__args__", ()) for s in sections_in(part)]
 
     walk(Job, "")
+    for registry in (COMPOSITORS, EDITS, FILLERS):
+        for name in registry:
+            walk(registry[name].settings, f"{registry.field.rpartition('.')[0]}.")
     assert marked == {
         "input.paths",
         "depth.model",
