@@ -40,8 +40,7 @@ START: dict[str, Any] = {
     "alpha_matting": False,
     "inject": {"mode": "mosaic", "weight": 1.0, "blocks": ["up"], "window": [0.0, 1.0]},
 }
-"""The settings of method.md, with the whole region redrawn and the layers' light and edges as they
-are."""
+"""The published method's settings: the whole region is generated, light and edges stay."""
 WORTH = 5e-4
 """A change that gains less is none."""
 TRIALS: list[tuple[str, list[Any]]] = [

@@ -13,11 +13,12 @@ from raydepth.output.folder import OutputFolder
 from raydepth.output.record import read_benchmark
 
 T4_LANES_PER_S = 14.0
-"""SD 1.5 U-Net lanes a second on a T4 in float16 at 512 x 512, whatever the batch (method.md,
-section 5)."""
+"""SD 1.5 U-Net lanes a second on a T4 in float16 at 512 x 512, whatever the batch.
+
+See raydepth/README.md, "Cost in U-Net evaluations".
+"""
 T4_OTHER_S = 0.25
-"""VAE encode and decode, depth and fill of a frame on a T4: method.md's 3.6 TFLOP and what the rest
-adds; not measured here."""
+"""VAE encode and decode (3.6 TFLOP), depth and fill of a frame on a T4; not measured here."""
 SD_PIXELS = 512 * 512
 
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from raydepth.compose.fullsize.upsample import Enlarged, Guided, bands
+from raydepth.layers.distance import distance_to_outside
 from raydepth.layers.stack import Layer, LayerStack
 
 FEATHER = 4
@@ -50,9 +51,7 @@ def fade(region: np.ndarray, feather: int = FEATHER) -> np.ndarray:
         feather: pixels over which the edit fades in; the picture's border is no edge.
     """
     inside = (region > 0).astype(np.uint8)
-    # To the nearest pixel outside; where there is none, OpenCV gives distances beyond any picture's
-    # size.
-    distance = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = distance_to_outside(inside)
     return region * np.clip(distance / (feather + 1), 0, 1)
 
 

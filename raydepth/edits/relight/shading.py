@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from raydepth.files.pictures import to_linear
+from raydepth.layers.distance import distance_to_outside
 
 _SIZE = 160
 """Pixels of the longer side that a scene is looked at with: shading is smooth, and depth is smooth
@@ -102,7 +103,7 @@ def guessed_normals(alpha: np.ndarray) -> np.ndarray:
         alpha: float32 [h,w], 0..1, of an object whose picture ends at its outline.
     """
     inside = cv2.copyMakeBorder((alpha > 0.5).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
-    distance = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    distance = distance_to_outside(inside)[1:-1, 1:-1]
     radius = max(float(distance.max()), 1.0)
     bulge = np.sqrt(np.maximum(radius**2 - (radius - distance) ** 2, 0)) * (distance > 0)
     bulge = cv2.GaussianBlur(bulge, (0, 0), max(radius / 5, 1.0))
