@@ -56,6 +56,11 @@ def depth_entry(model: str) -> DepthEntry:
     return next(entry for entry in _ENTRIES if entry.answers(model))
 
 
+def names_no_file(model: str) -> bool:
+    """Whether a value of ``depth.model`` names a source itself, not a model that it would open."""
+    return not any(True for _ in depth_entry(model).models(Depth(model=model)))
+
+
 def load_depth(depth: Depth, *, device: str = "cpu", dtype: str = "float32") -> DepthEstimator:
     """Loads what ``depth.model`` names.
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from raydepth.depth.registry import names_no_file
 from raydepth.errors import JobError
 from raydepth.models.names import form_of
 from raydepth.section import Names, Section
@@ -93,6 +94,8 @@ def _each_name(section: _Section, at: str, change: Callable[[str, str, _Kind], s
         prefix = "files:" if what == "model" and value.startswith("files:") else ""
         name = value.removeprefix(prefix)
         kind = _kind(name, "pattern" if prefix else what)
+        if kind == "model" and field == "depth.model" and names_no_file(name):
+            return value  # a source of depth that an installed package brings
         return prefix + change(field, name, kind) if kind else value
 
     new = {}

@@ -66,7 +66,7 @@ def test_help_answers_fast_and_without_heavy_imports():
         (["input.paths=[/nowhere/*.mp4]"], "/nowhere/*.mp4"),
         (["input.start_s=100.0"], "no frames to edit"),
         (["depth.model=/nowhere/model"], "depth.model"),
-        (["depth.model=weights.onnx"], "depth.model: no file weights.onnx"),
+        (["depth.model=weights.onnx"], "depth.model: no file or directory weights.onnx"),
         (["compose.method=featglac-kv", "compose.model=./nowhere"], "compose.model"),
         (["compose.method=featglac-kv", "compose.prompt=a chair"], "compose.prompt"),
         (["depth.model=not/on-any-hub"], "not/on-any-hub"),

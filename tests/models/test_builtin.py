@@ -24,7 +24,7 @@ from raydepth.layers.fill.hole import fill_hole
 from raydepth.layers.fill.registry import load_filler
 from raydepth.layers.fill.settings import DiffusionFill, OpenCVFill
 from raydepth.models import builtin
-from raydepth.training.data import MOMENTS, fill_picture, scene_picture
+from raydepth.synth.pictures import MOMENTS, fill_picture, scene_picture
 from raydepth.training.depth import normalise
 from raydepth.training.harmonise import Harmoniser
 from tests.depth.tiny import frames

@@ -142,7 +142,7 @@ def test_sigterm_counts_as_the_first_interrupt():
     """In a process of its own: only a main thread hears signals, and pytest may run tests in
     another.
     """
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [sys.executable, "-c", _TERMINATED], cwd=root, capture_output=True, text=True, timeout=30
     )

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.timeout(60)
 
 
 SOURCES = sorted(Path(raydepth.__file__).parent.rglob("*.py"))
-THROUGH_RAY = {"actors.py", "pipeline.py"}
+THROUGH_RAY = {"decoder.py", "remote_tracker.py", "worker.py"}
 """Modules that unpickle: segments, parts and columns that raydepth itself pickled and that came
 through Ray."""
 

@@ -73,7 +73,7 @@ def test_of_many_at_once_at_most_one_runs(bucket: Bucket) -> None:
 def test_a_killed_run_on_this_machine_does_not_block(bucket: Bucket) -> None:
     code = f"""
 import sys, time
-from raydepth.store.folder import OutputFolder
+from raydepth.output.folder import OutputFolder
 lock = OutputFolder.at({bucket.uri + "/out"!r}).lock()
 print("held", flush=True)
 time.sleep(60)

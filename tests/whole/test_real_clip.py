@@ -10,7 +10,7 @@ from raydepth.output.codecs import decode_alpha, decode_rgb
 from raydepth.run.pipeline import run
 from tests.support.runs import results
 
-JOBS = Path(__file__).resolve().parents[1] / "jobs"
+JOBS = Path(__file__).resolve().parents[2] / "jobs"
 
 
 @pytest.mark.timeout(280)

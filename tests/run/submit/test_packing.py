@@ -16,7 +16,7 @@ from raydepth.depth.files import DepthFiles
 from raydepth.errors import JobError
 from raydepth.frames.sources import expand
 from raydepth.job import Job
-from raydepth.run.submit import entrypoint
+from raydepth.run.submit import entrypoint, requirements
 from raydepth.run.submit.packing import JOB, Parcel, pack
 from tests.support.runs import small_job
 
@@ -255,15 +255,15 @@ def test_the_same_contents_make_the_same_bytes(here: Path, tmp_path: Path):
 
 
 def test_the_entrypoint_asks_for_what_pyproject_asks_for():
-    pyproject = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    pyproject = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
     asked = [
         line.replace("[data]", "").split(",")[0].split("[")[0].partition(">=")[::2]
         for line in pyproject["dependencies"]
     ]
-    ours = {name: lowest for name, (_, lowest) in entrypoint.NEEDED.items()}
+    ours = {name: lowest for name, (_, lowest) in requirements.NEEDED.items()}
     assert {name: ours.get(name) for name, _ in asked} == dict(asked)
     assert pyproject["requires-python"] == ">=" + ".".join(map(str, entrypoint.PYTHON))
-    assert entrypoint.lacking() == []
+    assert requirements.lacking() == []
 
 
 def test_a_node_that_lacks_packages_says_which(
@@ -274,7 +274,7 @@ def test_a_node_that_lacks_packages_says_which(
         "no-such-thing": ("no_such_thing", "1.0"),
         "pyyaml": ("yaml", "6"),
     }
-    monkeypatch.setattr(entrypoint, "NEEDED", needed)
+    monkeypatch.setattr(requirements, "NEEDED", needed)
     monkeypatch.setattr(sys, "argv", ["entrypoint", "job.yaml"])
     with pytest.raises(SystemExit) as end:
         entrypoint.main()

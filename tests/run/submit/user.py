@@ -7,7 +7,7 @@ import yaml
 
 from tests.support.runs import small_job
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def environment(home: Path, **variables: str) -> dict[str, str]:
