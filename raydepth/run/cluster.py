@@ -30,19 +30,12 @@ OBJECT_STORE_GB = 1.0
 """The embedded default's object store: a few parts of raw frames; explicit, because Ray would take
 30 % of the memory."""
 
-EXIT_S = 10.0
-"""The embedded default's workers get so long to end by themselves."""
-
 NODE_ANSWER_S = 60.0
 """A node gets so long to start a process that says what it has."""
 
 BLOCK_BYTES = 1
 """Every row, which is a whole part, is a block of its own: handed on at once, and repeated alone
 when a worker dies."""
-
-
-_left: list[psutil.Process] = []
-"""Workers that were told to end."""
 
 
 @dataclass(frozen=True)
@@ -115,29 +108,24 @@ def connect(run: Run, address: str | None) -> Resources:
 def disconnect() -> None:
     """Leaves the cluster; of the embedded one no process stays.
 
-    On a busy machine a worker now and then hangs in Ray's own exit for ever, with its models in
-    memory.
-    """
-    leave()
-    for process in psutil.wait_procs(_left, timeout=EXIT_S)[1]:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    _left.clear()
-
-
-def leave() -> None:
-    """The first half of ``disconnect``: tells the workers to end, and does not wait for them.
+    Its workers are killed: by themselves they take seconds to end, with their models in memory, and
+    now and then one hangs in Ray's own exit for ever. Nothing is lost, as whatever they write is
+    there whole or not at all.
 
     A submitted job's connection ends with its process: on busy machines Ray's shutdown ended the
     process of a job that was being stopped, without a word, and the report was lost.
     """
     if is_submitted():
         return
+    workers = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             if process.name().startswith("ray::"):
-                _left.append(process)
+                workers.append(process)
     ray.shutdown()
+    for process in workers:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def is_submitted() -> bool:

@@ -183,7 +183,7 @@ def calibrate_and_edit(work: Work, started: float, echo: Callable[[str], None]) 
             raise
         raise (JobError if failure.wrong_job else WorkerFailed)(failure.message) from error
     end = tracker.snapshot()
-    cluster.leave()  # the workers end while the report is made
+    cluster.disconnect()  # the report needs no worker, and the memory
     return End(stopped, end.done + end.failed, end.restarts)
 
 

@@ -68,14 +68,13 @@ class HangsAtExit:
 
 
 @pytest.mark.timeout(90)
-def test_no_worker_outlives_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cluster, "EXIT_S", 1.0)
+def test_no_worker_outlives_a_run(tmp_path: Path):
     connect(small_job(["a.mp4"], tmp_path).run, None)
     worker = psutil.Process(ray.get(ray.remote(num_cpus=0)(HangsAtExit).remote().pid.remote()))
     time.sleep(2)  # nobody holds the actor any more, so Ray tells it to go, and forgets it
     assert worker.is_running()
     cluster.disconnect()
-    psutil.wait_procs([worker], timeout=5)
+    psutil.wait_procs([worker], timeout=30)  # a killed process is there until it is reaped
     assert not worker.is_running()
 
 
