@@ -39,7 +39,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 
-from raydepth.run import cluster  # isort: skip (before ray, which reads when it is imported what this module sets)
+# Before ray, which reads what this module sets when it is imported.
+from raydepth.run import cluster  # isort: skip
 
 import ray
 

@@ -12,7 +12,9 @@ from raydepth.evaluate.image import ssim
 from raydepth.layers.fill.diffusion import load_diffusion_filler
 from raydepth.layers.fill.settings import DiffusionFill
 from raydepth.models import builtin
+from raydepth.synth.case import Snapshot
 from raydepth.synth.pictures import FIRST_SEED, scene_picture, write_held_out, write_textures
+from raydepth.synth.setup import random_setup
 from raydepth.synth.textures import PHOTOGRAPHS, VARIANTS, photograph, texture
 from raydepth.training import card, depth, diffusion, inpaint
 from raydepth.training.data import Cache, crop, degrade, render
@@ -68,9 +70,11 @@ def test_held_out_pictures_are_those_of_the_seeds_that_training_leaves_out(tmp_p
         assert np.array_equal(found[1], 1 / inverse.astype(np.float32))
     holes = card.holes(tmp_path, 128)
     assert [len(calm), len(wide), len(holes), len(card.holes(tmp_path, 256))] == [8, 8, 4, 1]
-    rgb, near, fill = holes[0]
-    assert rgb.shape == fill.shape == (128, 128, 3) and rgb.dtype == fill.dtype == np.uint8
-    assert near.dtype == np.float32 and (rgb == fill)[near == 0].mean() > 0.95
+    rgb, near, fill = holes[1]
+    snapshot = Snapshot(random_setup(1, 1.0), 0.0, (128, 128), 24)
+    assert np.array_equal(rgb, snapshot.rgb())
+    assert near.dtype == np.float32 and np.array_equal(near, snapshot.near)
+    assert np.array_equal(fill, snapshot.fill_shadowed())
 
 
 def test_crops_and_degradations_repeat_and_stay_in_range():
