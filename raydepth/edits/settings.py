@@ -128,7 +128,7 @@ class Background(Section):
     estimated and brought to the clip's scale (metres with a metric model, else both 2 %..98 %
     ranges are taken for equal); what is nearer covers."""
     decontaminate: bool = True
-    """Takes the old background's colour out of the near layers' rim."""
+    """Takes the old background's colour out of the near layers' edges."""
     soften: Annotated[float, Field(ge=0, le=16)] = 0.0
     """Pixels over which the near layers fade out inside their edges, so that the mask's steps do
     not show; 0: as cut."""

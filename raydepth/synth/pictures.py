@@ -33,7 +33,7 @@ _FILL_SAMPLES = 6
 """The same for fills: they are learnt as means, and mostly at two thirds of their size."""
 
 MOMENTS = 3
-"""Pictures of one staging, at times of its clip."""
+"""Pictures of one scene setup, at times of its clip."""
 
 FIRST_SEED = 1_000_000
 """Training scenes have seeds from here on; evaluation uses seeds below."""
@@ -57,11 +57,11 @@ def scene_picture(seed: int, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fill_picture(number: int, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
-    """Renders what is behind the near things of a staging, and where these are: a true fill and its
+    """Renders what is behind the near things of a setup, and where these are: a true fill and its
     hole.
 
     Args:
-        number: MOMENTS times the staging's seed, and which of its times: drawing a staging costs
+        number: MOMENTS times the setup's seed, and which of its times: drawing a setup costs
             more than a picture of it.
         side: Height and width in pixels.
 

@@ -174,7 +174,7 @@ uint8 [S, S, 3]."""
 
 
 def holes(held_out: Path, side: int) -> list[Hole]:
-    """True fills of held-out stagings."""
+    """True fills of held-out scene setups."""
     rgb, near, fill = (
         np.load(held_out / f"holes-{side}-{name}.npy") for name in ("rgb", "near", "fill")
     )
