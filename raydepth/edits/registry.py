@@ -30,7 +30,7 @@ from raydepth.edits.settings import (
 )
 from raydepth.errors import JobError
 from raydepth.files.pictures import read_object, read_opaque
-from raydepth.layers.settings import Layers
+from raydepth.layers.settings import Layers, Segmentation
 from raydepth.models.names import NamedModel, form_of
 from raydepth.registry import Entry, Registry
 from raydepth.section import Section
@@ -82,6 +82,8 @@ class EditEntry(Entry):
     """Measures a clip's light; see ``measure_light``. None: it moves nothing to another light."""
     image_prompt: Callable[[Any], str | None] = lambda edit: None
     """The picture of what it inserts, for compositors that look at it."""
+    segmentation: Callable[[Any], Segmentation | None] = lambda edit: None
+    """How that is cut out of its picture, once a run; None: it has alpha."""
     prompt: Callable[[Any], str | None] = lambda edit: None
     """What the compositor is to make a picture of."""
 
@@ -248,6 +250,7 @@ EDITS.register(
         fix=fix_insert,
         light=insert_light,
         image_prompt=lambda edit: edit.object,
+        segmentation=lambda edit: edit.segment,
     )
 )
 EDITS.register(

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from raydepth.edits.settings import Insert
+from raydepth.edits.registry import EDITS
 from raydepth.files import storage
 from raydepth.files.text import printable
 from raydepth.frames.segments import Segment
@@ -74,7 +74,7 @@ def prepare(
     if cut is not None:
         folder.write(record.OBJECT, cut)
     record.record_job(folder, job.tree())
-    if isinstance(job.edit, Insert) and job.edit.segment:
+    if EDITS.of(job.edit).segmentation(job.edit):
         job = job.with_object(storage.join(folder.location, record.OBJECT))
     folder.delete_temporaries()
     write_plan(folder, source.parts, source.unreadable)
@@ -94,10 +94,12 @@ def cut_object(job: Job, echo: Callable[[str], None]) -> bytes | None:
     Raises:
         JobError: as ``cut_out``.
     """
-    if not isinstance(job.edit, Insert) or job.edit.segment is None:
+    entry = EDITS.of(job.edit)
+    picture, segmentation = entry.image_prompt(job.edit), entry.segmentation(job.edit)
+    if picture is None or segmentation is None:
         return None
     # Here, because few jobs need torch on the driver.
     from raydepth.layers.segment import cut_out
 
-    echo(printable(f"cutting {job.edit.object} out with {job.edit.segment.model}"))
-    return cut_out(job.edit.object, job.edit.segment)
+    echo(printable(f"cutting {picture} out with {segmentation.model}"))
+    return cut_out(picture, segmentation)
