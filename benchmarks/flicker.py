@@ -47,7 +47,7 @@ from raydepth.run.tracker import Attempt, Tracker
 
 JOBS = ("insert", "background", "remove")
 FAIR = {"insert": "alike", "background": "held", "remove": "same"}
-"""The reference that the issue's 1.2 is held against."""
+"""The reference that each edit is compared with; see benchmarks/README.md, "Flicker"."""
 
 
 @dataclass(frozen=True)

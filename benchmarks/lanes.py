@@ -94,7 +94,7 @@ def recipe_lanes(frames: int = 8) -> list[dict[str, Any]]:
         compose = FeatGLaCKV.model_validate(settings)
         row: dict[str, Any] = {
             "recipe": name,
-            "method_md": expected,
+            "expected": expected,
             "count_lanes": count_evaluations(compose, 2),
         }
         for key, count, still in (("lanes", 1, False), ("lanes_shared_far", frames, True)):

@@ -248,7 +248,7 @@ def test_pictures_of_sixteen_thousand_pixels(tmp_path: Path) -> None:
 
 
 def test_the_cases_are_many() -> None:
-    """The issue asks for sixty."""
+    """Every container with every kind of damage, so that no loop over them is empty."""
     assert len(CONTAINERS) * (9 + len(PLACES)) + len(STRANGE) > 200
     assert (
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 8 << 20
