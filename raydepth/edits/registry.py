@@ -81,9 +81,9 @@ class EditEntry(Entry):
     light: Callable[..., ClipLight | None] | None = None
     """Measures a clip's light; see ``measure_light``. None: it moves nothing to another light."""
     image_prompt: Callable[[Any], str | None] = lambda edit: None
-    """The picture of what it inserts, for compositors that look at it."""
+    """The picture file of what it inserts; None: it inserts nothing."""
     segmentation: Callable[[Any], Segmentation | None] = lambda edit: None
-    """How that is cut out of its picture, once a run; None: it has alpha."""
+    """How that is cut out of its picture, once a run; None: nothing is to be cut out."""
     prompt: Callable[[Any], str | None] = lambda edit: None
     """What the compositor is to make a picture of."""
 

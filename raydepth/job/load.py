@@ -73,7 +73,10 @@ class Job(Section):
         return self.model_copy(update={"output": self.output.model_copy(update={"path": path})})
 
     def with_object(self, path: str) -> "Job":
-        """The same job with an inserted object that is cut out; for edit ``insert``."""
+        """The same job with an inserted object that is cut out.
+
+        For edits whose entry has a ``segmentation``: their fields are ``object`` and ``segment``.
+        """
         return self.model_copy(
             update={"edit": self.edit.model_copy(update={"object": path, "segment": None})}
         )

@@ -184,7 +184,7 @@ def calibrate_and_edit(work: Work, started: float, echo: Callable[[str], None]) 
             raise
         raise (JobError if failure.wrong_job else WorkerFailed)(failure.message) from error
     end = tracker.snapshot()
-    cluster.disconnect()  # the report needs no worker, and the memory
+    cluster.disconnect()  # workers hold memory that the report may need
     return End(stopped, end.done + end.failed, end.restarts)
 
 

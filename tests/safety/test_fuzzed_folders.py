@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raydepth.errors import JobError
@@ -31,15 +31,11 @@ from raydepth.output.shards import (
     write_shard,
 )
 from raydepth.run.summary import rebuild
-from tests.safety.refusal import check_refusal
+from tests.safety.fuzzing import check_refusal, quick
 from tests.support.clips import write_clip
 from tests.support.runs import small_job
 
 pytestmark = pytest.mark.timeout(60)
-
-quick = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 
 
 @pytest.fixture(scope="module")

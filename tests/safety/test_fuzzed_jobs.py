@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -16,13 +16,9 @@ from raydepth.errors import JobError
 from raydepth.job import Job, load_job, parse_job
 from raydepth.layers.fill.registry import FILLERS
 from raydepth.output import record
-from tests.safety.refusal import check_refusal
+from tests.safety.fuzzing import check_refusal, quick
 
 pytestmark = pytest.mark.timeout(60)
-
-quick = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 
 MINIMAL = {"schema_version": 1, "input": {"paths": ["a.mp4"]}, "output": {"path": "out"}}
 
@@ -37,13 +33,13 @@ def fields(model: type[BaseModel], prefix: str = "") -> list[str]:
     return names
 
 
-METHODS = {registry.field: list(registry) for registry in (COMPOSITORS, EDITS, FILLERS)}
+REGISTRIES = (COMPOSITORS, EDITS, FILLERS)
 FIELDS = sorted(
     {
         *fields(Job),
         *(
             field
-            for registry in (COMPOSITORS, EDITS, FILLERS)
+            for registry in REGISTRIES
             for name in registry
             for field in fields(registry[name].settings, registry.field.removesuffix(registry.key))
         ),
@@ -92,7 +88,7 @@ values = st.recursive(
     max_leaves=6,
 )
 methods = st.fixed_dictionaries(
-    {}, optional={field: st.sampled_from(names) for field, names in METHODS.items()}
+    {}, optional={registry.field: st.sampled_from(list(registry)) for registry in REGISTRIES}
 )
 changes = st.builds(
     lambda chosen, others: chosen | others,
