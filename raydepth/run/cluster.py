@@ -24,6 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import raydepth
 from raydepth.errors import JobError
 from raydepth.job.run import Run
+from raydepth.run.cpus import available_cpus
 from raydepth.run.submit.requirements import lacking
 
 OBJECT_STORE_GB = 1.0
@@ -65,7 +66,7 @@ def connect(run: Run, address: str | None) -> Resources:
     if address is None:
         # "local": never attach to a cluster that happens to run here. Two CPUs at least: one
         # decodes.
-        settings |= {"address": "local", "num_cpus": max(2, len(os.sched_getaffinity(0)))}
+        settings |= {"address": "local", "num_cpus": max(2, available_cpus())}
         settings |= {"num_gpus": run.logical_gpus, "include_dashboard": False}
         settings |= {"object_store_memory": int((run.object_store_gb or OBJECT_STORE_GB) * 1e9)}
     else:
