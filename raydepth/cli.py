@@ -3,6 +3,7 @@
 Heavy imports are made inside the commands, so that ``--help`` answers at once.
 """
 
+import io
 import json
 import sys
 import warnings
@@ -14,6 +15,7 @@ import typer
 from raydepth import __version__
 from raydepth.errors import JobError, JobNote
 from raydepth.files.text import printable
+from raydepth.run.surroundings import find_home, leave_current_folder, speak_utf8
 
 if TYPE_CHECKING:
     from raydepth.job import Job
@@ -47,6 +49,12 @@ def main() -> None:
 
     The codes are listed in raydepth/README.md, "Conventions and contracts".
     """
+    speak_utf8()
+    leave_current_folder()
+    find_home()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
     except typer.Exit as stop:

@@ -2,8 +2,10 @@
 
 import logging
 import os
+import site
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,11 +21,13 @@ import ray
 import ray.data
 from ray._private import ray_constants
 from ray._private.node import Node
+from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import raydepth
 from raydepth.errors import JobError
 from raydepth.job.run import Run
+from raydepth.run import surroundings
 from raydepth.run.cpus import available_cpus
 from raydepth.run.submit.requirements import lacking
 
@@ -31,12 +35,33 @@ OBJECT_STORE_GB = 1.0
 """The embedded default's object store: a few parts of raw frames; explicit, because Ray would take
 30 % of the memory."""
 
+START_S = 300.0
+"""Ray gets so long to start here; a busy machine takes half a minute."""
+
+GIVE_UP_S = 20.0
+"""After that, and its processes' end, it gets so long to say so itself."""
+
 NODE_ANSWER_S = 60.0
 """A node gets so long to start a process that says what it has."""
 
 BLOCK_BYTES = 1
 """Every row, which is a whole part, is a block of its own: handed on at once, and repeated alone
 when a worker dies."""
+
+
+class RayNotStarted(RuntimeError):
+    """Ray cannot start on this machine; nothing was changed."""
+
+
+class _Config(JobConfig):
+    """A Ray job whose workers do not look for modules in the driver's current folder, nor beside
+    the program.
+
+    Ray adds both unless the job has a working directory; there is no other switch.
+    """
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True
 
 
 @dataclass(frozen=True)
@@ -53,6 +78,7 @@ def connect(run: Run, address: str | None) -> Resources:
 
     Raises:
         JobError: there is no cluster at the address, or it wants a token.
+        RayNotStarted: no Ray can start here.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault(
@@ -69,15 +95,30 @@ def connect(run: Run, address: str | None) -> Resources:
         settings |= {"address": "local", "num_cpus": max(2, available_cpus())}
         settings |= {"num_gpus": run.logical_gpus, "include_dashboard": False}
         settings |= {"object_store_memory": int((run.object_store_gb or OBJECT_STORE_GB) * 1e9)}
+        settings |= {"job_config": _Config(_py_driver_sys_path=_package_folder())}
+        try:
+            surroundings.check_loopback()
+            settings |= {"_temp_dir": surroundings.ray_folder()}
+        except OSError as error:
+            raise RayNotStarted(str(error)) from error
+        surroundings.find_home()
+        surroundings.give_ray_a_token()
     else:
         _answers(address)
         settings |= {"address": address}
         if not is_submitted():
             package = str(Path(raydepth.__file__).parent)
             settings |= {"runtime_env": {"py_modules": [package], "excludes": ["__pycache__"]}}
+            if not address.startswith("ray://"):  # there Ray adds no folder
+                settings |= {"job_config": _Config()}
+    embedded = address is None
     try:
-        embedded = address is None
-        with _silent_stderr(), _on_loopback(only=embedded), _bare(only=embedded):
+        with (
+            _time_limit(START_S, only=embedded),
+            _silent_stderr(),
+            _on_loopback(only=embedded),
+            _bare(only=embedded),
+        ):
             ray.init(**settings)
     except (ConnectionError, ValueError, RuntimeError) as error:
         if address is None:
@@ -149,6 +190,51 @@ def _answers(address: str) -> None:
             "(port 6379 by default), "
             "auto on a machine of the cluster, or raydepth submit with its dashboard's address"
         ) from error
+
+
+def _package_folder() -> list[str]:
+    """Where workers find raydepth, where it is not installed: beside the driver's package."""
+    folder = str(Path(raydepth.__file__).resolve().parents[1])
+    installed = [*site.getsitepackages(), site.getusersitepackages()]
+    return [] if folder in map(os.path.realpath, installed) else [folder]
+
+
+@contextmanager
+def _time_limit(seconds: float, *, only: bool) -> Iterator[None]:
+    """Ends a start of Ray that does not come to an end, which Ray has no limit of its own for.
+
+    Raises:
+        RayNotStarted: its processes were ended, and ``ray.init`` saw that. A process that is stuck
+            in Ray all the same is ended, with exit code 1.
+    """
+    message = f"Ray did not start within {seconds:.0f} s; is this machine short of memory or CPUs?"
+    over, ended = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        if ended.wait(seconds):
+            return
+        over.set()
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if child not in before:
+                    child.kill()
+        if not ended.wait(GIVE_UP_S):
+            os.write(terminal, f"raydepth: RayNotStarted: {message}\n".encode())
+            os._exit(1)
+
+    before = psutil.Process().children(recursive=True)
+    terminal = os.dup(2)  # Ray's own words are kept from it
+    if only:
+        threading.Thread(target=watch, name="raydepth-start", daemon=True).start()
+    try:
+        yield
+    except Exception as error:
+        if over.is_set():
+            raise RayNotStarted(message) from error
+        raise
+    finally:
+        ended.set()
+        os.close(terminal)
 
 
 @contextmanager

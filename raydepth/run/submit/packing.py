@@ -28,6 +28,8 @@ an input."""
 OUTSIDE = ".outside"
 """Where files from outside the current directory go, under their absolute paths."""
 
+CODE = (".py", ".pyc", ".so", ".pyd")
+
 ON_CLUSTER = "if every node of the cluster sees it there, say --paths-on-cluster"
 
 
@@ -164,13 +166,17 @@ def _pack_input(paths: list[str], files: dict[str, str]) -> list[str]:
 
 def _model_files(name: str) -> Iterator[str]:
     """An ONNX file with the files of weights beside it (``model.onnx.data`` ...), or what a
-    directory holds.
+    directory holds, but no code: on the cluster Python looks for modules in the parcel.
     """
     path = os.path.abspath(os.path.expanduser(name))
     if os.path.isdir(path):
         for folder, folders, names in os.walk(path, followlinks=True):
             folders[:] = sorted(inner for inner in folders if not inner.startswith("."))
-            yield from (os.path.join(folder, file) for file in names if not file.startswith("."))
+            yield from (
+                os.path.join(folder, file)
+                for file in names
+                if not file.startswith(".") and not file.endswith(CODE)
+            )
     elif os.path.isfile(path):
         yield from glob.glob(glob.escape(path) + "*")
 

@@ -103,7 +103,7 @@ def test_files_from_elsewhere_keep_apart_and_are_found_there(
 
 
 def test_models_given_as_directories(here: Path, tmp_path: Path):
-    for name in ("config.json", "model.safetensors", ".cache/lock"):
+    for name in ("config.json", "model.safetensors", ".cache/lock", "cv2.py", "av/__init__.py"):
         touch(tmp_path / "model" / name)
     (tmp_path / "model/linked.json").symlink_to(tmp_path / "model/config.json")
     touch(here / "a.mp4"), touch(here / "fill.onnx")
