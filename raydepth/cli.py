@@ -148,7 +148,8 @@ def run(
     )
     for reason, count in outcome.errors.items():
         print(printable(f"  {count} x {reason}"))
-    print(f"report: {outcome.report}", flush=True)  # before what Ray does when the process ends
+    where = f"report: {outcome.report}" if outcome.report else "stopped before anything was changed"
+    print(where, flush=True)  # before what Ray does when the process ends
     if frames["missing"]:
         raise typer.Exit(STOPPED if outcome.stopped == "deadline" else FAILED)
     raise typer.Exit(SOME_FAILED if frames["failed"] else OK)

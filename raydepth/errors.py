@@ -2,7 +2,7 @@
 
 
 class JobError(ValueError):
-    """The job is wrong, and nothing was started.
+    """The job is wrong, and nothing was changed.
 
     The message names the field, the value that was given, and what is allowed.
     """

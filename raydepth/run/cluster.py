@@ -20,6 +20,7 @@ import psutil
 import ray
 import ray.data
 from ray._private import ray_constants
+from ray._private import worker as ray_worker
 from ray._private.node import Node
 from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -130,6 +131,8 @@ def connect(run: Run, address: str | None) -> Resources:
         raise JobError(
             f"--address {address}: cannot attach to a Ray cluster: {error}; {hint}"
         ) from error
+    # What Ray's own processes complain of, a worker's traceback above all, it prints even so.
+    ray_worker._worker_logs_enabled = False
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from raydepth.files.text import printable
 from raydepth.run.tracker import Snapshot
 
 POLL_S = 0.2
@@ -62,7 +63,8 @@ def watch(
         tracker: counts of the run.
         total: frames to do.
         limits: what ends it early.
-        echo: gets a line where the progress line cannot be rewritten (no terminal).
+        echo: gets what the user should read: workers' notes, why the run stops, and the progress
+            where its line cannot be rewritten (no terminal).
         keep: called again and again; puts by what the workers have found.
 
     Raises:
@@ -80,12 +82,16 @@ def watch(
     thread = threading.Thread(target=consume, name="raydepth-consumer", daemon=True)
     line = ProgressLine(total, echo)
     stopped: Stop | None = None
+    said = 0
     with _sigterm_interrupts():
         thread.start()
         while thread.is_alive():
             try:
                 thread.join(POLL_S)
                 snapshot = tracker.snapshot()
+                for note in snapshot.notes[said:]:
+                    line.say(note)
+                said = len(snapshot.notes)
                 line.show(snapshot)
                 if (
                     stopped is None
@@ -116,7 +122,10 @@ def watch(
                 stopped = "interrupt"
                 echo("interrupted: finishing what is in flight (Ctrl-C again to give up at once)")
                 tracker.stop()
-    line.show(tracker.snapshot(), last=True)
+    snapshot = tracker.snapshot()
+    for note in snapshot.notes[said:]:
+        line.say(note)
+    line.show(snapshot, last=True)
     if problem:
         raise problem[0]
     return stopped
@@ -149,6 +158,13 @@ class ProgressLine:
         self._first: float | None = None
         self._shown = -15.0
         self._terminal = sys.stderr.isatty()
+
+    def say(self, text: str) -> None:
+        """Gives a line of its own to what the user should read."""
+        if self._terminal:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+        self._echo(printable(text))
 
     def show(self, snapshot: Snapshot, *, last: bool = False) -> None:
         """Shows the state; the rate counts from the first finished frame, so that loading models

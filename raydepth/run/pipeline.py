@@ -34,6 +34,7 @@ import importlib
 import pickle
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ from raydepth.run.editor import Step
 from raydepth.run.keeper import CalibrationKeeper
 from raydepth.run.load import WorkerModels
 from raydepth.run.monitor import Limits, Stop, watch
+from raydepth.run.opening import Opening
 from raydepth.run.prepare import Source, Work, prepare
 from raydepth.run.remote_tracker import RemoteTracker
 from raydepth.run.worker import Worker
@@ -88,7 +90,8 @@ class Outcome:
     frames: dict[str, int]
     errors: dict[str, int]
     stopped: Stop | None
-    report: str
+    report: str | None
+    """The report's page; None where the run was stopped before it changed anything."""
 
 
 class WorkerFailed(RuntimeError):
@@ -109,7 +112,7 @@ def run(job: Job, *, address: str | None = None, echo: Callable[[str], None] = p
     Raises:
         JobError: the job is wrong; nothing was started and nothing in the output folder was
             changed.
-        WorkerFailed: a worker could not go on.
+        WorkerFailed: a worker could not go on after the run had begun.
         Stalled: no worker gave a sign of life for ``run.stall_minutes``.
         FolderLost: another run may write to the output folder by now.
     """
@@ -117,7 +120,13 @@ def run(job: Job, *, address: str | None = None, echo: Callable[[str], None] = p
     source = probe(job, address, echo)
     with ExitStack() as stack:
         work = prepare(job, source, address, stack, echo)
-        end = calibrate_and_edit(work, started, echo) if work.todo else End(None, 0, 0)
+        if work.todo:
+            end = calibrate_and_edit(work, started, echo)
+        else:
+            work.take_over()
+            end = End(None, 0, 0)
+        if not end.begun:
+            return unchanged(work, end)
         finish(work, end, echo)
         return report(work, end, time.monotonic() - started)
 
@@ -150,11 +159,17 @@ class End:
     """Frames that this run edited, or failed to."""
     restarts: int
     """Worker processes that died and were replaced."""
+    begun: bool = True
+    """Whether the output folder was taken over; it is not where a run is stopped while its workers
+    load their models."""
 
 
 def calibrate_and_edit(work: Work, started: float, echo: Callable[[str], None]) -> End:
-    """2. to 7. Streams clips to calibrate, then parts to edit, through one pool of workers."""
-    job, clips = work.job, record.read_calibrations(work.folder)
+    """2. to 7. Streams clips to calibrate, then parts to edit, through one pool of workers.
+
+    The workers load their models first; the folder is taken over when the first of them has.
+    """
+    job, clips = work.job, {} if work.anew else record.read_calibrations(work.folder)
     wanted = {part.segment.video for part in work.todo}
     to_measure = {
         video: list(segments)
@@ -164,6 +179,7 @@ def calibrate_and_edit(work: Work, started: float, echo: Callable[[str], None]) 
     tracker = RemoteTracker()
     tracker.expect(to_measure, {video: clips[video] for video in wanted & clips.keys()})
     dataset = stream(work, sorted(to_measure), tracker)
+    opening = Opening(work.take_over, tracker)
     keep = CalibrationKeeper(work.folder, tracker, clips)
     deadline = started + job.run.max_hours * 3600 if job.run.max_hours else None
     limits = Limits(deadline, job.run.stall_minutes * 60, work.lost)
@@ -172,20 +188,25 @@ def calibrate_and_edit(work: Work, started: float, echo: Callable[[str], None]) 
         for _ in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
             pass
 
+    def attend() -> None:
+        opening()
+        keep()
+
     # Workers load their models now; the report's modules take as long, and the driver has nothing
     # else to do.
     threading.Thread(target=importlib.import_module, args=(SUMMARY,), daemon=True).start()
     frames = sum(part.frames for part in work.todo)
     try:
-        stopped = watch(consume, tracker, total=frames, limits=limits, keep=keep, echo=echo)
+        stopped = watch(consume, tracker, total=frames, limits=limits, keep=attend, echo=echo)
         keep(last=True)
     except ray.exceptions.RayError as error:
         if (failure := tracker.failure()) is None:
             raise
-        raise (JobError if failure.wrong_job else WorkerFailed)(failure.message) from error
+        wrong_job = failure.wrong_job and not opening.done
+        raise (JobError if wrong_job else WorkerFailed)(failure.message) from error
     end = tracker.snapshot()
     cluster.disconnect()  # workers hold memory that the report may need
-    return End(stopped, end.done + end.failed, end.restarts)
+    return End(stopped, end.done + end.failed, end.restarts, opening.done)
 
 
 def stream(work: Work, to_measure: Sequence[str], tracker: RemoteTracker) -> "ray.data.Dataset":
@@ -204,7 +225,7 @@ def stream(work: Work, to_measure: Sequence[str], tracker: RemoteTracker) -> "ra
     tried = {frame: count for frame, count in frames.items() if count}
     return dataset.map_batches(
         Worker,
-        fn_constructor_args=(job, work.folder, tried, tracker, build_steps),
+        fn_constructor_args=(job, work.folder, tried, tracker, build_steps, work.cut),
         batch_size=1,
         **cluster.worker_pool(job.run, job.run.workers),
     )
@@ -272,6 +293,21 @@ def finish(work: Work, end: End, echo: Callable[[str], None]) -> None:
     if work.job.output.video and end.stopped is None:
         for line in write_videos(work.folder, work.source.parts, crf=work.job.output.crf):
             echo(printable(line))
+
+
+def unchanged(work: Work, end: End) -> Outcome:
+    """What a run comes to that was stopped before it changed anything: the counts of before."""
+    states: Counter[str] = Counter()
+    errors: Counter[str] = Counter(source.error_type for source in work.source.unreadable)
+    for part in work.source.parts:
+        for frame in part.frame_ids:
+            state, _, reason = work.ledger.rows.get(frame, ("missing", 0, ""))
+            states[state] += 1
+            errors.update([reason] if state == "error" else [])
+    failed = states["error"] + len(work.source.unreadable)
+    frames = {"total": states.total() + len(work.source.unreadable), "done": states["ok"]}
+    frames |= {"failed": failed, "missing": states["missing"]}
+    return Outcome(frames, dict(errors.most_common()), end.stopped, None)
 
 
 def report(work: Work, end: End, seconds: float) -> Outcome:

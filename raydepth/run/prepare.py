@@ -33,20 +33,40 @@ class Source:
 class Work:
     """What there is to do, and the folder that is this run's alone."""
 
+    asked: Job
+    """As it is recorded."""
     job: Job
+    """As the workers read it."""
     folder: OutputFolder
     lost: Callable[[], bool]
     """Whether another run may write to the folder by now."""
     source: Source
     ledger: Ledger
     todo: list[Part]
+    anew: bool
+    """Whether what an earlier run left there is to go."""
+    cut: bytes | None
+    """The cut-out object that the folder is to hold, as PNG; None: it holds it, or needs none."""
+
+    def take_over(self) -> None:
+        """Makes the folder this job's: the first that is changed there, once the models are loaded.
+
+        Done twice, it comes to the same.
+        """
+        if self.anew:
+            self.folder.clear(record.OURS)
+        if self.cut is not None:
+            self.folder.write(record.OBJECT, self.cut)
+        record.record_job(self.folder, self.asked.tree())
+        self.folder.delete_temporaries()
+        write_plan(self.folder, self.source.parts, self.source.unreadable)
 
 
 def prepare(
     job: Job, source: Source, address: str | None, stack: ExitStack, echo: Callable[[str], None]
 ) -> Work:
-    """Takes the output folder, finds what is left to do and starts Ray for it; nothing is changed
-    before all is known to be right. ``stack`` gives both back.
+    """Locks the output folder, finds what is left to do and starts Ray for it; what is there stays
+    as it is until ``Work.take_over``. ``stack`` gives both back.
     """
     folder = OutputFolder.at(job.output.path)
     job = job.writing_to(folder.location)  # workers may start in other folders
@@ -68,20 +88,13 @@ def prepare(
         cluster.preflight(job.run, cluster.connect(job.run, address))
         if address is not None:
             cluster.check_nodes()
-    # From here on the folder is this job's.
-    if anew:
-        folder.clear(record.OURS)
-    if cut is not None:
-        folder.write(record.OBJECT, cut)
-    record.record_job(folder, job.tree())
+    asked = job
     if EDITS.of(job.edit).segmentation(job.edit):
         job = job.with_object(storage.join(folder.location, record.OBJECT))
-    folder.delete_temporaries()
-    write_plan(folder, source.parts, source.unreadable)
     covered = sum(part.frames for part in source.parts)
     videos = len({part.segment.video for part in source.parts})
     echo(f"{covered} frames of {videos} videos; {frames} to do")
-    return Work(job, folder, lock.lost, source, ledger, todo)
+    return Work(asked, job, folder, lock.lost, source, ledger, todo, anew, cut)
 
 
 def cut_object(job: Job, echo: Callable[[str], None]) -> bytes | None:

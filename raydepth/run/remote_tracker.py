@@ -53,6 +53,18 @@ class RemoteTracker:
     def started(self) -> None:
         ray.get(self._actor.started.remote())
 
+    def ready(self) -> bool:
+        return ray.get(self._actor.ready.remote())
+
+    def open(self) -> None:
+        ray.get(self._actor.open.remote())
+
+    def opened(self) -> bool:
+        return ray.get(self._actor.opened.remote())
+
+    def note(self, text: str) -> None:
+        ray.get(self._actor.note.remote(text))
+
     def stop(self) -> None:
         ray.get(self._actor.stop.remote())
 

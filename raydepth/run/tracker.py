@@ -62,6 +62,8 @@ class Snapshot:
     restarts: int
     silent_s: float
     """Seconds since the last sign of life from any worker."""
+    notes: tuple[str, ...] = ()
+    """What workers have to say to the user so far."""
 
 
 class Progress(Protocol):
@@ -76,6 +78,8 @@ class Progress(Protocol):
     def fail(self, failure: Failure) -> None: ...
     def starting(self) -> int: ...
     def started(self) -> None: ...
+    def note(self, text: str) -> None: ...
+    def opened(self) -> bool: ...
     def claim(self, unit: str) -> Attempt | None: ...
     def beat(self, unit: str) -> None: ...
     def segments(self, video: str) -> "list[Segment]": ...
@@ -98,7 +102,8 @@ class Tracker:
         self._finished: dict[str, tuple[int, int]] = {}
         self._open: set[str] = set()
         self._restarts = self._starting = 0
-        self._stop = False
+        self._stop = self._loaded = self._opened = False
+        self._notes: list[str] = []
         self._failure: Failure | None = None
         self._last_sign = time.monotonic()
         self._claims: dict[str, tuple[str, float]] = {}
@@ -219,6 +224,25 @@ class Tracker:
         """Notes that a worker's models are loaded."""
         self._last_sign = time.monotonic()
         self._starting = 0
+        self._loaded = True
+
+    def ready(self) -> bool:
+        """Whether a worker has loaded its models, and the run is not stopping."""
+        return self._loaded and not self._stop
+
+    def open(self) -> None:
+        """Gives the workers the output folder; the driver has made it this job's."""
+        self._last_sign = time.monotonic()
+        self._opened = True
+
+    def opened(self) -> bool:
+        """Whether the output folder is this job's, so that workers may write to it."""
+        return self._opened
+
+    def note(self, text: str) -> None:
+        """Takes what a worker has to say to the user; what several say counts once."""
+        if text not in self._notes:
+            self._notes.append(text)
 
     def stop(self) -> None:
         """Asks the workers to finish what they have begun and to take up nothing new."""
@@ -233,4 +257,4 @@ class Tracker:
         silent_s = time.monotonic() - self._last_sign
         done = sum(done for done, _ in self._finished.values()) + sum(self._partial.values())
         failed = sum(failed for _, failed in self._finished.values())
-        return Snapshot(done, failed, self._restarts, silent_s)
+        return Snapshot(done, failed, self._restarts, silent_s, tuple(self._notes))

@@ -1,14 +1,16 @@
 """A worker on Ray: loads its models once, then calibrates clips and edits parts as rows come."""
 
 import pickle
+import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 
 from raydepth.batch import Batch
-from raydepth.errors import JobError
+from raydepth.errors import JobError, JobNote
 from raydepth.frames.segments import Segment
 from raydepth.job import Job
 from raydepth.output.folder import OutputFolder
@@ -21,7 +23,7 @@ from raydepth.run.load import WorkerModels, device_and_dtype, load_worker
 from raydepth.run.tracker import Attempt, Calibrated, Failure, Progress
 
 WAIT_S = 0.05
-"""A worker that waits for a clip's calibration looks so often."""
+"""A worker that waits for the output folder, or for a clip's calibration, looks so often."""
 
 BuildSteps = Callable[[Job, WorkerModels, str, ClipCalibration | None], list[Step]]
 """The steps of one clip's micro-batches, from what is loaded; see ``pipeline.build_steps``."""
@@ -42,8 +44,9 @@ class Worker:
         tried: dict[str, int],
         progress: Progress,
         build_steps: BuildSteps,
+        cut: bytes | None = None,
     ) -> None:
-        """Loads the models.
+        """Loads the models; nothing is written before the tracker says that the folder is open.
 
         Args:
             job: the resolved job.
@@ -51,6 +54,7 @@ class Worker:
             tried: attempts that earlier runs made on frames that failed, by frame id.
             progress: the tracker.
             build_steps: what a micro-batch goes through.
+            cut: the inserted object, as PNG, where it is not in the folder yet.
         """
         if (starts := progress.starting()) > job.run.workers + job.run.attempts:
             raise RuntimeError(
@@ -61,8 +65,8 @@ class Worker:
         self._build_steps = build_steps
         self._decoder = Decoder(job, progress)
         self._editor: tuple[str, PartEditor] | None = None
-        with self._reporting():
-            self._models = self.load(job)
+        with self._reporting(), self._noting(), _with_cut(job, cut) as readable:
+            self._models = self.load(readable)
         progress.started()
 
     @staticmethod
@@ -82,6 +86,8 @@ class Worker:
         """One row: ``calibrate`` (a video id) and nothing out, or, where that is empty, ``parts``
         or a row of the decoder's, and rows ``part``, ``done``, ``failed``, ``bytes`` out.
         """
+        if not self._may_begin():
+            return
         with self._reporting():
             if video := str(rows["calibrate"][0]):
                 self._calibrate(video, wait=False)
@@ -93,6 +99,14 @@ class Worker:
                     return
                 result = editor(part, decoded, self._tried)
             yield {name: [value] for name, value in result.items()}
+
+    def _may_begin(self) -> bool:
+        """Waits until the output folder is this job's; False where the run stops before."""
+        while not self._progress.opened():
+            if self._progress.stopping():
+                return False
+            time.sleep(WAIT_S)
+        return True
 
     def _decoded(self, rows: dict[str, np.ndarray]) -> Iterator[tuple[Part, list[Batch]]]:
         if "parts" in rows:
@@ -143,6 +157,16 @@ class Worker:
         return None
 
     @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Passes on to the terminal what the job's user should read (``JobNote``)."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", JobNote)
+            yield
+        for warning in caught:
+            if isinstance(warning.message, JobNote):
+                self._progress.note(str(warning.message))
+
+    @contextmanager
     def _reporting(self) -> Iterator[None]:
         """Tells the tracker why a worker gives up the run, before Ray hears of it."""
         try:
@@ -153,3 +177,17 @@ class Worker:
         except Exception as error:
             self._progress.fail(Failure(f"{type(error).__name__}: {error}", wrong_job=False))
             raise
+
+
+@contextmanager
+def _with_cut(job: Job, cut: bytes | None) -> Iterator[Job]:
+    """The job with its cut-out object where it can be read: it comes into the output folder only
+    after the models are loaded.
+    """
+    if cut is None:
+        yield job
+        return
+    with tempfile.NamedTemporaryFile(suffix=".png") as file:
+        file.write(cut)
+        file.flush()
+        yield job.with_object(file.name)

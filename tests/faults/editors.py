@@ -4,12 +4,13 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from benchmarks.stages import StandIn, sleeping, stand_in
 from raydepth.batch import Batch
+from raydepth.errors import JobError
 from raydepth.frames.segments import Segment
 from raydepth.job import Job
 from raydepth.output.record import ClipCalibration
@@ -33,6 +34,14 @@ class Slow(StandIn):
 def roles() -> Path:
     """The folder where workers of one test meet."""
     return Path(os.environ["RAYDEPTH_TEST_ROLES"])
+
+
+class Refusing(StandIn):
+    """A worker that finds the job wrong when it loads its models."""
+
+    @classmethod
+    def load(cls, job: Job) -> Any:
+        raise JobError("depth.model: what only a worker can see")
 
 
 class Gathering(StandIn):

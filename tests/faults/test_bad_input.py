@@ -164,6 +164,7 @@ def edit_here(job: Job) -> None:
         segments, batch=job.run.batch, shard_frames=job.output.shard_frames, limit=None
     )
     tracker.expect({segments[0].video: segments}, {})
+    tracker.open()
     worker = Worker(job, folder, {}, tracker, build_steps)
     assert not list(worker({"calibrate": np.array([segments[0].video])}))
     tracker.keep(list(tracker.measured()))

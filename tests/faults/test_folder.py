@@ -5,6 +5,7 @@ clocks and stores that are wrong.
 import itertools
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -82,6 +83,28 @@ def test_two_runs_on_one_folder(job: JobMaker, undisturbed: Path, tmp_path: Path
     kill_and_outlive(first)
     assert start(job(out), tmp_path).wait(100) == 0
     assert not differing(out, undisturbed)
+
+
+def test_a_job_that_only_a_worker_finds_wrong_changes_nothing(
+    job: JobMaker, undisturbed: Path, tmp_path: Path
+):
+    """Exit 2, one line of words, and the earlier results byte for byte, though they were to go."""
+    out = tmp_path / "out"
+    shutil.copytree(undisturbed, out)
+    before = contents(out)
+    wrong = job(out, output__overwrite=True)
+    process = start(wrong, tmp_path, editor="tests.faults.editors:Refusing")
+    assert process.wait(100) == 2
+    assert contents(out) == before
+    lines = (tmp_path / "log").read_text().splitlines()
+    said = [line for line in lines if "frames" not in line]
+    assert said == ["raydepth: depth.model: what only a worker can see"]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a run's folder but its lock."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def test_a_folder_of_another_version(

@@ -68,6 +68,22 @@ def test_watching_ends_with_the_work_and_passes_its_error_on():
         watch(lambda: 1 / 0, tracker, total=0, limits=limits(), echo=lines.append)
 
 
+def test_what_workers_have_to_say_is_said_once():
+    tracker = Tracker()
+    lines: list[str] = []
+
+    def work() -> None:
+        for text in ("the prompt is cut", "the prompt is cut", "1 of 2 layers fit"):
+            tracker.note(text)
+            time.sleep(0.3)
+
+    watch(work, tracker, total=0, limits=limits(), echo=lines.append)
+    assert [line for line in lines if "frames" not in line] == [
+        "the prompt is cut",
+        "1 of 2 layers fit",
+    ]
+
+
 @pytest.mark.timeout(30)
 def test_a_silent_hang_is_an_error():
 

@@ -3,6 +3,7 @@
 import pickle
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks.stages import StandIn
+from raydepth.errors import JobNote
 from raydepth.frames.find import find_segments
 from raydepth.job import Job
 from raydepth.output.folder import OutputFolder
@@ -53,6 +55,7 @@ class Flow:
         self.video = self.segments[0].video
         self.tracker = Tracker()
         self.tracker.expect({self.video: self.segments}, {})
+        self.tracker.open()
         self.measured: list[str] = []
         self.keeper = CalibrationKeeper(self.folder, self.tracker, {})
 
@@ -95,6 +98,50 @@ def wait_for(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_nothing_begins_before_the_folder_is_the_runs(flow: Flow):
+    tracker = Tracker()
+    tracker.expect({flow.video: flow.segments}, {})
+    flow.tracker = tracker
+    worker = flow.worker("a")
+    assert tracker.ready(), "its models are loaded"
+    waiting = in_thread(lambda: flow.calibrate(worker))
+    time.sleep(0.4)
+    assert waiting.is_alive()
+    assert not flow.measured
+    tracker.open()
+    waiting.join(20)
+    assert flow.measured == ["a"]
+
+
+def test_a_worker_that_waits_for_the_folder_ends_when_the_run_is_stopping(flow: Flow):
+    flow.tracker = tracker = Tracker()
+    rows: list[list] = []
+    waiting = in_thread(lambda: rows.append(flow.edit(flow.worker("a"))))
+    wait_for(tracker.ready)
+    tracker.stop()
+    waiting.join(20)
+    assert rows == [[]]
+    assert not tracker.ready(), "a run that is stopping does not change the folder any more"
+
+
+def test_what_loading_has_to_say_reaches_the_tracker_and_a_cut_out_object_the_models(flow: Flow):
+    seen: list[bytes] = []
+
+    class Noting(StandIn):
+        @classmethod
+        def load(cls, job: Job) -> Any:
+            seen.append(Path(job.edit.object).read_bytes())
+            warnings.warn(JobNote("the prompt is cut"), stacklevel=1)
+            return super().load(job)
+
+    edit = {"kind": "insert", "object": "later.png", "point": [0.5, 0.5]}
+    job = small_job(["a.mp4"], Path("out"), edit=edit)
+    for _ in range(2):  # two workers
+        Noting(job, flow.folder, {}, flow.tracker, build_steps, b"the object")
+    assert seen == [b"the object"] * 2
+    assert flow.tracker.snapshot().notes == ("the prompt is cut",)
 
 
 def test_a_part_waits_for_the_calibration_that_another_worker_measures(flow: Flow):
