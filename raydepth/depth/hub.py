@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import huggingface_hub
 import numpy as np
@@ -10,9 +10,11 @@ import torch
 from huggingface_hub.errors import EntryNotFoundError
 
 from raydepth.batch import Batch
+from raydepth.depth.kinds import kind_of
 from raydepth.depth.preprocess import read_preprocessing
 from raydepth.depth.settings import DepthKind
 from raydepth.errors import JobError
+from raydepth.models.checkpoint import weights_variant
 
 _UNUSED = "fusion_stage.layers.0.residual_layer1"
 """The first fusion layer has no residual input: published DPT checkpoints rightly lack these
@@ -66,7 +68,7 @@ class HubDepth:
         self.model, file = _load(where, self.name, self.dtype)
         self.model.to(self.device).eval()
         config = self.model.config
-        self.kind: DepthKind = kind or _kind(config, self.name)
+        self.kind: DepthKind = kind or kind_of(config.to_dict(), self.name)
         self.preprocessing = read_preprocessing(file, config.model_type)
         if input_size is not None and config.model_type == "depth_pro":
             raise JobError(
@@ -122,29 +124,6 @@ class HubDepth:
         return self.preprocessing.undo(maps, *rgb.shape[1:3])
 
 
-def _kind(config: Any, name: str) -> DepthKind:
-    stated = getattr(config, "raydepth_kind", None)
-    if stated is not None:
-        if stated not in get_args(DepthKind):
-            raise JobError(
-                f"{name}: raydepth_kind in its config.json is {stated!r}; "
-                f"allowed: {', '.join(get_args(DepthKind))}"
-            )
-        return stated
-    if config.model_type == "depth_anything":
-        return "depth_m" if config.depth_estimation_type == "metric" else "disparity_rel"
-    if config.model_type == "dpt":
-        backbone = getattr(config.backbone_config, "model_type", "")
-        return "depth_m" if backbone == "dinov2" else "disparity_rel"
-    if config.model_type in ("zoedepth", "depth_pro", "glpn"):
-        return "depth_m"
-    raise JobError(
-        f"depth.model: {name} is a {config.model_type} network; whether it gives metres, relative "
-        "depth or "
-        f"disparity is not known here: set depth.kind to {', '.join(get_args(DepthKind))}"
-    )
-
-
 def _load(where: str, name: str, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
     """The network and its parsed preprocessor file; cached files are not fetched again."""
     from transformers import AutoModelForDepthEstimation
@@ -156,6 +135,7 @@ def _load(where: str, name: str, dtype: torch.dtype) -> tuple[Any, dict[str, Any
                 where,
                 dtype=dtype,
                 use_safetensors=True,
+                variant=weights_variant(where),
                 local_files_only=local,
                 output_loading_info=True,
                 trust_remote_code=False,

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raydepth.depth.estimator import DepthEstimator
-from raydepth.depth.settings import Depth
+from raydepth.depth.kinds import kind_of
+from raydepth.depth.settings import Depth, DepthKind
 from raydepth.errors import JobError
+from raydepth.models import builtin
+from raydepth.models.checkpoint import cached_snapshot, read_config
 from raydepth.models.names import NamedModel, form_of
 from raydepth.registry import load_plugins
 
@@ -40,6 +43,8 @@ class DepthEntry:
     """The models that it names."""
     reads_pixels: bool = True
     """Whether depth of an edited picture can be asked for."""
+    kind: Callable[[Depth], DepthKind | None] = lambda depth: depth.kind
+    """What its numbers are, told without loading it; None: not known before."""
 
 
 _ENTRIES: list[DepthEntry] = []
@@ -87,8 +92,6 @@ def _load_checkpoint(depth: Depth, host: DepthHost) -> DepthEstimator:
 
     model, where = depth.model, depth.model
     if model == "builtin":
-        from raydepth.models import builtin
-
         where = str(builtin.path("depth"))
     elif not Path(model).is_dir() and (
         Path(model).exists() or model.count("/") != 1 or model.startswith((".", "/", "~"))
@@ -126,8 +129,29 @@ def _load_files(depth: Depth, host: DepthHost) -> DepthEstimator:
     return DepthFiles(pattern, depth.kind or "depth_m", depth.scale, fill=True)
 
 
-register_depth(DepthEntry(lambda model: True, _load_checkpoint))
-register_depth(DepthEntry(lambda model: model.endswith(".onnx"), _load_onnx))
+def _checkpoint_kind(depth: Depth) -> DepthKind | None:
+    if depth.kind is not None:
+        return depth.kind
+    here = Path(depth.model).is_dir()
+    where = Path(depth.model) if here else cached_snapshot(depth.model)
+    if depth.model == "builtin":
+        where = builtin.path("depth")
+    return None if where is None else kind_of(read_config(where / "config.json"), depth.model)
+
+
+def _metres_by_default(depth: Depth) -> DepthKind:
+    return depth.kind or "depth_m"
+
+
+register_depth(DepthEntry(lambda model: True, _load_checkpoint, kind=_checkpoint_kind))
 register_depth(
-    DepthEntry(lambda model: model.startswith("files:"), _load_files, reads_pixels=False)
+    DepthEntry(lambda model: model.endswith(".onnx"), _load_onnx, kind=_metres_by_default)
+)
+register_depth(
+    DepthEntry(
+        lambda model: model.startswith("files:"),
+        _load_files,
+        reads_pixels=False,
+        kind=_metres_by_default,
+    )
 )

@@ -22,8 +22,7 @@ from raydepth.diffusion.sampler import Condition
 from raydepth.diffusion.settings import Diffusion
 from raydepth.errors import JobError
 from raydepth.models import builtin
-
-_CONFIGS = {"unet": "config.json", "vae": "config.json", "scheduler": "scheduler_config.json"}
+from raydepth.models.checkpoint import DIFFUSION_CONFIGS, check_unet, weights_variant
 
 
 @dataclass
@@ -91,7 +90,7 @@ def load_models(
     where = settings.model
     if where == "builtin":
         where = str(builtin.path("inpaint" if inpainting else "diffusion"))
-    parts = [f"{part}/{name}" for part, name in _CONFIGS.items()]
+    parts = [f"{part}/{name}" for part, name in DIFFUSION_CONFIGS.items()]
     missing = [
         part for part in parts if Path(where).is_dir() and not (Path(where) / part).is_file()
     ]
@@ -102,7 +101,11 @@ def load_models(
         )
     try:
         unet = UNet2DConditionModel.from_pretrained(
-            where, subfolder="unet", dtype=kind, use_safetensors=True
+            where,
+            subfolder="unet",
+            dtype=kind,
+            use_safetensors=True,
+            variant=weights_variant(where, "unet"),
         )
         codec = _load_codec(where, kind, device)
         scheduler_config = DDIMScheduler.load_config(where, subfolder="scheduler")
@@ -115,7 +118,8 @@ def load_models(
             "pipeline (a hub id, or a directory "
             f"with unet/, vae/ and scheduler/ in safetensors): {error}"
         ) from error
-    _check_class(unet, codec, f"{section}.model: the U-Net of {settings.model!r}", inpainting)
+    named = f"{section}.model: the U-Net of {settings.model!r}"
+    check_unet(unet.config, codec.channels, named, inpainting=inpainting)
     if settings.lora is not None:
         _fuse_lora(settings.lora, unet, text)
     unet = unet.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
@@ -177,7 +181,11 @@ def codec_class(config: Mapping[str, Any]) -> Any:
 def _load_codec(where: str, dtype: torch.dtype, device: str) -> Codec:
     config = AutoencoderKL.load_config(where, subfolder="vae")
     vae = codec_class(config).from_pretrained(
-        where, subfolder="vae", dtype=torch.float32, use_safetensors=True
+        where,
+        subfolder="vae",
+        dtype=torch.float32,
+        use_safetensors=True,
+        variant=weights_variant(where, "vae"),
     )
     # What the checkpoint's own file says: the class's default is to upcast, which costs SD 1.5 its
     # speed for nothing.
@@ -199,37 +207,13 @@ def _load_text_encoder(
     if not present:
         return None
     encoder = CLIPTextModel.from_pretrained(
-        where, subfolder="text_encoder", dtype=dtype, use_safetensors=True
+        where,
+        subfolder="text_encoder",
+        dtype=dtype,
+        use_safetensors=True,
+        variant=weights_variant(where, "text_encoder"),
     )
     return encoder.eval(), CLIPTokenizer.from_pretrained(where, subfolder="tokenizer")
-
-
-def _check_class(unet: UNet2DConditionModel, codec: Codec, named: str, inpainting: bool) -> None:
-    config = unet.config
-    if config.in_channels not in (
-        (codec.channels, 2 * codec.channels + 1) if inpainting else (codec.channels,)
-    ):
-        raise JobError(
-            f"{named} takes {config.in_channels} channels, its VAE gives {codec.channels}; name a "
-            "text-to-image checkpoint"
-            + (
-                " or an inpainting one"
-                if inpainting
-                else "; inpainting and editing checkpoints do not fit here"
-            )
-        )
-    extras = (
-        "addition_embed_type",
-        "class_embed_type",
-        "encoder_hid_dim_type",
-        "time_cond_proj_dim",
-    )
-    present = [name for name in extras if getattr(config, name) is not None]
-    if present:
-        raise JobError(
-            f"{named} wants more than a text condition ({', '.join(present)}); "
-            "name a Stable Diffusion 1.x or 2.x class model (LCM: as a LoRA, compose.lora)"
-        )
 
 
 def _fuse_lora(

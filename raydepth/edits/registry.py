@@ -30,7 +30,7 @@ from raydepth.edits.settings import (
 )
 from raydepth.errors import JobError
 from raydepth.files.pictures import read_object, read_opaque
-from raydepth.layers.settings import Layers, Segmentation
+from raydepth.layers.settings import AtMetres, Layers, Segmentation
 from raydepth.models.names import NamedModel, form_of
 from raydepth.registry import Entry, Registry
 from raydepth.section import Section
@@ -86,6 +86,10 @@ class EditEntry(Entry):
     """How that is cut out of its picture, once a run; None: nothing is to be cut out."""
     prompt: Callable[[Any], str | None] = lambda edit: None
     """What the compositor is to make a picture of."""
+    metres: Callable[[Any], Iterable[str]] = lambda edit: ()
+    """Fields that ask for metres, which not every depth model has."""
+    estimates: Callable[[Any], bool] = lambda edit: False
+    """Whether it asks the depth model about a picture that it brings in."""
 
 
 EDITS: Registry[EditEntry] = Registry("edit.kind", "recompose")
@@ -184,6 +188,13 @@ def _check_insert(edit: Insert, layers: Layers) -> None:
     (read_opaque if edit.segment else read_object)(edit.object)
 
 
+def _insert_metres(edit: Insert) -> Iterator[str]:
+    if edit.height_m is not None:
+        yield "edit.height_m"
+    if isinstance(edit.at, AtMetres):
+        yield "edit.at"
+
+
 def _segmentation_model(edit: Insert) -> Iterator[NamedModel]:
     if edit.segment:
         name = edit.segment.model
@@ -251,6 +262,7 @@ EDITS.register(
         light=insert_light,
         image_prompt=lambda edit: edit.object,
         segmentation=lambda edit: edit.segment,
+        metres=_insert_metres,
     )
 )
 EDITS.register(
@@ -262,6 +274,7 @@ EDITS.register(
         files=lambda edit: [("edit.source", edit.source)],
         light=background_light,
         prompt=lambda edit: edit.prompt,
+        estimates=lambda edit: edit.depth == "aligned",
     )
 )
 EDITS.register(

@@ -16,6 +16,7 @@ from raydepth.files.pictures import read_opaque
 from raydepth.layers.matting import decontaminate
 from raydepth.layers.settings import Segmentation
 from raydepth.layers.stack import alpha_masks
+from raydepth.models.checkpoint import weights_variant
 from raydepth.models.names import cached, form_of
 
 _SPECK = 1e-3
@@ -111,6 +112,7 @@ def _load(name: str) -> tuple[Any, Any]:
             where,
             dtype="float32",
             use_safetensors=True,
+            variant=weights_variant(where),
             local_files_only=local,
             output_loading_info=True,
             trust_remote_code=False,

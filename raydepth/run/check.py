@@ -1,20 +1,34 @@
 """The models and files that a job names, found and checked before anything starts (step 1)."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from raydepth.compose.registry import COMPOSITORS
+from raydepth.depth.estimator import Explains
 from raydepth.depth.files import DepthFiles
-from raydepth.depth.registry import depth_entry
+from raydepth.depth.registry import depth_entry, load_depth
 from raydepth.edits.registry import EDITS
 from raydepth.errors import JobError
 from raydepth.evaluate.true_edits import TrueEdits
+from raydepth.frames.decode import batches
+from raydepth.frames.segments import Segment
 from raydepth.job import Job
 from raydepth.layers.fill.registry import FILLERS
 from raydepth.models import builtin
+from raydepth.models.checkpoint import (
+    DIFFUSION_CONFIGS,
+    cached_snapshot,
+    check_unet,
+    has_weights,
+    read_config,
+)
 from raydepth.models.names import NamedModel, cached
+from raydepth.run.calibrator import sample_frames
+from raydepth.run.load import check_metres
 from raydepth.section import Section
 
 
@@ -29,13 +43,14 @@ def named_models(job: Job) -> Iterator[NamedModel]:
 
 def check_models(job: Job) -> None:
     """Finds and opens every model that a job names, without loading weights into memory or
-    downloading them.
+    downloading them, and tells from their configurations whether they do what the job asks.
 
     Patterns of ground truth are checked with them.
 
     Raises:
         JobError: a file or directory is missing, unreadable or truncated, or a hub id is neither
-            cached nor reachable; a pattern is malformed.
+            cached nor reachable; a pattern is malformed; a prompt is given to a model without text
+            encoder, metres are asked of a relative depth model, and the like.
     """
     if job.depth.truth:
         DepthFiles(job.depth.truth)
@@ -45,17 +60,49 @@ def check_models(job: Job) -> None:
         if model.form == "onnx":
             _check_onnx(model)
         elif model.form == "hub":
-            _check_hub(model)
+            _check_hub(job, model)
+        elif model.form == "files":
+            DepthFiles(model.name.removeprefix("files:"))
         elif model.form == "file" and not Path(model.name).expanduser().is_file():
             raise JobError(f"{model.field}: no file {model.name}")
         elif model.form in ("builtin", "directory"):
             own: Literal["depth", "diffusion", "inpaint"] = (
                 model.role if model.role in ("depth", "inpaint") else "diffusion"
             )
-            _check_directory(
-                model,
-                builtin.path(own) if model.form == "builtin" else Path(model.name).expanduser(),
-            )
+            path = builtin.path(own) if model.form == "builtin" else Path(model.name).expanduser()
+            _check_directory(model, path)
+            if model.role in ("diffusion", "inpaint"):
+                _check_pipeline(job, model, path)
+    entry = depth_entry(job.depth.model)
+    if (kind := entry.kind(job.depth)) is not None:
+        check_metres(job, kind)
+    if EDITS.of(job.edit).estimates(job.edit) and not entry.reads_pixels:
+        raise JobError(
+            "edit.depth: aligned estimates the new scene's depth, which depth.model: "
+            f"{job.depth.model} cannot; use behind"
+        )
+
+
+def check_depth_files(job: Job, segments: Sequence[Segment]) -> None:
+    """Looks for depth of the frames that clips are calibrated on, where ``depth.model`` names
+    files; ends with the first that there is.
+
+    Raises:
+        JobError: not a clip has any, so that all frames would fail.
+    """
+    if depth_entry(job.depth.model).reads_pixels:
+        return
+    estimator, reason = load_depth(job.depth), ""
+    for _, clip in groupby(segments, key=lambda segment: segment.video):
+        for segment in sample_frames(list(clip), job.depth.calibration_frames):
+            for batch in batches(segment, 1, lost=("", "")):  # not decoded
+                if np.isfinite(estimator(batch)).any():
+                    return
+                if not reason and isinstance(estimator, Explains):
+                    reason = f" ({estimator.explain(batch, 0)[1]})"
+    raise JobError(
+        f"depth.model: {job.depth.model} has no depth for any frame that was looked for{reason}"
+    )
 
 
 def edit_files(edit: Section) -> Iterator[tuple[str, str]]:
@@ -121,8 +168,6 @@ def _check_onnx(model: NamedModel) -> None:
 
 
 def _check_directory(model: NamedModel, path: Path) -> None:
-    from safetensors import SafetensorError, safe_open
-
     lora_file = model.role == "lora" and path.is_file()
     if lora_file and path.suffix != ".safetensors":
         raise JobError(
@@ -138,9 +183,7 @@ def _check_directory(model: NamedModel, path: Path) -> None:
     index = "model_index.json" if model.role in ("diffusion", "inpaint") else "config.json"
     if model.role not in ("lora", "adapter"):
         try:
-            config = json.loads((path / index).read_text(encoding="utf-8"))
-            if not isinstance(config, dict):
-                raise ValueError("it is no JSON object")
+            config = read_config(path / index)
         except (OSError, ValueError, RecursionError) as error:
             raise JobError(
                 f"{model.field}: {model.name} has no readable {index}: {error}"
@@ -157,12 +200,66 @@ def _check_directory(model: NamedModel, path: Path) -> None:
             f"{model.field}: {model.name} holds no .safetensors weights (pickled .bin files are "
             "not loaded)"
         )
+    if model.role in ("depth", "segmentation") and not has_weights(path):
+        raise JobError(_misnamed(model, path, "model.safetensors"))
+    _check_weights(model, weights)
+
+
+def _check_weights(model: NamedModel, weights: list[Path]) -> None:
+    from safetensors import SafetensorError, safe_open
+
     for file in weights:
         try:
             with safe_open(str(file), "numpy"):
                 pass
         except (SafetensorError, OSError) as error:
             raise JobError(f"{model.field}: {file} is damaged or unreadable: {error}") from error
+
+
+def _misnamed(model: NamedModel, folder: Path, expected: str) -> str:
+    return (
+        f"{model.field}: {folder} holds no weights by a name that would be loaded; expected "
+        f"{expected}, or a variant such as .fp16.safetensors"
+    )
+
+
+def _check_pipeline(job: Job, model: NamedModel, path: Path) -> None:
+    """A diffusion model's folder: its parts, its class, and whether it can read the prompts."""
+    missing = [
+        f"{part}/{name}"
+        for part, name in DIFFUSION_CONFIGS.items()
+        if not (path / part / name).is_file()
+    ]
+    if missing:
+        raise JobError(
+            f"{model.field}: directory {model.name} has no {', '.join(missing)}; expected a "
+            "diffusers pipeline"
+        )
+    encodes = (path / "text_encoder").is_dir()
+    for part in ("unet", "vae", *(["text_encoder"] if encodes else [])):
+        if not has_weights(path / part):
+            name = "model" if part == "text_encoder" else "diffusion_pytorch_model"
+            raise JobError(_misnamed(model, path / part, f"{name}.safetensors"))
+    if encodes and not (path / "tokenizer").is_dir():
+        raise JobError(f"{model.field}: {model.name} has a text_encoder/, but no tokenizer/")
+    _check_configs(job, model, path, encodes)
+
+
+def _check_configs(job: Job, model: NamedModel, path: Path, encodes: bool) -> None:
+    try:
+        unet, vae = (read_config(path / part / "config.json") for part in ("unet", "vae"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise JobError(f"{model.field}: {model.name} has no readable config: {error}") from error
+    named = f"{model.field}: the U-Net of {model.name!r}"
+    channels = vae.get("latent_channels", 4)
+    check_unet(unet, channels, named, inpainting=model.role == "inpaint")
+    section = model.field.rpartition(".")[0]
+    asks = job.layers.fill if section == "layers.fill" else job.compose
+    prompts = [getattr(asks, name, "") for name in ("prompt", "negative_prompt")]
+    if any(prompts) and not encodes:
+        raise JobError(
+            f"{section}.prompt: model {model.name!r} has no text encoder; leave the prompts empty"
+        )
 
 
 def _foreign_code(config: dict) -> str:
@@ -180,10 +277,11 @@ def _foreign_code(config: dict) -> str:
     return ""
 
 
-def _check_hub(model: NamedModel) -> None:
+def _check_hub(job: Job, model: NamedModel) -> None:
     from huggingface_hub import HfApi
 
     if cached(model.name, model.file):
+        _check_snapshot(job, model)
         return
     try:
         HfApi().model_info(model.name, timeout=20)
@@ -193,3 +291,16 @@ def _check_hub(model: NamedModel) -> None:
             f"hub ({type(error).__name__}); "
             "check the id and the network, or name a local directory"
         ) from error
+
+
+def _check_snapshot(job: Job, model: NamedModel) -> None:
+    """What is in the cache of a hub model; what is not will be fetched, so nothing is missing."""
+    path = cached_snapshot(model.name)
+    if path is None:
+        return
+    _check_weights(model, sorted(path.rglob("*.safetensors")))
+    configs = all((path / part / "config.json").is_file() for part in ("unet", "vae"))
+    index = path / "model_index.json"
+    if model.role in ("diffusion", "inpaint") and configs and index.is_file():
+        encodes = read_config(index).get("text_encoder", [None])[0] is not None
+        _check_configs(job, model, path, encodes)

@@ -9,7 +9,7 @@ from raydepth.edits.registry import check_edit
 from raydepth.frames.find import find_segments
 from raydepth.job import Job
 from raydepth.output.plan import cut_parts
-from raydepth.run.check import check_models
+from raydepth.run.check import check_depth_files, check_models
 from raydepth.run.cost import check_deadline, lanes_per_frame, seconds_per_frame
 
 MEMORY_FROM = (
@@ -36,6 +36,7 @@ def estimate(job: Job, *, address: str | None = None) -> dict[str, Any]:
     check_models(job)
     check_edit(job.edit, job.layers)
     segments, unreadable = find_segments(job.input, job.compose.every)
+    check_depth_files(job, segments)
     parts = cut_parts(
         segments,
         batch=job.run.batch,

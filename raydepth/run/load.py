@@ -7,11 +7,13 @@ from raydepth.compose.protocol import Compositor
 from raydepth.compose.registry import load_compositor
 from raydepth.depth.estimator import DepthEstimator
 from raydepth.depth.registry import load_depth
+from raydepth.depth.settings import DepthKind
 from raydepth.edits.registry import EDITS
 from raydepth.errors import JobError
 from raydepth.job import Job
 from raydepth.layers.fill.protocol import Filler
 from raydepth.layers.fill.registry import FillHost, load_filler
+from raydepth.layers.settings import AtMetres
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ def load_worker(job: Job, *, device: str, dtype: str) -> WorkerModels:
         JobError: a model cannot be loaded.
     """
     estimator = load_depth(job.depth, device=device, dtype=dtype)
+    check_metres(job, estimator.kind)
     compositor = load_compositor(
         job.compose,
         device=device,
@@ -50,6 +53,25 @@ def load_worker(job: Job, *, device: str, dtype: str) -> WorkerModels:
         loaded=getattr(compositor, "models", None),
     )
     return WorkerModels(estimator, compositor, load_filler(job.layers.fill, host))
+
+
+def check_metres(job: Job, kind: DepthKind) -> None:
+    """Refuses a job that asks for metres of a depth model that has none.
+
+    Raises:
+        JobError: the field, and what to give instead.
+    """
+    if kind == "depth_m":
+        return
+    at = "layers.at" if any(isinstance(plane, AtMetres) for plane in job.layers.planes) else None
+    for field in filter(None, (at, *EDITS.of(job.edit).metres(job.edit))):
+        instead = {
+            "edit.height_m": "give edit.height, a fraction of the frame's height",
+        }.get(field, "give a value, quantile, point or box")
+        raise JobError(
+            f"{field}: metres needs a metric depth model; {job.depth.model} gives {kind}: "
+            f"{instead}, or name another depth.model"
+        )
 
 
 def device_and_dtype(job: Job) -> dict[str, str]:

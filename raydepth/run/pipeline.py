@@ -66,7 +66,7 @@ from raydepth.output.plates import cache_plates
 from raydepth.output.record import ClipCalibration
 from raydepth.output.references import cache_references
 from raydepth.output.video import write_videos
-from raydepth.run.check import check_models, check_paths
+from raydepth.run.check import check_depth_files, check_models, check_paths
 from raydepth.run.decoder import Decoder
 from raydepth.run.editor import Step
 from raydepth.run.keeper import CalibrationKeeper
@@ -140,6 +140,7 @@ def probe(job: Job, address: str | None, echo: Callable[[str], None]) -> Source:
     segments, unreadable = find_segments(job.input, job.compose.every)
     for source in unreadable:
         echo(printable(f"{source.error_type}: {source.error_message}"))
+    check_depth_files(job, segments)
     parts = cut_parts(
         segments,
         batch=job.run.batch,
