@@ -93,7 +93,8 @@ class DepthStage:
                     "NonFiniteDepth",
                     f"{self.estimator.name}: {bad} of {raw[row].size} values are not finite",
                 )
-        for row in getattr(self.estimator, "repeated", ()):
+        # What the estimator says of its last call, where this batch had one.
+        for row in getattr(self.estimator, "repeated", ()) if rows.size else ():
             out["note"][row] = "; ".join(
                 filter(None, (out["note"][row], "depth repeated in float32"))
             )

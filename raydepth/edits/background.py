@@ -1,21 +1,44 @@
 """Edit ``background``: the near layers over another picture, clip, colour or prompt."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from raydepth.batch import Batch, ok_rows
 from raydepth.depth.calibrate import Calibration, calibrate
 from raydepth.depth.estimator import DepthEstimator
 from raydepth.edits.plan import EditPlan, dilated
-from raydepth.edits.scenery import Scenery
+from raydepth.edits.scenery import Scenery, SceneryError
 from raydepth.edits.settings import Background
 from raydepth.layers.matting import decontaminate, faded, matte_edges
 from raydepth.layers.stack import Layer, LayerStack, visible
 
 _SAMPLED = 4
-"""Frames of the new scene that fix its depth scale."""
+"""Frames of the new scene that fix its depth scale, by clip."""
 _BEHIND = 0.05
 """Inverse depth by which a scene that is ``behind`` lies behind the clip's farthest plane."""
 NOTHING_SEEN = "the near layer fills the frame: nothing of the new background is seen"
+
+
+def fix_scene(
+    edit: Background, frame: tuple[int, int], scale: Calibration, estimator: DepthEstimator
+) -> Calibration | None:
+    """Fixes the scale of the new scene's depth for one clip; see ``EditEntry.scene``.
+
+    Pictures are estimated one by one, as the clip's own samples are; those that cannot be decoded,
+    or have no depth, are left out. None where nothing is to be aligned, where both are in metres,
+    and where no picture is left.
+    """
+    if edit.source is None or edit.depth != "aligned" or scale.kind == "depth_m":
+        return None
+    scenery, maps = Scenery(edit.source, edit.play), []
+    for row in scenery.spread(_SAMPLED):
+        try:
+            maps += list(estimator({"rgb": scenery.pictures(np.array([row]), frame)}))
+        except Exception:  # as for a clip's own samples: frames that it costs say why
+            continue
+    maps = [raw for raw in maps if np.isfinite(raw).all()]
+    return calibrate(maps, estimator=estimator.name, kind=estimator.kind) if maps else None
 
 
 class BackgroundBuilder:
@@ -24,9 +47,10 @@ class BackgroundBuilder:
     def __init__(
         self,
         edit: Background,
-        scales: dict[str, Calibration],
+        scales: Mapping[str, Calibration],
         estimator: DepthEstimator | None,
         *,
+        scenes: Mapping[str, Calibration | None] | None = None,
         matte: bool = False,
     ) -> None:
         """Opens the new scene.
@@ -36,6 +60,7 @@ class BackgroundBuilder:
             scales: the clips' depth scales, by video id.
             estimator: for ``depth: aligned``; one that reads depth from files has none for the new
                 scene.
+            scenes: by video id, what ``fix_scene`` fixed.
             matte: edge pixels are matted on both sides of the edge, where ``edit.decontaminate``
                 asks for it at all.
 
@@ -44,7 +69,7 @@ class BackgroundBuilder:
         """
         self.edit, self.scales, self.estimator, self.matte = edit, scales, estimator, matte
         self.scenery = None if edit.source is None else Scenery(edit.source, edit.play)
-        self._scale: Calibration | None = None
+        self.scenes = scenes or {}
 
     def __call__(self, batch: Batch) -> EditPlan:
         """The near layers over the new scene.
@@ -94,14 +119,17 @@ class BackgroundBuilder:
         )
 
     def _aligned(self, batch: Batch, far: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """The new scene's inverse depth on the clip's scale, float32 [M,H,W]."""
-        assert self.estimator is not None and self.scenery is not None
-        frame = far.shape[1:3]
-        if self._scale is None:
-            sampled = self.estimator({"rgb": self.scenery.sample(_SAMPLED, frame)})
-            self._scale = calibrate(
-                list(sampled), estimator=self.estimator.name, kind=self.estimator.kind
+        """The new scene's inverse depth on the clip's scale, float32 [M,H,W].
+
+        Raises SceneryError where the scene has no scale.
+        """
+        assert self.estimator is not None
+        video = str(batch["video"][rows[0]])
+        clip = self.scales[video]
+        scale = clip if clip.kind == "depth_m" else self.scenes.get(video)
+        if scale is None:
+            raise SceneryError(
+                f"edit.source: none of the sampled pictures of {self.edit.source} gave depth, so "
+                "it has no scale"
             )
-        raw = self.estimator({"rgb": far[rows]})
-        scale = self.scales[str(batch["video"][rows[0]])]
-        return scale.normalise(raw) if scale.kind == "depth_m" else self._scale.normalise(raw)
+        return scale.normalise(self.estimator({"rgb": far[rows]}))

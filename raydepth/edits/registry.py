@@ -5,7 +5,7 @@ Nothing after that step knows the difference.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from raydepth.camera.track import View
 from raydepth.depth.calibrate import Calibration
 from raydepth.depth.estimator import DepthEstimator
 from raydepth.edits import recompose, remove
-from raydepth.edits.background import BackgroundBuilder
+from raydepth.edits.background import BackgroundBuilder, fix_scene
 from raydepth.edits.clip import ClipEdit, fix_insert
 from raydepth.edits.insert import InsertBuilder
 from raydepth.edits.plan import EditBuilder
@@ -45,6 +45,8 @@ class EditHost:
     """By video id, the depth scale and what ``fix_edit`` fixed."""
     estimator: DepthEstimator | None = None
     """The worker's, for edits that bring in a scene."""
+    scenes: Mapping[str, Calibration | None] = field(default_factory=dict)
+    """By video id, what ``fix_scene_scale`` fixed."""
     matte: bool = False
     """Pixels at the edges of what is near are matted, see ``layers.matting.matte_edges``."""
 
@@ -78,6 +80,9 @@ class EditEntry(Entry):
     """Raises ValueError where it does not fit the section ``layers``."""
     fix: Callable[..., ClipEdit] | None = None
     """Fixes what it needs for a clip; see ``fix_edit``. None: it needs nothing."""
+    scene: Callable[..., Calibration | None] | None = None
+    """Fixes the depth scale of the scene that it brings in; see ``fix_scene_scale``. None: it
+    brings in none whose depth is estimated."""
     light: Callable[..., ClipLight | None] | None = None
     """Measures a clip's light; see ``measure_light``. None: it moves nothing to another light."""
     image_prompt: Callable[[Any], str | None] = lambda edit: None
@@ -101,6 +106,7 @@ def load_edit(
     clips: Mapping[str, tuple[Calibration, ClipEdit | None]],
     estimator: DepthEstimator | None = None,
     *,
+    scenes: Mapping[str, Calibration | None] | None = None,
     matte: bool = False,
 ) -> EditBuilder:
     """Reads the pictures that an edit needs and gives its builder.
@@ -110,12 +116,13 @@ def load_edit(
         layers: the job's section.
         clips: by video id, the depth scale and what ``fix_edit`` fixed.
         estimator: the worker's, for edits that bring in a scene.
+        scenes: by video id, what ``fix_scene_scale`` fixed.
         matte: pixels at the edges of what is near are matted, see ``layers.matting.matte_edges``.
 
     Raises:
         JobError: a file cannot be read, or is not what the edit needs.
     """
-    return EDITS.of(edit).load(edit, EditHost(layers, clips, estimator, matte))
+    return EDITS.of(edit).load(edit, EditHost(layers, clips, estimator, scenes or {}, matte))
 
 
 def check_edit(edit: Section, layers: Layers) -> None:
@@ -150,6 +157,27 @@ def fix_edit(
     """
     fix = EDITS.of(edit).fix
     return None if fix is None else fix(edit, sampled, picture, scale, views)
+
+
+def fix_scene_scale(
+    edit: Section, frame: tuple[int, int], scale: Calibration, estimator: DepthEstimator
+) -> Calibration | None:
+    """Fixes the depth scale of the scene that the edit brings into a clip.
+
+    Once per clip, and not by whoever comes first: the scene is seen in the clip's frame, and so its
+    scale is another in a clip of another shape.
+
+    Args:
+        edit: the job's section.
+        frame: the clip's (height, width).
+        scale: the clip's.
+        estimator: the worker's.
+
+    Returns:
+        None for edits that need none, and where the scene has no depth.
+    """
+    fix = EDITS.of(edit).scene
+    return None if fix is None else fix(edit, frame, scale, estimator)
 
 
 def measure_light(
@@ -208,7 +236,7 @@ def _load_background(edit: Background, host: EditHost) -> EditBuilder:
             "cannot; use behind"
         )
     scales = {video: scale for video, (scale, _) in host.clips.items()}
-    return BackgroundBuilder(edit, scales, host.estimator, matte=host.matte)
+    return BackgroundBuilder(edit, scales, host.estimator, scenes=host.scenes, matte=host.matte)
 
 
 def _load_planes(edit: Planes, host: EditHost) -> EditBuilder:
@@ -272,6 +300,7 @@ EDITS.register(
         "were edited by depth",
         held_references=2,
         files=lambda edit: [("edit.source", edit.source)],
+        scene=fix_scene,
         light=background_light,
         prompt=lambda edit: edit.prompt,
         estimates=lambda edit: edit.depth == "aligned",

@@ -93,5 +93,9 @@ class Scenery:
 
     def sample(self, count: int, frame: tuple[int, int]) -> np.ndarray:
         """Some frames spread over the whole scene, uint8 [<=count,H,W,3]."""
+        return self.pictures(self.spread(count), frame)
+
+    def spread(self, count: int) -> np.ndarray:
+        """Some frames spread over the whole scene, int64 [<=count], as ``pictures`` takes them."""
         last = 0 if self.constant else len(self._times) - 1
-        return self.pictures(np.unique(np.linspace(0, last, count).round().astype(np.int64)), frame)
+        return np.unique(np.linspace(0, last, count).round().astype(np.int64))

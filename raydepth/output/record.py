@@ -81,6 +81,8 @@ class ClipCalibration:
     samples: int = 0
     """How many reference frames stabilise its depth (``depth.stabilise``); 0: none, its camera
     moves."""
+    scene: Calibration | None = None
+    """Scale of the depth of the scene that the edit brings in; None: it needs none, or has none."""
 
 
 def job_yaml(tree: dict[str, Any]) -> str:
@@ -249,6 +251,7 @@ def write_calibrations(folder: OutputFolder, clips: dict[str, ClipCalibration]) 
             "plate": asdict(clip.plate) if clip.plate else None,
             "light": asdict(clip.light) if clip.light else None,
             "samples": clip.samples,
+            "scene": asdict(clip.scene) if clip.scene else None,
         }
         for video, clip in sorted(clips.items())
     }
@@ -274,8 +277,11 @@ def read_calibrations(folder: OutputFolder) -> dict[str, ClipCalibration]:
             edit = ClipEdit.from_tree(clip["edit"]) if clip.get("edit") else None
             plate = PlateRecord(**clip["plate"]) if clip.get("plate") else None
             light = ClipLight.from_tree(clip["light"]) if clip.get("light") else None
+            scene = Calibration(**clip["scene"]) if clip.get("scene") else None
+            if scene and not (math.isfinite(scene.lo) and math.isfinite(scene.hi)):
+                raise ValueError(f"the scale of {video}'s new scene is no scale")
             clips[video] = ClipCalibration(
-                scale, planes, edit, plate, light, int(clip.get("samples", 0))
+                scale, planes, edit, plate, light, int(clip.get("samples", 0)), scene
             )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise JobError(

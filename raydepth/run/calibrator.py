@@ -13,7 +13,7 @@ from raydepth.camera.track import SIZE as TRACK_SIZE
 from raydepth.camera.track import View
 from raydepth.depth.calibrate import calibrate
 from raydepth.depth.stage import refined
-from raydepth.edits.registry import fix_edit, measure_light
+from raydepth.edits.registry import fix_edit, fix_scene_scale, measure_light
 from raydepth.frames.decode import batches
 from raydepth.frames.segments import Segment, working_size
 from raydepth.job import Job
@@ -105,8 +105,10 @@ class ClipCalibrator:
         light = None
         if self._job.compose.matched_light.asked:
             light = measure_light(self._job.edit, self._job.layers, frames, sampled, planes, edit)
+        height, width = sampled[0].shape
+        scene = fix_scene_scale(self._job.edit, (height, width), scale, self._estimator)
         return ClipCalibration(
-            scale, planes, edit, plate, light, 0 if held is None else len(held.rgb)
+            scale, planes, edit, plate, light, 0 if held is None else len(held.rgb), scene
         )
 
     def _views(self, segments: list[Segment], unit: str) -> Iterator[View]:

@@ -252,7 +252,14 @@ def build_steps(
     clips = {} if clip is None else {video: clip}
     scales = {video: clip.depth for video, clip in clips.items()}
     fixed = {video: (clip.depth, clip.edit) for video, clip in clips.items()}
-    edit = load_edit(job.edit, job.layers, fixed, estimator, matte=job.compose.matte_edges)
+    edit = load_edit(
+        job.edit,
+        job.layers,
+        fixed,
+        estimator,
+        scenes={video: clip.scene for video, clip in clips.items()},
+        matte=job.compose.matte_edges,
+    )
     if with_plates := FILLERS.of(job.layers.fill).with_plates:
         records = {video: clip.plate for video, clip in clips.items()}
         filler = with_plates(cache_plates(folder, records), filler)

@@ -188,6 +188,25 @@ def test_a_frame_that_overflows_in_float16_is_repeated_in_float32(folders):
     assert dtypes == [torch.float16, torch.float32] and estimator.model.dtype == torch.float16
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_frame_that_overflowed_leaves_the_network_as_it_was(folders, name):
+    """Repeating in float32 is for that frame: the next clip's depth must not depend on it."""
+    rgb = frames(1, 60, 100)
+    estimator = HubDepth(folders[name], dtype="float16")
+    before = estimator(batch(rgb))
+    kinds = {key: value.dtype for key, value in _tensors(estimator)}
+    maps, once = estimator._maps, iter([torch.inf])
+    estimator._maps = lambda pictures: maps(pictures) + next(once, 0.0)
+    estimator(batch(rgb))
+    assert estimator.repeated == (0,)
+    assert {key: value.dtype for key, value in _tensors(estimator)} == kinds
+    assert np.array_equal(estimator(batch(rgb)), before) and estimator.repeated == ()
+
+
+def _tensors(estimator: HubDepth) -> list[tuple[str, torch.Tensor]]:
+    return [*estimator.model.named_parameters(), *estimator.model.named_buffers()]
+
+
 def test_input_size_sets_what_the_network_sees(folders):
     estimator = load_depth(Depth(model=folders["depth_anything"], input_size=42))
     seen = []

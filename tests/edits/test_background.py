@@ -7,8 +7,8 @@ from PIL import Image
 
 from raydepth.compose.baselines import Paste
 from raydepth.edits.background import NOTHING_SEEN, BackgroundBuilder
-from raydepth.edits.registry import check_edit, load_edit
-from raydepth.edits.scenery import Scenery
+from raydepth.edits.registry import check_edit, fix_scene_scale, load_edit
+from raydepth.edits.scenery import Scenery, SceneryError
 from raydepth.edits.settings import Background
 from raydepth.errors import JobError
 from raydepth.job import parse_job
@@ -24,7 +24,9 @@ def background(source: str | None = "#2040c0", **fields) -> Background:
 
 
 def plan_of(edit, batch, estimator=None):
-    return load_edit(edit, Layers(), {"v": (SCALE, None)}, estimator)(batch)
+    scene = fix_scene_scale(edit, batch["rgb"].shape[1:3], SCALE, estimator)
+    clips = {"v": (SCALE, None)}
+    return load_edit(edit, Layers(), clips, estimator, scenes={"v": scene})(batch)
 
 
 def paste(plan, rgb):
@@ -100,6 +102,48 @@ def test_aligned_scenes_cover_each_other_by_the_one_rule(scene, make_batch):
     # 2 % and 98 % of the ramp are 0 and 1
     assert far.inv_depth.min() == pytest.approx(-0.02, abs=0.01)
     assert far.inv_depth.max() == pytest.approx(1.02, abs=0.01)
+
+
+def test_an_aligned_scenes_scale_is_the_clips_not_that_of_who_came_first(scene, make_batch):
+    """One builder, two clips of different shapes in both orders: each has the scale that the scene
+    has in its own frame.
+    """
+
+    class Estimator:
+        name, kind = "by shape", "disparity_rel"
+
+        def __call__(self, batch):
+            count, height, width = batch["rgb"].shape[:3]
+            ramp = np.linspace(0, width / height, width, dtype=np.float32)
+            return np.broadcast_to(ramp, (count, height, width))
+
+    edit, estimator = background(depth="aligned"), Estimator()
+    batches = {"high": make_batch(*scene(2, 96, 60)), "wide": make_batch(*scene(2, 60, 120))}
+    scenes = {}
+    for video, batch in batches.items():
+        batch["video"] = np.array([video] * 2, object)
+        scenes[video] = fix_scene_scale(edit, batch["rgb"].shape[1:3], SCALE, estimator)
+    assert [round(scale.hi, 2) for scale in scenes.values()] == [0.61, 1.97]
+    clips = {video: (SCALE, None) for video in batches}
+    found = []
+    for order in (list(batches), list(batches)[::-1]):
+        build = load_edit(edit, Layers(), clips, estimator, scenes=scenes)
+        plans = {video: build(batches[video]) for video in order}
+        found.append({video: plans[video].stack.layers[1].inv_depth for video in batches})
+    for video in batches:
+        assert np.array_equal(found[0][video], found[1][video])
+        assert found[0][video].max() == pytest.approx(1.02, abs=0.01)
+
+
+def test_a_scene_that_gives_no_depth_costs_frames_in_words(scene, make_batch):
+    class Blind:
+        name, kind = "blind", "disparity_rel"
+
+        def __call__(self, batch):
+            return np.full(batch["rgb"].shape[:3], np.nan, np.float32)
+
+    with pytest.raises(SceneryError, match="none of the sampled pictures of #2040c0 gave depth"):
+        plan_of(background(depth="aligned"), make_batch(*scene()), Blind())
 
 
 @pytest.mark.parametrize("soft", [False, True])
