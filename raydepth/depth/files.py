@@ -1,18 +1,16 @@
 """Depth from sidecar files: sensor readings as an estimator, or ground truth."""
 
-import io
 import os
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from raydepth.batch import Batch, frame_identity
 from raydepth.depth.settings import DepthKind
 from raydepth.files import storage
+from raydepth.files.image_file import PictureError, open_limited, read_numbers
 from raydepth.files.sidecar import SidecarPattern
 
-_MAX_PIXELS = 2**27
 _CREDIBLE_M = (0.01, 1e5)
 """Metres between which the middle reading of a map must lie: outside, the file's unit is another
 one."""
@@ -23,8 +21,9 @@ def read_depth(path: str, scale: float) -> np.ndarray:
     """Reads one depth map.
 
     Args:
-        path: a 16-bit PNG or TIFF (integer units, 0 = no reading) or a ``.npy`` array [H,W] (float
-            metres, or integer units as in the pictures).
+        path: a 16-bit PNG or TIFF (integer units, 0 = no reading), a TIFF of floats, or a ``.npy``
+            array [H,W] (float metres, or integer units as in the pictures). A picture's orientation
+            is applied.
         scale: metres per integer unit.
 
     Returns:
@@ -40,25 +39,18 @@ def read_depth(path: str, scale: float) -> np.ndarray:
     ):  # a pipe would be waited for without end
         raise FileNotFoundError(f"no depth file {path}")
     try:
-        data = storage.read_bytes(path)
+        if storage.plain(path).endswith(".npy"):
+            with open_limited(path) as content:
+                depth = np.lib.format.read_array(content, allow_pickle=False)
+        else:
+            depth = read_numbers(path)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise FileNotFoundError(f"no depth file {path}") from error
-    try:
-        if storage.plain(path).endswith(".npy"):
-            depth = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-        else:
-            with Image.open(io.BytesIO(data), formats=("PNG", "TIFF")) as header:
-                if header.width * header.height > _MAX_PIXELS:
-                    raise ValueError(
-                        f"{header.width}x{header.height} numbers, at most {_MAX_PIXELS} are read"
-                    )
-            picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-            if picture is None or picture.dtype == np.uint8:
-                raise ValueError("no picture" if picture is None else "8 bits")
-            depth = picture
-    except UnidentifiedImageError as error:
-        raise ValueError(f"{path}: expected 16-bit or float numbers, got no picture") from error
-    except Exception as error:  # parsers of damaged files raise whatever they run into
+    except PictureError as error:
+        raise ValueError(str(error)) from error
+    except OSError:
+        raise
+    except Exception as error:  # the parser of damaged arrays raises whatever it runs into
         raise ValueError(f"{path}: expected 16-bit or float numbers, got {error}") from error
     if depth.ndim != 2 or depth.dtype.kind not in "uif" or not depth.size:
         raise ValueError(f"{path}: expected numbers [H,W], got {depth.dtype} {list(depth.shape)}")

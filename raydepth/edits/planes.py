@@ -42,9 +42,7 @@ class PlanesBuilder:
                 try:
                     read_cover(entry.replace, (8, 8))
                 except Exception as error:  # SourceError, OSError and what storage raises
-                    raise JobError(
-                        f"edit.layers.{index}.replace: {entry.replace}: {error}"
-                    ) from error
+                    raise JobError(f"edit.layers.{index}.replace: {error}") from error
 
     def __call__(self, batch: Batch) -> EditPlan:
         """The frame's own stack with the entries carried out.

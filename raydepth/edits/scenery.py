@@ -42,6 +42,8 @@ class Scenery:
                 return
             clip = probe(source)
         except (SourceError, OSError) as error:
+            if self.constant:
+                raise JobError(f"edit.source: {error}") from error
             raise JobError(
                 f"edit.source: {source} can be read neither as a picture nor as a clip, and is no "
                 f"colour #rrggbb: {error}"

@@ -35,8 +35,8 @@ class MetricStage:
             through the codec; 0: none.
         truth: batch -> float32 [N,H,W] metres with NaN where there is no reading; None: no ground
             truth.
-        true_edits: batch -> what each edited frame should be, uint8 [H,W,3], or None where that is
-            not known.
+        true_edits: batch -> what each edited frame should be, uint8 [H,W,3]; where that is not
+            known, a note for the frame, or "".
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class MetricStage:
         *,
         reestimate_every: int,
         truth: Callable[[Batch], np.ndarray] | None = None,
-        true_edits: Callable[[Batch], list[np.ndarray | None]] | None = None,
+        true_edits: Callable[[Batch], list[np.ndarray | str]] | None = None,
     ) -> None:
         self.estimator = estimator
         self.calibrations = calibrations
@@ -68,8 +68,11 @@ class MetricStage:
             for row, truth in zip(rows, self.truth(part), strict=True):
                 self._measure_truth(columns, row, batch, truth)
         if self.true_edits is not None and rows.size:
+            columns["note"] = batch["note"].copy()
             for row, picture in zip(rows, self.true_edits(_take(batch, rows)), strict=True):
-                if picture is not None:
+                if isinstance(picture, str):
+                    columns["note"][row] = "; ".join(filter(None, [batch["note"][row], picture]))
+                else:
                     _measure_true_edit(columns, row, batch, picture)
         if self.reestimate_every:
             again = rows[batch["frame_index"][rows] % self.reestimate_every == 0]

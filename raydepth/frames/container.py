@@ -12,7 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from raydepth.files import storage
-from raydepth.files.pictures import MAX_PIXELS
+from raydepth.files.image_file import MAX_PIXELS
 from raydepth.files.ranges import RemoteFile, StorageError
 from raydepth.frames.sources import SourceError
 

@@ -6,7 +6,7 @@ damaged packet costs only its own frames.
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 
 import av
@@ -14,7 +14,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from raydepth.batch import Batch
-from raydepth.files.pictures import read_image
+from raydepth.files.pictures import read_frame
 from raydepth.frames.reader import Reader, to_rgb
 from raydepth.frames.segments import Segment
 from raydepth.frames.sources import SourceError
@@ -37,6 +37,7 @@ class Frame:
             opened any more.
         error_message: what FFmpeg said.
         image: the file, in a folder of images; empty otherwise.
+        note: what a user should know of it; empty otherwise.
     """
 
     frame_index: int
@@ -46,6 +47,7 @@ class Frame:
     error_type: str = ""
     error_message: str = ""
     image: str = ""
+    note: str = ""
 
 
 def decode(segment: Segment, *, threads: int = 1) -> Iterator[Frame]:
@@ -66,11 +68,11 @@ def decode(segment: Segment, *, threads: int = 1) -> Iterator[Frame]:
     if segment.kind == "images":
         for row, image in enumerate(segment.images):
             try:
-                rgb = read_image(image, segment.height, segment.width)
+                rgb, note = read_frame(image, segment.height, segment.width)
             except OSError as error:
-                yield _frame(segment, row, None, "DecodeError", f"{image}: {error}")
+                yield _frame(segment, row, None, "DecodeError", str(error))
             else:
-                yield _frame(segment, row, rgb)
+                yield replace(_frame(segment, row, rgb), note=note)
         return
     reader, given = Reader(segment, threads), 0
     try:
@@ -129,7 +131,7 @@ def batches(
             "status": _text(["ok" if frame.rgb is not None else "error" for frame in chunk]),
             "error_type": _text([frame.error_type for frame in chunk]),
             "error_message": _text([frame.error_message for frame in chunk]),
-            "note": _text([""] * len(chunk)),
+            "note": _text([frame.note for frame in chunk]),
             "seconds_decode": np.full(
                 len(chunk), (time.perf_counter() - began) / len(chunk), np.float32
             ),

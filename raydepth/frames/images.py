@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 
 from raydepth.files import storage
-from raydepth.files.pictures import picture_size
+from raydepth.files.image_file import picture_size
 from raydepth.files.ranges import StorageError
 from raydepth.frames.sources import SourceError
 

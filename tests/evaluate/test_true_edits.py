@@ -92,7 +92,10 @@ def test_missing_and_misshapen_pictures_are_not_measured(clip, tmp_path):
         "rgb": np.zeros((4, 32, 40, 3), np.uint8),
     }
     first, *others = TrueEdits(f"{tmp_path}/{{frame_index}}.png")(batch)
-    assert first.shape == (32, 40, 3) and others == [None, None, None]
+    assert first.shape == (32, 40, 3)
+    turned, unreadable, missing = others
+    assert "1.png: 64x80 pixels, expected the shape of the frame" in turned
+    assert "2.png: expected a picture" in unreadable and missing == ""
 
 
 def test_columns_reach_the_fold_and_the_report_says_why_there_are_none():

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from raydepth.depth.files import DepthFiles
-from raydepth.files.pictures import read_image
+from raydepth.files.pictures import read_frame
 from raydepth.frames.decode import Frame, decode
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
@@ -115,7 +115,7 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
     (tmp_path / "bomb.png").write_bytes(BAD_IMAGES["bomb of 170 million pixels.png"])
     tracemalloc.start()
     with pytest.raises(OSError, match="13000x13000 pixels, at most"):
-        read_image(str(tmp_path / "bomb.png"), 64, 64)
+        read_frame(str(tmp_path / "bomb.png"), 64, 64)
     assert tracemalloc.get_traced_memory()[1] < 1 << 20
     tracemalloc.stop()
 
@@ -148,7 +148,7 @@ def test_flipped_images_are_pictures_or_errors(
     path = tmp_path / f"flipped.{form}"
     path.write_bytes(data)
     try:
-        rgb = read_image(str(path), 24, 32)
+        rgb, _ = read_frame(str(path), 24, 32)
     except OSError as error:
         assert str(error)
     else:
@@ -329,7 +329,7 @@ BAD_DEPTH = {
         "png",
         lambda p: cv2.imencode(".png", (GOOD * 1000).astype(np.uint16))[1].tobytes()[:30],
         "UnreadableDepthFile",
-        "got no picture",
+        "got a PNG that is damaged",
     ),
     "missing": ("png", lambda p: None, "MissingDepthFile", "no depth file"),
     "a pipe": ("png", lambda p: os.mkfifo(p), "MissingDepthFile", "no depth file"),
