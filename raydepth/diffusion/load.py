@@ -1,5 +1,6 @@
 """Loads the parts of a Stable-Diffusion-class pipeline: hub, local directory or built-in."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,15 +13,15 @@ from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
     DiffusionPipeline,
-    StableDiffusionPipeline,
     UNet2DConditionModel,
 )
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from raydepth.diffusion.codec import Codec
+from raydepth.diffusion.lora import fuse_lora
 from raydepth.diffusion.sampler import Condition
 from raydepth.diffusion.settings import Diffusion
-from raydepth.errors import JobError
+from raydepth.errors import JobError, JobNote
 from raydepth.models import builtin
 from raydepth.models.checkpoint import DIFFUSION_CONFIGS, check_unet, weights_variant
 
@@ -121,7 +122,7 @@ def load_models(
     named = f"{section}.model: the U-Net of {settings.model!r}"
     check_unet(unet.config, codec.channels, named, inpainting=inpainting)
     if settings.lora is not None:
-        _fuse_lora(settings.lora, unet, text)
+        fuse_lora(settings.lora, unet, text)
     unet = unet.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
     condition = _encode_prompts(settings, text, unet, section)
     return Models(unet=unet, codec=codec, scheduler_config=scheduler_config, condition=condition)
@@ -154,7 +155,8 @@ def _encode_prompts(
         prompt = negative = torch.zeros(1, 1, unet.config.cross_attention_dim)
     else:
         prompt, negative = (
-            _encode_prompt(*text, prompt) for prompt in (settings.prompt, settings.negative_prompt)
+            _encode_prompt(*text, getattr(settings, name), f"{section}.{name}")
+            for name in ("prompt", "negative_prompt")
         )
     return Condition(*(embedding.to(unet.device, unet.dtype) for embedding in (prompt, negative)))
 
@@ -216,28 +218,17 @@ def _load_text_encoder(
     return encoder.eval(), CLIPTokenizer.from_pretrained(where, subfolder="tokenizer")
 
 
-def _fuse_lora(
-    lora: str, unet: UNet2DConditionModel, text: tuple[CLIPTextModel, CLIPTokenizer] | None
-) -> None:
-    """Adds the LoRA's weights to the models', in place; attention processors are set later."""
-    encoder, tokenizer = text or (None, None)
-    pipeline = StableDiffusionPipeline(
-        vae=None, text_encoder=encoder, tokenizer=tokenizer, unet=unet, scheduler=None,
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
-    try:
-        pipeline.load_lora_weights(lora, use_safetensors=True)
-    except Exception as error:  # as in load_models
-        raise JobError(
-            f"compose.lora: {lora!r} does not load into this model as LoRA weights: {error}"
-        ) from error
-    pipeline.fuse_lora()
-    pipeline.unload_lora_weights()
-
-
 @torch.inference_mode()
-def _encode_prompt(encoder: CLIPTextModel, tokenizer: CLIPTokenizer, prompt: str) -> torch.Tensor:
+def _encode_prompt(
+    encoder: CLIPTextModel, tokenizer: CLIPTokenizer, prompt: str, field: str
+) -> torch.Tensor:
+    """Embeddings [1,L,D]; a ``JobNote`` says what of a prompt lies beyond the encoder's window."""
     length = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
+    whole = tokenizer(prompt, verbose=False).input_ids
+    if len(whole) > length:
+        cut = tokenizer.decode(whole[length - 1 : -1], skip_special_tokens=True).strip()
+        note = f"{field}: the text encoder reads {length - 2} of its {len(whole) - 2} tokens; not "
+        warnings.warn(JobNote(note + f"read: {cut!r}"), stacklevel=2)
     ids = tokenizer(
         prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
     ).input_ids

@@ -15,6 +15,7 @@ class Diffusion(Section):
     lora: Annotated[str | None, Names("model")] = None
     """Hub id or path of LoRA weights, for example ``latent-consistency/lcm-lora-sdv1-5``."""
     prompt: str = ""
+    """What lies beyond the text encoder's window (77 tokens) is not read, and the run says so."""
     negative_prompt: str = ""
 
 
