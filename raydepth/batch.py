@@ -46,6 +46,7 @@ column                 dtype, shape         meaning
 ``note``               str [N]              what a step skipped and why, for example
                                             ``empty near layer``; else empty
 ``attempts``           int64 [N]            attempts at the frame, over all runs
+``batch``              int64 [N]            frames that went through the models together
 ``segment``, ``part``  int64 [N]            numbers of the segment and of the part
 ``height``, ``width``  int64 [N]            size of the result in pixels
 ``seed``               int64 [N]            seed of the clip's noise
@@ -69,6 +70,11 @@ Batch = dict[str, np.ndarray]
 def ok_rows(batch: Batch) -> np.ndarray:
     """Indices int64 [M] of the frames that no step has failed on so far."""
     return np.flatnonzero(batch["status"] == "ok")
+
+
+def take_rows(batch: Batch, rows: np.ndarray) -> Batch:
+    """The frames at these indices, as a batch of their own."""
+    return {name: column[rows] for name, column in batch.items()}
 
 
 def mark_error(batch: Batch, row: int, error_type: str, message: str) -> None:

@@ -1,11 +1,14 @@
 """The ledger of what is done, read from the shards: what a run has still to do, and the status."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
 
 from raydepth.output.folder import OutputFolder
 from raydepth.output.plan import Part, read_plan
-from raydepth.output.shards import FRAMES, read_shards
+from raydepth.output.shards import FRAMES, DamagedShard, named_shards, read_shard, shard_name
 
 
 @dataclass(frozen=True)
@@ -16,10 +19,12 @@ class Ledger:
         rows: every frame in them: ``frame_id`` -> (status, attempts, error type).
         damaged: names of files among them that are no readable shards; their frames are missing,
             and so are done again.
+        where: the shard of every frame that is done.
     """
 
     rows: dict[str, tuple[str, int, str]]
     damaged: tuple[str, ...] = ()
+    where: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: OutputFolder) -> "Ledger":
@@ -29,25 +34,29 @@ class Ledger:
         """
         rows: dict[str, tuple[str, int, str]] = {}
         damaged: list[str] = []
+        where: dict[str, str] = {}
         columns = ("frame_id", "status", "attempts", "error_type")
-        for table in read_shards(folder, damaged=damaged):
+        for name, table in named_shards(folder, damaged=damaged):
             for frame_id, status, attempts, error_type in zip(
                 *(table[name].to_pylist() for name in columns),
                 strict=True,
             ):
                 if rows.get(frame_id, ("error",))[0] != "ok":
                     rows[frame_id] = (status, attempts, error_type)
-        return cls(rows, tuple(damaged))
+                    if status == "ok":
+                        where[frame_id] = name
+        return cls(rows, tuple(damaged), where)
 
     def finished(self, frame_id: str, attempts: int) -> bool:
         """Done, or failed so often that it stays quarantined."""
         status, tried, _ = self.rows.get(frame_id, ("missing", 0, ""))
-        return status == "ok" or (status == "error" and tried >= attempts)
+        return _finished(status, tried, attempts)
 
     def todo(self, parts: list[Part], attempts: int) -> list[Part]:
         """The parts with a frame that is missing or may be tried again.
 
-        A part is redone whole, so its bytes stay equal.
+        A part is decoded whole, and batches with such a frame are edited whole, so bytes stay
+        equal. Rows of frames that are finished stay as they are (``earlier_rows``).
         """
         return [
             part
@@ -59,6 +68,48 @@ class Ledger:
         """Attempts of earlier runs on a frame that is not done; 0 for a done or new frame."""
         status, attempts, _ = self.rows.get(frame_id, ("missing", 0, ""))
         return attempts if status == "error" else 0
+
+    def elsewhere(self, parts: list[Part]) -> frozenset[str]:
+        """Frames of these parts that are done in another shard than their part's.
+
+        Parts were cut otherwise then (``run.batch``); the frames stay where they are.
+        """
+        return frozenset(
+            frame
+            for part in parts
+            for frame in part.frame_ids
+            if self.where.get(frame, shard_name(part.name)) != shard_name(part.name)
+        )
+
+
+def _finished(status: str, tried: int, attempts: int) -> bool:
+    return status == "ok" or (status == "error" and tried >= attempts)
+
+
+def earlier_rows(folder: OutputFolder, part: Part, attempts: int) -> pa.Table | None:
+    """The rows of a part's shard that another try leaves as they are, with their pictures.
+
+    Those are the rows of frames that are finished, so that a good frame is never replaced by an
+    error, and of frames that the part does not have: it was cut otherwise, or to fewer frames
+    (``input.limit``). None: there is no such row, no shard, or a damaged one.
+
+    Raises:
+        OSError: the storage can't be read; what is there must not be written over.
+    """
+    name = shard_name(part.name)
+    if not folder.exists(name):
+        return None
+    try:
+        table = read_shard(folder, name, pictures=True)
+    except DamagedShard:
+        return None
+    mine = frozenset(part.frame_ids)
+    columns = (table[column].to_pylist() for column in ("frame_id", "status", "attempts"))
+    stays = [
+        frame not in mine or _finished(status, tried, attempts)
+        for frame, status, tried in zip(*columns, strict=True)
+    ]
+    return table.filter(pa.array(stays, pa.bool_())) if any(stays) else None
 
 
 def status(folder: OutputFolder) -> dict:

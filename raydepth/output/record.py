@@ -50,7 +50,8 @@ _MAY_CHANGE = (
     "output.crf",
     "depth.calibration_frames",
 )
-_RESULT_KEYS_OF_RUN = ("run.batch", "run.dtype", "run.seed")
+_RESULT_KEYS_OF_RUN = ("run.dtype", "run.seed")
+"""Not ``run.batch`` and ``run.threads``: results agree to a tolerance, and rows say their batch."""
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,11 @@ A row holds ids, status, timings, metrics and encoded pictures.
 import base64
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raydepth.batch import Batch
@@ -26,7 +28,7 @@ PICTURES = ("rgb_png", "depth_png16", "near_png", "background_png", "edited_png"
 
 _TEXT = ("frame_id", "video", "path", "status", "error_type", "error_message", "note")
 _INT64 = ("frame_index", "pts", "seed")
-_INT32 = ("segment", "part", "height", "width", "attempts")
+_INT32 = ("segment", "part", "height", "width", "attempts", "batch")
 _NEVER_NULL = {
     **dict.fromkeys(
         ("frame_id", "video", "path", "status", "error_type", "error_message"), pa.string()
@@ -122,14 +124,27 @@ def batch_table(batch: Batch, pictures: dict[str, list]) -> pa.Table:
 
 
 def write_shard(
-    folder: OutputFolder, part_name: str, tables: list[pa.Table], output: Output
+    folder: OutputFolder,
+    part_name: str,
+    tables: list[pa.Table],
+    output: Output,
+    *,
+    kept: pa.Table | None = None,
 ) -> int:
     """Writes a part's rows as one shard, and PNG files where asked; returns the bytes written.
 
     PNG files come first and the shard last: a shard that exists is complete. Metrics with a
     deprecated name are stored under both names.
+
+    Args:
+        folder: the output folder.
+        part_name: names the shard.
+        tables: the part's new rows, in order.
+        output: the job's section.
+        kept: rows of the part's earlier shard that stay as they are, and so do their PNG files; of
+            none of their frames there is a new row.
     """
-    table = _with_deprecated(pa.concat_tables(tables, promote_options="default"))
+    table = pa.concat_tables(tables, promote_options="default")
     written = 0
     if output.images in ("png", "both"):
         for name in PICTURES:
@@ -144,6 +159,10 @@ def write_shard(
                     written += len(data)
     if output.images in ("png", "none"):
         table = table.drop_columns([name for name in PICTURES if name in table.column_names])
+    if kept is not None:
+        table = pa.concat_tables([table, kept], promote_options="default")
+        table = table.take(pc.sort_indices(table, [("frame_index", "ascending")]))
+    table = _with_deprecated(table)
     buffer = io.BytesIO()
     pq.write_table(
         table,
@@ -164,18 +183,85 @@ def _with_deprecated(table: pa.Table) -> pa.Table:
     return table
 
 
-def read_shards(folder: OutputFolder, *, damaged: list[str]) -> Iterator[pa.Table]:
-    """Streams the shards in name order, without pictures; names damaged ones in `damaged`.
+def named_shards(
+    folder: OutputFolder, *, damaged: list[str], below: str = FRAMES
+) -> Iterator[tuple[str, pa.Table]]:
+    """Streams the shards in name order, each with its name and without pictures; names damaged ones
+    in `damaged`.
 
     The ledger reads more than it needs, so that it and the report agree on which shards are
     damaged.
     """
-    for name in folder.files(FRAMES):
+    for name in folder.files(below):
         if name.endswith(".parquet"):
             try:
-                yield read_shard(folder, name)
+                yield name, read_shard(folder, name)
             except DamagedShard:
                 damaged.append(name)
+
+
+def read_shards(folder: OutputFolder, *, damaged: list[str]) -> Iterator[pa.Table]:
+    """As ``named_shards``, without the names."""
+    for _, table in named_shards(folder, damaged=damaged):
+        yield table
+
+
+class ClipShards:
+    """The rows of one clip's frames that are done, whichever of its shards they are in.
+
+    Frames are in the shard of their part, except those that an earlier run did when parts were cut
+    otherwise (``run.batch``). The clip's other shards are looked through only for such frames, and
+    once.
+    """
+
+    def __init__(self, folder: OutputFolder, video: str) -> None:
+        self._folder, self._video = folder, video
+        self._where: dict[str, str] | None = None
+
+    def done(
+        self, part_name: str, frame_ids: Collection[str], columns: Collection[str]
+    ) -> dict[str, dict[str, Any]]:
+        """Frame id -> its row, of the frames of a part that are done; damaged shards count as
+        missing.
+
+        Args:
+            part_name: the part that the frames are in now.
+            frame_ids: its frames.
+            columns: what to read of them, pictures too.
+        """
+        rows = self._rows(shard_name(part_name), frame_ids, columns)
+        if missing := [frame for frame in frame_ids if frame not in rows]:
+            where = self._elsewhere()
+            for name in dict.fromkeys(where[frame] for frame in missing if frame in where):
+                rows |= self._rows(name, missing, columns)
+        return rows
+
+    def _rows(
+        self, name: str, frame_ids: Collection[str], columns: Collection[str]
+    ) -> dict[str, dict[str, Any]]:
+        wanted, named = set(frame_ids), {"frame_id", "status", *columns}
+        try:
+            table = read_shard(self._folder, name, columns=named, pictures=True)
+        except (FileNotFoundError, DamagedShard):
+            return {}
+        return {
+            row["frame_id"]: row
+            for row in table.to_pylist()
+            if row["status"] == "ok" and row["frame_id"] in wanted
+        }
+
+    def _elsewhere(self) -> dict[str, str]:
+        if self._where is None:
+            shards = named_shards(self._folder, damaged=[], below=f"{FRAMES}/{self._video}")
+            self._where = {
+                frame: name
+                for name, table in shards
+                for frame, status in zip(
+                    table["frame_id"].to_pylist(), table["status"].to_pylist(), strict=True
+                )
+                if status == "ok"
+            }
+        return self._where
 
 
 def read_shard(

@@ -23,7 +23,7 @@ from raydepth.frames.sources import SourceError
 from raydepth.output.codecs import decode_rgb
 from raydepth.output.folder import OutputFolder
 from raydepth.output.plan import Part
-from raydepth.output.shards import DamagedShard, image_name, read_shard, shard_name
+from raydepth.output.shards import ClipShards, image_name
 
 VIDEOS = "videos"
 
@@ -66,17 +66,9 @@ def shown_frames(folder: OutputFolder, parts: Sequence[Part]) -> Iterator[Shown]
 
     Frames that are not done come without a picture.
     """
+    shards = ClipShards(folder, parts[0].segment.video)
     for part in parts:
-        try:
-            table = read_shard(
-                folder,
-                shard_name(part.name),
-                columns=("frame_id", "frame_index", "status", "edited_png"),
-                pictures=True,
-            )
-            rows = {row["frame_id"]: row for row in table.to_pylist() if row["status"] == "ok"}
-        except (FileNotFoundError, DamagedShard):
-            rows = {}
+        rows = shards.done(part.name, part.frame_ids, ("frame_index", "edited_png"))
         for frame_id, pts in zip(
             part.frame_ids, part.segment.pts[part.start : part.stop], strict=True
         ):

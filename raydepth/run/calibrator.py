@@ -26,6 +26,7 @@ from raydepth.output.folder import OutputFolder
 from raydepth.output.plates import write_plate
 from raydepth.output.record import ClipCalibration, PlateRecord
 from raydepth.output.references import write_references
+from raydepth.run.device_errors import poisons_process
 from raydepth.run.load import WorkerModels
 from raydepth.run.tracker import Attempt, Progress
 from raydepth.run.watchdog import watched
@@ -165,7 +166,9 @@ class ClipCalibrator:
                     try:
                         maps = self._estimator(batch)
                     # a frame that no scale can be had from fails, and says why, when it is edited
-                    except Exception:
+                    except Exception as error:
+                        if poisons_process(error):
+                            raise
                         continue
                     yield from ((raw, batch["rgb"][0]) for raw in maps if np.isfinite(raw).all())
 

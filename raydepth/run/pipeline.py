@@ -226,7 +226,15 @@ def stream(work: Work, to_measure: Sequence[str], tracker: RemoteTracker) -> "ra
     tried = {frame: count for frame, count in frames.items() if count}
     return dataset.map_batches(
         Worker,
-        fn_constructor_args=(job, work.folder, tried, tracker, build_steps, work.cut),
+        fn_constructor_args=(
+            job,
+            work.folder,
+            tried,
+            tracker,
+            build_steps,
+            ledger.elsewhere(work.todo),
+            work.cut,
+        ),
         batch_size=1,
         **cluster.worker_pool(job.run, job.run.workers),
     )

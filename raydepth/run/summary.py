@@ -19,11 +19,9 @@ from raydepth.output.shards import (
     FRAMES,
     IMAGES,
     PICTURES,
-    DamagedShard,
+    ClipShards,
     image_name,
-    read_shard,
     read_shards,
-    shard_name,
 )
 from raydepth.output.video import VIDEOS
 from raydepth.report.build import Summary, build_report
@@ -152,20 +150,19 @@ def _pictures(folder: OutputFolder, frames: list[str]) -> dict[str, dict[str, by
     for row in plan.to_pylist():
         wanted[f"{row['video']}/{row['segment']:06d}-{row['part']:04d}"].append(row)
     found: dict[str, dict[str, bytes]] = {}
+    clips: dict[str, ClipShards] = {}
     for part, planned in wanted.items():
-        if not folder.exists(shard_name(part)):
-            continue
-        try:
-            shard = read_shard(folder, shard_name(part), pictures=True)
-        except DamagedShard:
-            continue
-        stored = {row["frame_id"]: row for row in shard.to_pylist()}
+        video = planned[0]["video"]
+        shards = clips.setdefault(video, ClipShards(folder, video))
+        done = shards.done(part, [row["frame_id"] for row in planned], PICTURES)
         for row in planned:
+            if row["frame_id"] not in done:
+                continue
             pictures = found.setdefault(row["frame_id"], {})
             for column in PICTURES:
                 kind = column.split("_")[0]
                 file = image_name(row["video"], row["frame_index"], kind)
-                data = stored.get(row["frame_id"], {}).get(column) or (
+                data = done[row["frame_id"]].get(column) or (
                     folder.read(file) if folder.exists(file) else None
                 )
                 if data:

@@ -1,10 +1,12 @@
 """A worker on Ray: loads its models once, then calibrates clips and edits parts as rows come."""
 
+import logging
+import os
 import pickle
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 
 import numpy as np
@@ -18,9 +20,12 @@ from raydepth.output.plan import Part
 from raydepth.output.record import ClipCalibration
 from raydepth.run.calibrator import ClipCalibrator, beating, calibration_unit
 from raydepth.run.decoder import Decoder
-from raydepth.run.editor import PartEditor, Step
+from raydepth.run.device_errors import poisons_process
+from raydepth.run.editor import PartEditor, Step, Together
 from raydepth.run.load import WorkerModels, device_and_dtype, load_worker
 from raydepth.run.tracker import Attempt, Calibrated, Failure, Progress
+
+log = logging.getLogger(__name__)
 
 WAIT_S = 0.05
 """A worker that waits for the output folder, or for a clip's calibration, looks so often."""
@@ -44,6 +49,7 @@ class Worker:
         tried: dict[str, int],
         progress: Progress,
         build_steps: BuildSteps,
+        elsewhere: Set[str] = frozenset(),
         cut: bytes | None = None,
     ) -> None:
         """Loads the models; nothing is written before the tracker says that the folder is open.
@@ -54,6 +60,7 @@ class Worker:
             tried: attempts that earlier runs made on frames that failed, by frame id.
             progress: the tracker.
             build_steps: what a micro-batch goes through.
+            elsewhere: frames that are done in another shard than their part's.
             cut: the inserted object, as PNG, where it is not in the folder yet.
         """
         if (starts := progress.starting()) > job.run.workers + job.run.attempts:
@@ -62,7 +69,8 @@ class Worker:
                 "small for them?"
             )
         self._job, self._folder, self._tried, self._progress = job, folder, tried, progress
-        self._build_steps = build_steps
+        self._build_steps, self._elsewhere = build_steps, elsewhere
+        self._together = Together(job.run.batch)
         self._decoder = Decoder(job, progress)
         self._editor: tuple[str, PartEditor] | None = None
         with self._reporting(), self._noting(), _with_cut(job, cut) as readable:
@@ -127,7 +135,15 @@ class Worker:
             if known is None:
                 return None
             steps = self.steps(video, known.clip)
-            editor = PartEditor(self._job, known.clip, steps, self._folder, self._progress)
+            editor = PartEditor(
+                self._job,
+                known.clip,
+                steps,
+                self._folder,
+                self._progress,
+                together=self._together,
+                elsewhere=self._elsewhere,
+            )
             self._editor = video, editor
         return self._editor[1]
 
@@ -168,13 +184,20 @@ class Worker:
 
     @contextmanager
     def _reporting(self) -> Iterator[None]:
-        """Tells the tracker why a worker gives up the run, before Ray hears of it."""
+        """Tells the tracker why a worker gives up the run, before Ray hears of it.
+
+        Where the process can use its device no more, it ends instead: Ray replaces it, and what it
+        was at is tried again as after any death.
+        """
         try:
             yield
         except JobError as error:
             self._progress.fail(Failure(str(error), wrong_job=True))
             raise
         except Exception as error:
+            if poisons_process(error):
+                log.exception("this process can use its device no more, and ends")
+                end_process()
             self._progress.fail(Failure(f"{type(error).__name__}: {error}", wrong_job=False))
             raise
 
@@ -191,3 +214,8 @@ def _with_cut(job: Job, cut: bytes | None) -> Iterator[Job]:
         file.write(cut)
         file.flush()
         yield job.with_object(file.name)
+
+
+def end_process() -> None:
+    """Ends this process at once: what hangs or is broken in it would keep it from ending."""
+    os._exit(1)

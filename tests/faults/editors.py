@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from benchmarks.stages import StandIn, sleeping, stand_in
 from raydepth.batch import Batch
@@ -89,6 +90,29 @@ class Poisoned(StandIn):
     @staticmethod
     def die() -> None:
         raise ZeroDivisionError("poison")
+
+
+class Broken(StandIn):
+    """A worker whose step raises on every frame, as on a mount that is gone."""
+
+    @staticmethod
+    def step() -> Step:
+        def step(batch: Batch) -> Batch:
+            raise OSError("the mount is gone")
+
+        return step
+
+
+class LosesDevice(Poisoned):
+    """A worker that loses its GPU on one frame, once."""
+
+    @staticmethod
+    def die() -> None:
+        try:
+            (roles() / "lost").touch(exist_ok=False)
+        except FileExistsError:
+            return
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure")
 
 
 class Killed(Poisoned):

@@ -2,14 +2,17 @@
 itself, is named, and the job ends.
 """
 
+import json
 import os
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import psutil
+import pyarrow.compute as pc
 import pytest
 
 from raydepth.frames.decode import batches
@@ -21,7 +24,7 @@ from raydepth.run.pipeline import run
 from tests.faults import editors
 from tests.faults.conftest import FRAMES
 from tests.faults.editors import POISON
-from tests.support.runs import results
+from tests.support.runs import differing, results
 
 pytestmark = pytest.mark.timeout(280)
 
@@ -61,6 +64,44 @@ def test_a_raising_frame_is_tried_again_by_later_runs_up_to_the_limit(
     # A limit raised, or a cause removed, and it is done.
     stand_ins.setattr(pipeline, "Worker", editors.StandIn)
     assert run(job(out, run__attempts=3), echo=quiet).frames["done"] == FRAMES
+
+
+def test_a_retry_that_fails_everywhere_costs_no_good_frame_whatever_its_batch(
+    job: JobMaker, undisturbed: Path, tmp_path: Path, stand_ins: pytest.MonkeyPatch
+):
+    out = tmp_path / "out"
+    stand_ins.setattr(pipeline, "Worker", editors.Poisoned)
+    run(job(out, run__attempts=5), echo=quiet)
+    stand_ins.setattr(pipeline, "Worker", editors.Broken)
+    # Batches of three cut other parts: of nine frames.
+    outcome = run(job(out, run__attempts=5, run__batch=3), echo=quiet)
+    assert outcome.frames == {"total": FRAMES, "done": FRAMES - 1, "failed": 1, "missing": 0}
+    table = results(out)
+    table = table.filter(pc.or_(pc.equal(table["status"], "ok"), pc.equal(table["attempts"], 2)))
+    expected = results(undisturbed)
+    others = np.delete(np.arange(FRAMES), POISON)
+    assert table["frame_index"].to_pylist() == list(range(FRAMES))
+    assert table.take(others).equals(expected.take(others).select(table.column_names))
+    stand_ins.setattr(pipeline, "Worker", editors.StandIn)
+    outcome = run(job(out, run__attempts=5, run__batch=3, output__video=True), echo=quiet)
+    assert outcome.frames == {"total": FRAMES, "done": FRAMES, "failed": 0, "missing": 0}
+    rows = [row for row in results(out).to_pylist() if row["status"] == "ok"]
+    assert len(rows) == FRAMES
+    assert [row["batch"] for row in rows] == [4] * POISON + [3] + [4] * (FRAMES - POISON - 1)
+    (video,) = (out / "videos").glob("*.mp4")
+    with av.open(str(video)) as file:
+        assert sum(1 for _ in file.decode(video=0)) == FRAMES
+
+
+def test_a_worker_that_loses_its_device_is_replaced_and_its_part_is_done(
+    job: JobMaker, undisturbed: Path, tmp_path: Path, stand_ins: pytest.MonkeyPatch
+):
+    stand_ins.setenv("RAYDEPTH_TEST_ROLES", str(tmp_path))
+    stand_ins.setattr(pipeline, "Worker", editors.LosesDevice)
+    outcome = run(job(tmp_path / "out"), echo=quiet)
+    assert outcome.frames["done"] == FRAMES
+    assert differing(tmp_path / "out", undisturbed) == []
+    assert json.loads((tmp_path / "out/benchmark.json").read_text())["restarts"] == 1
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ def test_what_loading_has_to_say_reaches_the_tracker_and_a_cut_out_object_the_mo
     edit = {"kind": "insert", "object": "later.png", "point": [0.5, 0.5]}
     job = small_job(["a.mp4"], Path("out"), edit=edit)
     for _ in range(2):  # two workers
-        Noting(job, flow.folder, {}, flow.tracker, build_steps, b"the object")
+        Noting(job, flow.folder, {}, flow.tracker, build_steps, cut=b"the object")
     assert seen == [b"the object"] * 2
     assert flow.tracker.snapshot().notes == ("the prompt is cut",)
 
