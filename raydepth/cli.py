@@ -150,8 +150,12 @@ def run(
         print(printable(f"  {count} x {reason}"))
     where = f"report: {outcome.report}" if outcome.report else "stopped before anything was changed"
     print(where, flush=True)  # before what Ray does when the process ends
-    if frames["missing"]:
+    if outcome.videos_failed:
+        print(f"{outcome.videos_failed} videos could not be written; the report names them")
+    if frames["missing"] or outcome.videos_left:
         raise typer.Exit(STOPPED if outcome.stopped == "deadline" else FAILED)
+    if outcome.videos_failed:
+        raise typer.Exit(FAILED)
     raise typer.Exit(SOME_FAILED if frames["failed"] else OK)
 
 

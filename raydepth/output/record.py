@@ -37,6 +37,7 @@ OURS = [
     "layers",
     "plates",
     "videos",
+    "videos.json",
     "report",
 ]
 """Everything that a run writes, and all that ``output.overwrite`` deletes."""

@@ -1,31 +1,53 @@
-"""Edited clips as videos (``output.video``): pictures from shards, times and audio from sources."""
+"""Edited clips as videos (``output.video``): pictures from shards, times and audio from sources.
 
+``videos.json`` says of every clip what its video was made of, so that a run writes only what
+is missing or stale.
+"""
+
+import hashlib
+import json
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import os
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import groupby
+from typing import Any
 
 import av
 import av.container
 import cv2
 import numpy as np
-from av.audio.stream import AudioStream
-from av.packet import Packet
-from av.stream import Discard
+import pyarrow as pa
+import pyarrow.fs as pafs
 from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 
 from raydepth.files.h264 import SAME_BYTES
-from raydepth.frames.container import open_container
+from raydepth.files.ranges import reason
+from raydepth.files.text import utf8
 from raydepth.frames.segments import Segment
-from raydepth.frames.sources import SourceError
 from raydepth.output.codecs import decode_rgb
 from raydepth.output.folder import OutputFolder
 from raydepth.output.plan import Part
-from raydepth.output.shards import ClipShards, image_name
+from raydepth.output.shards import FRAMES, ClipShards, image_name
+from raydepth.output.sound import WAYS, Sound, Way
 
 VIDEOS = "videos"
+RECORD = "videos.json"
+
+KEPT_START_S = 10
+"""A clip that begins so many seconds after 0, or less, keeps the source's clock."""
+
+_RECIPE = 2
+"""Changes with how videos are made: those of another recipe are made again."""
+_POLL_S = 0.2
+_RECORD_EVERY_S = 10
 
 
 @dataclass(frozen=True)
@@ -39,26 +61,186 @@ class Shown:
     rgb: np.ndarray | None
 
 
-def write_videos(folder: OutputFolder, parts: Sequence[Part], *, crf: int) -> Iterator[str]:
+@dataclass(frozen=True)
+class ClipVideo:
+    """What became of a clip's video."""
+
+    video: str
+    """Id of the clip."""
+    path: str
+    """The source."""
+    made_of: str = ""
+    """Hash of all that it was made of."""
+    size: int | None = None
+    """Bytes; None: there is no file."""
+    outcome: str = ""
+    """In words; empty: it is still to be written."""
+    failed: bool = False
+    """Whether something went wrong; the next run tries again."""
+
+    @property
+    def file(self) -> str:
+        """Its name in the output folder."""
+        return f"{VIDEOS}/{self.video}.mp4"
+
+
+def clip_videos(folder: OutputFolder, parts: Sequence[Part], *, crf: int) -> list[ClipVideo]:
+    """What became of the videos of these clips, in order.
+
+    Those that are not there as they should be have no outcome, or that of the try that failed.
+
+    Raises:
+        OSError: the storage fails.
+    """
+    known, sizes = _read_record(folder), folder.files(VIDEOS)
+    shards = _shards(folder)
+    found = []
+    for video, group in groupby(parts, key=lambda part: part.segment.video):
+        clip = list(group)
+        path, made_of = utf8(clip[0].segment.path), _made_of(clip, shards.get(video, []), crf)
+        there = known.get(video, ClipVideo(video, path))
+        size = sizes.get(there.file)
+        same = there.made_of == made_of and there.size == size
+        outcome = there.outcome if same or there.failed else ""
+        found.append(ClipVideo(video, path, made_of, size, outcome, there.failed))
+    return found
+
+
+def write_videos(
+    folder: OutputFolder,
+    parts: Sequence[Part],
+    *,
+    crf: int,
+    workers: int = 1,
+    stop: Callable[[], bool] = lambda: False,
+) -> Generator[str, None, None]:
     """Writes ``videos/<video>.mp4`` for every clip of a finished run; yields a line on each.
+
+    Videos that are there and as they should be are left. A clip whose video can't be written costs
+    that video only. A generator that is closed drops what it is writing.
 
     Args:
         folder: the output of the run.
         parts: all parts of the job, in order.
         crf: of H.264, 0..51.
+        workers: threads, each of which writes a video at a time.
+        stop: asked all the time; once true, what is being written is dropped and nothing is begun.
 
     Raises:
-        OSError: the storage fails.
+        OSError: the storage fails where the record of the videos is written.
     """
-    for video, group in groupby(parts, key=lambda part: part.segment.video):
-        clip = list(group)
-        name = f"{VIDEOS}/{video}.mp4"
-        with folder.writing(name) as path:
-            outcome = write_video(path, clip, shown_frames(folder, clip), crf=crf)
-        if outcome is None:
-            yield f"{name}: not written, no frame of {clip[0].segment.path} is done"
-        else:
-            yield f"{name}: {outcome}"
+    videos = clip_videos(folder, parts, crf=crf)
+    clips = {
+        video: list(group) for video, group in groupby(parts, key=lambda part: part.segment.video)
+    }
+    record = _read_record(folder)
+    todo = [clip for clip in videos if clip.failed or not clip.outcome]
+    if left := len(videos) - len(todo):
+        yield f"{VIDEOS}: {left} as they should be already"
+    stopped = threading.Event()
+    kept_at = time.monotonic()
+    with ThreadPoolExecutor(max(1, min(workers, len(todo))), "raydepth-video") as pool:
+        running: set[Future[ClipVideo]] = set()
+        waiting = iter(todo)
+        try:
+            while not (stop() or stopped.is_set()):
+                while len(running) < workers and (clip := next(waiting, None)):
+                    work = (folder, clip, clips[clip.video], crf, stopped)
+                    running.add(pool.submit(_write_clip, *work))
+                if not running:
+                    return
+                for done in wait(running, _POLL_S, FIRST_COMPLETED).done:
+                    running.remove(done)
+                    made = done.result()
+                    record[made.video] = made
+                    yield f"{made.file}: {made.outcome}"
+                if time.monotonic() - kept_at > _RECORD_EVERY_S:
+                    _write_record(folder, record)
+                    kept_at = time.monotonic()
+        finally:
+            stopped.set()
+            if todo:
+                _write_record(folder, record)
+
+
+def recorded_videos(folder: OutputFolder, plan: pa.Table) -> list[ClipVideo]:
+    """What the last run said of the video of every clip of a plan (``output.plan.read_plan``)."""
+    known, sizes = _read_record(folder), folder.files(VIDEOS)
+    clips = dict(zip(plan["video"].to_pylist(), plan["path"].to_pylist(), strict=True))
+    found = []
+    for video, path in clips.items():
+        if video is not None:  # not of a source that can't be read
+            clip = known.get(video, ClipVideo(video, path))
+            there = clip.size == sizes.get(clip.file)
+            found.append(clip if there else ClipVideo(video, path))
+    return found
+
+
+class _Stopped(Exception):
+    """The video is not wanted any more now."""
+
+
+def _write_clip(
+    folder: OutputFolder, clip: ClipVideo, parts: list[Part], crf: int, stopped: threading.Event
+) -> ClipVideo:
+    """Writes one video; what went wrong is in what it gives back."""
+
+    def frames() -> Iterator[Shown]:
+        for shown in shown_frames(folder, parts):
+            if stopped.is_set():
+                raise _Stopped
+            yield shown
+
+    done = asdict(clip) | {"failed": False}
+    earlier = "; the one there is of an earlier run" if clip.size is not None else ""
+    try:
+        with folder.writing(clip.file) as path:
+            outcome = write_video(path, parts, frames, crf=crf)
+            size = os.path.getsize(path) if outcome else None
+    except _Stopped:
+        return ClipVideo(**done | {"made_of": "", "outcome": ""})
+    except Exception as error:  # whatever it is, it is this clip's alone
+        said = f"not written, {clip.path}: {reason(error) or type(error).__name__}{earlier}"
+        return ClipVideo(**done | {"failed": True, "outcome": said})
+    if outcome is None:
+        said = f"not written, no frame of {clip.path} is done{earlier}"
+        return ClipVideo(**done | {"outcome": said})
+    return ClipVideo(**done | {"size": size, "outcome": outcome})
+
+
+def _made_of(parts: Sequence[Part], shards: Sequence[str], crf: int) -> str:
+    """What a clip's video is made of, as a hash: frames, shards as they are now, and settings."""
+    made_of = hashlib.sha256("\n".join([f"{_RECIPE} {crf}", *shards]).encode())
+    for part in parts:
+        made_of.update(part.segment.pts[part.start : part.stop].tobytes())
+    return made_of.hexdigest()
+
+
+def _shards(folder: OutputFolder) -> dict[str, list[str]]:
+    """Video id -> name, size and time of writing of each of its shards."""
+    selector = pafs.FileSelector(folder.path(FRAMES), recursive=True, allow_not_found=True)
+    found: dict[str, list[str]] = defaultdict(list)
+    for info in sorted(folder.filesystem.get_file_info(selector), key=lambda info: info.path):
+        if info.type == pafs.FileType.File:
+            video = info.path.removeprefix(folder.path(FRAMES)).lstrip("/").split("/")[0]
+            found[video].append(f"{info.base_name} {info.size} {info.mtime_ns}")
+    return found
+
+
+def _read_record(folder: OutputFolder) -> dict[str, ClipVideo]:
+    """Video id -> what became of it; what can't be read is written again."""
+    try:
+        clips = [ClipVideo(**row) for row in json.loads(folder.read(RECORD))]
+        if not all(isinstance(text, str) for clip in clips for text in (clip.video, clip.outcome)):
+            raise ValueError("its fields are others")
+        return {clip.video: clip for clip in clips}
+    except (FileNotFoundError, ValueError, TypeError, RecursionError):
+        return {}
+
+
+def _write_record(folder: OutputFolder, videos: dict[str, ClipVideo]) -> None:
+    rows: list[dict[str, Any]] = [asdict(clip) for _, clip in sorted(videos.items())]
+    folder.write(RECORD, json.dumps(rows, indent=1).encode())
 
 
 def shown_frames(folder: OutputFolder, parts: Sequence[Part]) -> Iterator[Shown]:
@@ -80,53 +262,83 @@ def shown_frames(folder: OutputFolder, parts: Sequence[Part]) -> Iterator[Shown]
 
 
 def write_video(
-    path: str, parts: Sequence[Part], frames: Iterator[Shown], *, crf: int
+    path: str, parts: Sequence[Part], frames: Callable[[], Iterator[Shown]], *, crf: int
 ) -> str | None:
     """Encodes one clip as H.264 (yuv420p, BT.709) with the source's time stamps and audio.
 
     A frame without a picture shows the one before it; at the beginning, the first that there is.
     Odd sizes get their last row or column twice, as yuv420p needs even ones. A clip of images of
-    several sizes has the first one's. Where the job starts inside the source (``input.start_s``),
-    its first frame is at time 0. Audio is copied, and cut to the frames that are there.
+    several sizes has the first one's. The source's clock is kept where it shows the first frame in
+    its first ten seconds; other clips, and jobs that start inside the source (``input.start_s``),
+    have their first frame at time 0. Audio is copied or encoded as ``output.sound`` says, and cut
+    to the frames that are there.
 
     Args:
         path: local file to write.
         parts: of the clip, in order.
-        frames: its frames, in order.
+        frames: begins to give its frames, in order.
         crf: of H.264.
 
     Returns:
         What was written, in words; None where no frame has a picture, and the file holds nothing.
+
+    Raises:
+        FFmpegError, ValueError: the clip does not fit into an mp4, even without sound.
+        OSError: the storage fails.
     """
+    failure = ""
+    for way in WAYS:
+        try:
+            outcome = _write(path, parts, frames(), crf, way)
+        except Exception as error:  # of another kind for every kind of stream
+            storage = isinstance(error, OSError) and not isinstance(error, av.FFmpegError)
+            if way == WAYS[-1] or storage or isinstance(error, _Stopped):
+                raise
+            failure = f"; with its sound it could not be written ({reason(error)})"
+        else:
+            return outcome and outcome + failure
+    raise AssertionError("the last way ends in a value or an error")
+
+
+def _write(
+    path: str, parts: Sequence[Part], frames: Iterator[Shown], crf: int, way: Way
+) -> str | None:
+    """``write_video`` with the sound in one way."""
     segment = parts[0].segment
     pts = np.concatenate([part.segment.pts[part.start : part.stop] for part in parts])
-    origin = int(pts[0]) if segment.frame_index[0] else 0
+    first = int(pts[0])
+    keeps_clock = not segment.frame_index[0] and 0 <= first * segment.time_base <= KEPT_START_S
+    origin = 0 if keeps_clock else first
     gap = int(np.median(np.diff(pts))) if len(pts) > 1 else round(1 / (25 * segment.time_base))
+    gap = max(gap, 1)
+    end = int(pts[-1]) + gap
     held, written = 0, 0
     waiting: list[int] = []  # pts of first frames that have no picture yet
     last, writer = None, None
-    with av.open(path, "w", format="mp4") as output:
+    with av.open(path, "w", format="mp4") as output, ExitStack() as stack:
         for shown in frames:
             held += shown.rgb is None
             waiting.append(shown.pts)
             if shown.rgb is not None:
-                writer = writer or _Writer(output, shown.rgb.shape, segment, origin, gap, crf)
+                if writer is None:
+                    writer = _Writer(output, shown.rgb.shape, segment, origin, gap, end, crf, way)
+                    stack.callback(writer.release)
                 last = shown.rgb
             if writer is None or last is None:
                 continue
-            for time in waiting:
-                writer.show(time, last)
+            for time_stamp in waiting:
+                writer.show(time_stamp, last)
             written += len(waiting)
             waiting.clear()
         if writer is None:
             return None
-        outcome = writer.close(int(pts[-1]) + gap)
+        outcome = writer.close()
     note = f", {held} without a result show the frame before" if held else ""
     return f"{written} frames{note}; {outcome}"
 
 
 class _Writer:
-    """An open video file, to which frames and the audio between them are added in order."""
+    """An open video file, to which frames and the sound between them are added in order."""
 
     def __init__(
         self,
@@ -135,7 +347,9 @@ class _Writer:
         segment: Segment,
         origin: int,
         gap: int,
+        end: int,
         crf: int,
+        way: Way,
     ) -> None:
         self._output, self._time_base, self._origin = output, segment.time_base, origin
         self._size = shape[0] + shape[0] % 2, shape[1] + shape[1] % 2
@@ -152,18 +366,15 @@ class _Writer:
         context = self._stream.codec_context
         context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
-        self._audio: dict[int, AudioStream] = {}
-        self._packets: Iterator[Packet] = iter(())
-        self._ahead: Packet | None = None
-        self._source: av.container.InputContainer | None = None
-        self._audio_note = "no audio"
+        self._end = end * segment.time_base
+        self._sound: Sound | None = None
         if segment.kind == "video":
-            self._open_audio(segment.path)
+            start = origin * segment.time_base
+            self._sound = Sound(output, segment.path, way, start, self._end)
         # Streams that don't begin at 0 begin at a tick of the whole movie, by default at a
         # millisecond.
-        ticks = math.lcm(
-            segment.time_base.denominator, *(stream.rate for stream in self._audio.values())
-        )
+        rates = self._sound.rates if self._sound is not None else []
+        ticks = math.lcm(segment.time_base.denominator, *rates)
         output.options["movie_timescale"] = str(
             ticks if ticks < 2**31 else segment.time_base.denominator
         )
@@ -180,63 +391,20 @@ class _Writer:
         )  # fmt: skip
         frame.pts, frame.time_base = pts - self._origin, self._time_base
         frame.pict_type = PictureType.NONE
-        self._copy_audio(pts)
+        if self._sound is not None:
+            self._sound.write(pts * self._time_base)
         self._output.mux(self._stream.encode(frame))
 
-    def close(self, end: int) -> str:
-        """Writes what is left, with audio up to this time, and says what became of the audio."""
-        self._copy_audio(end)
+    def close(self) -> str:
+        """Writes what is left, and says what became of the sound."""
+        said = "no audio"
+        if self._sound is not None:
+            self._sound.write(self._end)
+            said = self._sound.close()
         self._output.mux(self._stream.encode(None))
-        if self._source is not None:
-            self._source.close()
-        return self._audio_note
+        return said
 
-    def _open_audio(self, path: str) -> None:
-        """Adds the source's audio streams that an mp4 can hold as they are."""
-        try:
-            self._source = open_container(path)
-        except SourceError as error:
-            self._audio_note = f"no audio ({error})"
-            return
-        left_out = []
-        for stream in self._source.streams:
-            if not isinstance(stream, AudioStream):
-                stream.discard = Discard.all
-                continue
-            try:
-                self._audio[stream.index] = self._output.add_stream_from_template(stream)
-            except ValueError:
-                left_out.append(stream.codec_context.name)
-        if self._audio:
-            self._packets = self._source.demux(
-                [self._source.streams[index] for index in self._audio]
-            )
-            self._audio_note = (
-                f"audio copied ({len(self._audio)} streams)"
-                if len(self._audio) > 1
-                else "audio copied"
-            )
-        if left_out:
-            self._audio_note += f", {', '.join(left_out)} left out: mp4 does not hold it"
-
-    def _copy_audio(self, before: int) -> None:
-        """Copies audio up to a time, so that the muxer never waits for one of its streams."""
-        end, origin = before * self._time_base, self._origin * self._time_base
-        try:
-            while packet := self._ahead or next(self._packets, None):
-                self._ahead = None
-                if packet.dts is None or packet.pts is None:
-                    continue
-                if packet.pts * packet.time_base >= end:
-                    self._ahead = packet
-                    return
-                if self._origin:
-                    if packet.pts * packet.time_base < origin:
-                        continue
-                    shift = round(origin / packet.time_base)
-                    packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-                packet.stream = self._audio[packet.stream.index]
-                self._output.mux_one(packet)
-        except (av.FFmpegError, OSError) as error:
-            self._packets = iter(())
-            self._audio_note += f", which breaks off at {float(end):.1f} s ({error})"
+    def release(self) -> None:
+        """Closes the source."""
+        if self._sound is not None:
+            self._sound.release()

@@ -45,6 +45,8 @@ class Summary(TypedDict, total=False):
     """Failed frames by error type."""
     job_yaml: str
     """The resolved job file."""
+    edited_videos: list[dict[str, Any]]
+    """What became of the clips' videos (``output.video``): rows as in ``report.json``."""
 
 
 def build_report(
@@ -76,13 +78,38 @@ def build_report(
     examples, worst = choose(frames)
     tree["pictures"] = _write_pictures([*examples, *worst], read_pictures, job, write)
     tree["figures"] = _write_figures(statistics, frames, write)
+    if "edited_videos" in summary:
+        tree["edited_videos"] = summary["edited_videos"]
+    _write_page(tree, examples, worst, summary.get("job_yaml", ""), write)
+    return tree
+
+
+def write_page(
+    tree: dict[str, Any],
+    per_frame_columns: pa.Table,
+    job_yaml: str,
+    write: Callable[[str, bytes], None],
+) -> None:
+    """Writes ``report.json`` and ``index.html`` of a report again, whose tree has changed.
+
+    Figures and pictures stay. The arguments are those of ``build_report``, and what it gave back.
+    """
+    _write_page(tree, *choose(deduplicate(per_frame_columns)), job_yaml, write)
+
+
+def _write_page(
+    tree: dict[str, Any],
+    examples: list[Example],
+    worst: list[Example],
+    job_yaml: str,
+    write: Callable[[str, bytes], None],
+) -> None:
     # A name that isn't UTF-8 comes as lone surrogates, whose escapes JSON and readers of the page
     # can do with.
-    page = render(tree, examples, worst, summary.get("job_yaml", ""))
+    page = render(tree, examples, worst, job_yaml)
     written = to_json(with_deprecated(tree))
     write("report/report.json", written.encode("utf-8", "backslashreplace"))
     write("report/index.html", page.encode("utf-8", "backslashreplace"))
-    return tree
 
 
 def _write_pictures(

@@ -26,6 +26,9 @@ counted)::
     environment     {machine, versions}
     pictures        [{frame_id, why: [...], panels: {kind: file}}]
                     files relative to report/
+    edited_videos   [{video, path, file, outcome, failed}]
+                    with output.video only: what became of every clip's; file relative to the
+                    output folder, null where there is none
     figures         [{file, kind, about}]
                     kind: distribution, spread, curves, seconds; about: the metric or the video
 

@@ -97,6 +97,7 @@ def render(
         spreads=_figures(tree, "spread"),
         courses=_figures(tree, "curves"),
         timings=_figures(tree, "seconds"),
+        edited_videos=sorted(tree.get("edited_videos", []), key=lambda clip: not clip["failed"]),
         panel_labels=_PANEL_LABELS,
         full_videos=FULL_VIDEOS,
         most_rows=MOST_ROWS,

@@ -83,7 +83,7 @@ def watch(
     line = ProgressLine(total, echo)
     stopped: Stop | None = None
     said = 0
-    with _sigterm_interrupts():
+    with sigterm_interrupts():
         thread.start()
         while thread.is_alive():
             try:
@@ -132,7 +132,7 @@ def watch(
 
 
 @contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
+def sigterm_interrupts() -> Iterator[None]:
     """SIGTERM, which ``ray job stop`` and batch systems send before they kill, counts as Ctrl-C."""
     if (
         threading.current_thread() is not threading.main_thread()

@@ -26,8 +26,8 @@ On one pool of workers, each of which loads its models once:
 
 Back on the driver:
 
-8. finish: shards become videos, where asked. report: they fold into ``benchmark.json`` and
-   ``report/``.
+8. report: the shards fold into ``benchmark.json`` and ``report/``. finish: they become videos,
+   where asked, of which the report then tells.
 """
 
 import importlib
@@ -36,9 +36,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 # Before ray, which reads what this module sets when it is imported.
 from raydepth.run import cluster  # isort: skip
@@ -65,20 +66,27 @@ from raydepth.output.plan import by_segment, cut_parts
 from raydepth.output.plates import cache_plates
 from raydepth.output.record import ClipCalibration
 from raydepth.output.references import cache_references
-from raydepth.output.video import write_videos
+from raydepth.output.video import ClipVideo, clip_videos, write_videos
 from raydepth.run.check import check_depth_files, check_models, check_paths
+from raydepth.run.cpus import available_cpus
 from raydepth.run.decoder import Decoder
 from raydepth.run.editor import Step
 from raydepth.run.keeper import CalibrationKeeper
 from raydepth.run.load import WorkerModels
-from raydepth.run.monitor import Limits, Stop, watch
+from raydepth.run.monitor import FolderLost, Limits, Stop, sigterm_interrupts, watch
 from raydepth.run.opening import Opening
 from raydepth.run.prepare import Source, Work, prepare
 from raydepth.run.remote_tracker import RemoteTracker
 from raydepth.run.worker import Worker
 
+if TYPE_CHECKING:
+    from raydepth.run.summary import Report
+
 SUMMARY = "raydepth.run.summary"
 """The module of step 8. It draws, and takes seconds to import: not here."""
+
+MOST_VIDEOS = 8
+"""Videos written at a time: each holds its encoder's frames and a shard's pictures in memory."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,10 @@ class Outcome:
     stopped: Stop | None
     report: str | None
     """The report's page; None where the run was stopped before it changed anything."""
+    videos_left: int = 0
+    """Videos (``output.video``) that are still to be written."""
+    videos_failed: int = 0
+    """Videos that could not be written."""
 
 
 class WorkerFailed(RuntimeError):
@@ -127,8 +139,9 @@ def run(job: Job, *, address: str | None = None, echo: Callable[[str], None] = p
             end = End(None, 0, 0)
         if not end.begun:
             return unchanged(work, end)
-        finish(work, end, echo)
-        return report(work, end, time.monotonic() - started)
+        written = report(work, end, time.monotonic() - started)
+        stopped = finish(work, end, written, started, echo)
+        return outcome(work, written, stopped)
 
 
 def probe(job: Job, address: str | None, echo: Callable[[str], None]) -> Source:
@@ -182,8 +195,7 @@ def calibrate_and_edit(work: Work, started: float, echo: Callable[[str], None]) 
     dataset = stream(work, sorted(to_measure), tracker)
     opening = Opening(work.take_over, tracker)
     keep = CalibrationKeeper(work.folder, tracker, clips)
-    deadline = started + job.run.max_hours * 3600 if job.run.max_hours else None
-    limits = Limits(deadline, job.run.stall_minutes * 60, work.lost)
+    limits = Limits(deadline_of(job, started), job.run.stall_minutes * 60, work.lost)
 
     def consume() -> None:
         for _ in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
@@ -304,11 +316,63 @@ def build_steps(
     ]
 
 
-def finish(work: Work, end: End, echo: Callable[[str], None]) -> None:
-    """8. The shards become videos, where asked."""
-    if work.job.output.video and end.stopped is None:
-        for line in write_videos(work.folder, work.source.parts, crf=work.job.output.crf):
-            echo(printable(line))
+def report(work: Work, end: End, seconds: float) -> "Report":
+    """8. The shards fold into ``benchmark.json`` and the report."""
+    return importlib.import_module(SUMMARY).summarise(
+        work.folder,
+        seconds=seconds,
+        edited=end.edited,
+        restarts=end.restarts,
+        videos=edited_videos(work),
+    )
+
+
+def finish(
+    work: Work, end: End, written: "Report", started: float, echo: Callable[[str], None]
+) -> Stop | None:
+    """8. The shards become videos, where asked, several at a time; returns what stopped the run."""
+    if not work.job.output.video or end.stopped is not None:
+        return end.stopped
+    deadline = deadline_of(work.job, started)
+    interrupted = False
+
+    def over() -> bool:
+        return deadline is not None and time.monotonic() >= deadline
+
+    lines = write_videos(
+        work.folder,
+        work.source.parts,
+        crf=work.job.output.crf,
+        workers=min(MOST_VIDEOS, available_cpus()),
+        stop=lambda: over() or work.lost(),
+    )
+    with sigterm_interrupts():
+        try:
+            with closing(lines):
+                for line in lines:
+                    echo(printable(line))
+        except KeyboardInterrupt:
+            interrupted = True
+    if work.lost():
+        raise FolderLost(
+            "the lease on the output folder is lost (storage out of reach, or deleted by another "
+            "run); what is done is kept, run the same command again to go on"
+        )
+    videos = edited_videos(work)
+    written.add_videos(videos)
+    left = sum(not clip.outcome for clip in videos)
+    if not left or not (interrupted or over()):
+        return None
+    why = "interrupted" if interrupted else "deadline"
+    echo(f"{why}: {left} videos are left; run the same command again to go on")
+    return "interrupt" if interrupted else "deadline"
+
+
+def edited_videos(work: Work) -> list[ClipVideo]:
+    """What became of every clip's video; none where none is asked for."""
+    if not work.job.output.video:
+        return []
+    return clip_videos(work.folder, work.source.parts, crf=work.job.output.crf)
 
 
 def unchanged(work: Work, end: End) -> Outcome:
@@ -326,9 +390,19 @@ def unchanged(work: Work, end: End) -> Outcome:
     return Outcome(frames, dict(errors.most_common()), end.stopped, None)
 
 
-def report(work: Work, end: End, seconds: float) -> Outcome:
-    """8. The shards fold into ``benchmark.json`` and the report."""
-    summary = importlib.import_module(SUMMARY)
-    page = summary.summarise(work.folder, seconds=seconds, edited=end.edited, restarts=end.restarts)
-    state = status(work.folder)
-    return Outcome(state["frames"], state["errors"], end.stopped, page)
+def outcome(work: Work, written: "Report", stopped: Stop | None) -> Outcome:
+    """How the run ended, counted from what is in its folder."""
+    state, videos = status(work.folder), edited_videos(work)
+    return Outcome(
+        state["frames"],
+        state["errors"],
+        stopped,
+        written.page,
+        videos_left=sum(not clip.outcome for clip in videos),
+        videos_failed=sum(clip.failed for clip in videos),
+    )
+
+
+def deadline_of(job: Job, started: float) -> float | None:
+    """``time.monotonic()`` at which nothing new is begun (``run.max_hours``)."""
+    return started + job.run.max_hours * 3600 if job.run.max_hours else None

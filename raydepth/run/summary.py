@@ -4,6 +4,8 @@ OUT`` rebuilds them with.
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -23,37 +25,73 @@ from raydepth.output.shards import (
     image_name,
     read_shards,
 )
-from raydepth.output.video import VIDEOS
-from raydepth.report.build import Summary, build_report
+from raydepth.output.video import VIDEOS, ClipVideo, recorded_videos
+from raydepth.report.build import Summary, build_report, write_page
 from raydepth.report.numbers import stages
 
 _MODEL_STEPS = ("depth", "fill", "compose")
 """Steps whose time is models at work: what the speed of light is made of."""
 
 
-def summarise(folder: OutputFolder, *, seconds: float, edited: int, restarts: int) -> str:
-    """Writes ``benchmark.json`` (unless this run edited nothing) and the report; returns where the
-    page is.
+@dataclass
+class Report:
+    """A report that is written, and can be again when it has more to say."""
+
+    folder: OutputFolder
+    rows: pa.Table
+    tree: dict[str, Any]
+    benchmark: dict[str, Any]
+    """Empty where this run edited nothing."""
+
+    @property
+    def page(self) -> str:
+        """Where ``index.html`` is."""
+        folder = self.folder
+        return f"{folder.root if folder.is_local else folder.uri}/report/index.html"
+
+    def add_videos(self, videos: Sequence[ClipVideo]) -> None:
+        """Says in the page what became of the edited videos, and counts their bytes."""
+        self.tree["edited_videos"] = _edited_videos(videos)
+        job_yaml = self.folder.read(record.JOB).decode()
+        write_page(self.tree, self.rows, job_yaml, self.folder.write)
+        if self.benchmark:
+            self.benchmark["bytes"] = _bytes(self.folder)
+            _write_benchmark(self.folder, self.benchmark)
+
+
+def summarise(
+    folder: OutputFolder,
+    *,
+    seconds: float,
+    edited: int,
+    restarts: int,
+    videos: Sequence[ClipVideo] = (),
+) -> Report:
+    """Writes ``benchmark.json`` (unless this run edited nothing) and the report.
 
     Args:
         folder: the output of a run.
-        seconds: wall-clock seconds of this run.
+        seconds: wall-clock seconds of this run, without those of its videos.
         edited: frames that this run edited, or failed to.
         restarts: worker processes that died and were replaced.
+        videos: with ``output.video``, what is known of every clip's so far.
     """
     rows, folded = _read(folder)
+    figures: dict[str, Any] = {}
     if edited:
         figures = _benchmark(folder, folded, seconds=seconds, edited=edited, restarts=restarts)
-        folder.write(record.BENCHMARK, json.dumps(figures, indent=2).encode())
-    return _report(folder, rows, folded)
+        _write_benchmark(folder, figures)
+    return _report(folder, rows, folded, figures, videos)
 
 
 def rebuild(folder: OutputFolder) -> str:
     """Builds the report again from what is in the folder; returns where the page is. Raises
     FileNotFoundError.
     """
-    read_plan(folder)
-    return _report(folder, *_read(folder))
+    rows, folded = _read(folder)
+    videos = recorded_videos(folder, read_plan(folder))
+    asked = record.read_job(folder).get("output", {}).get("video")
+    return _report(folder, rows, folded, {}, videos if asked else ()).page
 
 
 def _read(folder: OutputFolder) -> tuple[pa.Table, Fold]:
@@ -97,18 +135,45 @@ def _benchmark(
         "worker_seconds_per_frame": in_worker,
         "speed_of_light_frames_per_second": light,
         "share_of_speed_of_light": rate / light if light else None,
-        "bytes": sum(
-            size
-            for below in (FRAMES, IMAGES, LAYERS, VIDEOS)
-            for size in folder.files(below).values()
-        ),
+        "bytes": _bytes(folder),
         "restarts": restarts,
         "workers": job["run"]["workers"],
         "environment": record.read_environment(folder),
     }
 
 
-def _report(folder: OutputFolder, rows: pa.Table, folded: Fold) -> str:
+def _bytes(folder: OutputFolder) -> int:
+    """Of all that the run has made."""
+    return sum(
+        size for below in (FRAMES, IMAGES, LAYERS, VIDEOS) for size in folder.files(below).values()
+    )
+
+
+def _write_benchmark(folder: OutputFolder, figures: dict[str, Any]) -> None:
+    folder.write(record.BENCHMARK, json.dumps(figures, indent=2).encode())
+
+
+def _edited_videos(videos: Sequence[ClipVideo]) -> list[dict[str, Any]]:
+    """The rows of ``report.json``; no file where there is none that is as it should be."""
+    return [
+        {
+            "video": clip.video,
+            "path": clip.path,
+            "file": clip.file if clip.outcome and clip.size is not None else None,
+            "outcome": clip.outcome or "not written yet: the next run writes it",
+            "failed": clip.failed,
+        }
+        for clip in videos
+    ]
+
+
+def _report(
+    folder: OutputFolder,
+    rows: pa.Table,
+    folded: Fold,
+    figures: dict[str, Any],
+    videos: Sequence[ClipVideo],
+) -> Report:
     record.read_job(folder)  # the report says nothing of frames whose job is not known
     benchmark = record.read_benchmark(folder)
     environment = record.read_environment(folder)
@@ -130,14 +195,16 @@ def _report(folder: OutputFolder, rows: pa.Table, folded: Fold) -> str:
         },
         "job_yaml": folder.read(record.JOB).decode(),
     }
-    build_report(
+    if videos:
+        summary["edited_videos"] = _edited_videos(videos)
+    tree = build_report(
         statistics=folded,
         per_frame_columns=rows,
         read_pictures=lambda frames: _pictures(folder, frames),
         summary=summary,
         write=folder.write,
     )
-    return f"{folder.root if folder.is_local else folder.uri}/report/index.html"
+    return Report(folder, rows, tree, figures)
 
 
 def _pictures(folder: OutputFolder, frames: list[str]) -> dict[str, dict[str, bytes]]:

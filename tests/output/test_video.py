@@ -10,60 +10,24 @@ import numpy as np
 import pyarrow.fs as pafs
 import pytest
 
+import raydepth.output.video
 from raydepth.errors import JobError
-from raydepth.frames.decode import batches, decode
+from raydepth.frames.decode import decode
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
 from raydepth.output.codecs import encode_rgb
 from raydepth.output.folder import OutputFolder
-from raydepth.output.plan import Part, cut_parts
-from raydepth.output.settings import Output
-from raydepth.output.shards import batch_table, encode_pictures, write_shard
-from raydepth.output.video import write_videos
+from raydepth.output.plan import Part
+from raydepth.output.video import clip_videos, write_videos
 from tests.frames.barcodes import clip_of, make_clip, read_barcode
+from tests.output.finished import finished, times, video_of
+from tests.output.sounding import BEEPS, beeps, sounding
 from tests.support.runs import small_job
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("clips")
-
-
-def finished(
-    out: Path, clip: Path, *, failed: tuple[int, ...] = (), images: str = "parquet", **span
-) -> list[Part]:
-    """A folder of a run whose edited pictures are the source's own; frames with these numbers have
-    failed.
-    """
-    segments = plan_segments(probe(str(clip)), size=None, **span)
-    parts = cut_parts(segments, batch=4, shard_frames=16, limit=None)
-    for part in parts:
-        tables = []
-        for batch in batches(part.segment.take(slice(part.start, part.stop)), 4):
-            for row in np.flatnonzero(np.isin(batch["frame_index"], failed)):
-                batch["status"][row] = "error"
-            pictures = [
-                {"edited": rgb} if status == "ok" else {}
-                for rgb, status in zip(batch["rgb"], batch["status"], strict=True)
-            ]
-            batch["attempts"] = np.ones(len(batch["pts"]), np.int32)
-            tables.append(batch_table(batch, encode_pictures(pictures)))
-        output = Output(path=str(out), images=images, keep=["edited"])
-        write_shard(OutputFolder.at(str(out)), part.name, tables, output)
-    return parts
-
-
-def video_of(out: Path, parts: list[Part], crf: int = 10) -> tuple[Path, str]:
-    printed = list(write_videos(OutputFolder.at(str(out)), parts, crf=crf))
-    assert len(printed) == 1
-    return out / "videos" / f"{parts[0].segment.video}.mp4", printed[0]
-
-
-def times(path: Path) -> list[Fraction]:
-    """Seconds of every frame as they are shown."""
-    with av.open(str(path)) as container:
-        frames = sorted(frame.pts * frame.time_base for frame in container.decode(video=0))
-    return frames
 
 
 def sound(path: Path) -> list[tuple[Fraction, bytes]]:
@@ -121,27 +85,6 @@ def test_audio_is_copied_packet_for_packet(clips: Path, tmp_path: Path, name: st
     end = times(made)[-1] + Fraction(1, 25)
     assert sound(made) == [packet for packet in sound(source) if packet[0] < end]
     assert "audio copied" in printed
-
-
-def test_audio_that_mp4_does_not_hold_is_left_out_in_words(tmp_path: Path):
-    source = tmp_path / "clip.asf"
-    with av.open(str(source), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
-        audio = container.add_stream("wmav2", rate=44100, layout="mono", bit_rate=64_000)
-        for number in range(4):
-            container.mux(
-                stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8)))
-            )
-            frame = av.AudioFrame.from_ndarray(
-                np.zeros((1, 2048), np.float32), format="fltp", layout="mono"
-            )
-            frame.sample_rate, frame.pts = 44100, number * 2048
-            container.mux(audio.encode(frame))
-        container.mux(stream.encode(None))
-    made, printed = video_of(tmp_path, finished(tmp_path, source))
-    assert len(times(made)) == 4
-    assert "no audio, wmav2 left out" in printed
 
 
 @pytest.mark.parametrize("images", ["png", "both"])
@@ -230,4 +173,114 @@ def test_the_same_frames_give_the_same_bytes(tmp_path: Path):
     for _ in range(60):
         made, _ = video_of(tmp_path, parts)
         files.add(made.read_bytes())
+        made.unlink()
     assert len(files) == 1
+
+
+def clips_of(tmp_path: Path, count: int) -> list[Part]:
+    """The parts of so many finished clips."""
+    return [
+        part
+        for number in range(count)
+        for part in finished(
+            tmp_path / "out", make_clip(tmp_path / f"{number}.mp4", 8 + number, audio=True)
+        )
+    ]
+
+
+def test_videos_written_at_a_time_have_the_bytes_of_those_written_one_by_one(tmp_path: Path):
+    parts, out = clips_of(tmp_path, 4), tmp_path / "out"
+    folder = OutputFolder.at(str(out))
+    files = []
+    for workers in (1, 4):
+        assert len(list(write_videos(folder, parts, crf=10, workers=workers))) == 4
+        files.append({path.name: path.read_bytes() for path in out.glob("videos/*.mp4")})
+        for path in out.glob("videos/*.mp4"):
+            path.unlink()
+    assert len(files[0]) == 4 and files[0] == files[1]
+
+
+def test_the_next_run_writes_what_is_missing_or_stale_and_leaves_the_rest(tmp_path: Path):
+    parts, out = clips_of(tmp_path, 3), tmp_path / "out"
+    folder = OutputFolder.at(str(out))
+    list(write_videos(folder, parts, crf=10))
+    assert list(write_videos(folder, parts, crf=10)) == ["videos: 3 as they should be already"]
+    first, second, third = (out / clip.file for clip in clip_videos(folder, parts, crf=10))
+    kept, before = third.stat(), second.read_bytes()
+    first.unlink()
+    finished(out, tmp_path / "1.mp4", failed=(3,))
+    said, *written = write_videos(folder, parts, crf=10)
+    assert said == "videos: 1 as they should be already"
+    assert len(written) == 2 and "1 without a result" in " ".join(written)
+    assert first.exists() and second.read_bytes() != before
+    assert third.stat().st_mtime_ns == kept.st_mtime_ns
+    assert len(list(write_videos(folder, parts, crf=20))) == 3  # another quality
+
+
+def test_a_clip_whose_video_fails_costs_that_video_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    parts, out = clips_of(tmp_path, 3), tmp_path / "out"
+    folder = OutputFolder.at(str(out))
+    bad = parts[0].segment.video
+    right = raydepth.output.video.write_video
+
+    def write_video(path: str, clip: list[Part], frames: object, *, crf: int) -> str | None:
+        if clip[0].segment.video == bad:
+            raise MemoryError("no memory for this one")
+        return right(path, clip, frames, crf=crf)
+
+    monkeypatch.setattr("raydepth.output.video.write_video", write_video)
+    lines = list(write_videos(folder, parts, crf=10))
+    assert len(lines) == 3
+    (said,) = (line for line in lines if "not written" in line)
+    assert "0.mp4" in said and "no memory for this one" in said
+    assert [clip.failed for clip in clip_videos(folder, parts, crf=10)] == [True, False, False]
+    assert len(list(out.glob("videos/*"))) == 2
+    monkeypatch.undo()  # and the next run tries it again, alone
+    _, line = write_videos(folder, parts, crf=10)
+    assert bad in line and len(list(out.glob("videos/*.mp4"))) == 3
+
+
+def test_a_run_that_is_to_stop_drops_what_it_writes_and_the_next_one_goes_on(tmp_path: Path):
+    parts, out = clips_of(tmp_path, 3), tmp_path / "out"
+    folder = OutputFolder.at(str(out))
+    assert list(write_videos(folder, parts, crf=10, stop=lambda: True)) == []
+    lines = write_videos(folder, parts, crf=10)
+    next(lines)
+    lines.close()  # as Ctrl-C does
+    assert len(list(out.glob("videos/*"))) < 3
+    left = sum(not clip.outcome for clip in clip_videos(folder, parts, crf=10))
+    assert 1 <= left <= 2
+    list(write_videos(folder, parts, crf=10))
+    assert len(list(out.glob("videos/*"))) == 3
+    assert all(clip.outcome for clip in clip_videos(folder, parts, crf=10))
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "start"),
+    [
+        ("wraps.ts", "aac", 95442),  # its clock of 33 bits wraps 1.7 s after the first frame
+        ("late.mkv", "flac", 11),
+        ("ten hours.mkv", "flac", 36_000),
+        ("ten hours.mov", "pcm_s16le", 36_000),
+    ],
+)
+def test_a_clip_that_starts_below_zero_or_late_starts_at_its_first_frame(
+    tmp_path: Path, name: str, codec: str, start: int
+):
+    """And its sound with it, in step; the rows keep the source's time stamps."""
+    stamps = [*range(10), *range(20, 60)]
+    source = sounding(tmp_path / name, codec, start=Fraction(start), pts=stamps)
+    parts = finished(tmp_path, source)
+    first = parts[0].segment.pts[0] * parts[0].segment.time_base
+    assert -2 < first < -1 if name == "wraps.ts" else first == start
+    made, _ = video_of(tmp_path, parts)
+    assert times(made) == [Fraction(i, 25) for i in stamps]
+    assert beeps(made) == pytest.approx(BEEPS, abs=0.003)
+
+
+def test_a_clip_without_a_result_at_its_start_still_starts_at_zero(tmp_path: Path):
+    source = make_clip(tmp_path / "clip.mkv", 20, pts=[1000 + i for i in range(20)])
+    made, _ = video_of(tmp_path, finished(tmp_path, source, failed=(0, 1)))
+    assert times(made) == [Fraction(i, 25) for i in range(20)]
