@@ -54,7 +54,8 @@ def decode(segment: Segment, *, threads: int = 1) -> Iterator[Frame]:
     """Yields every wanted frame of a segment exactly once, in display order, or as an error.
 
     Colours are RGB of full range. YUV without a matrix in its metadata counts as BT.709 from 720
-    lines or 1280 columns on, as BT.601 below. HDR (PQ, HLG) is converted plainly, without tone
+    lines or 1280 columns on, as BT.601 below. Grey is of full range unless its stream
+    says that it is limited. HDR (PQ, HLG) is converted plainly, without tone
     mapping, so it looks flat. Interlaced frames stay woven. Pixels that aren't square stay as
     coded. Alpha is dropped.
 

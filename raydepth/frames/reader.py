@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 
 from raydepth.files.ranges import reason
 from raydepth.frames.container import number_packet, open_container, packet_number, prepare
+from raydepth.frames.grey import full_range
 from raydepth.frames.segments import Segment
 from raydepth.frames.sources import SourceError
 
@@ -173,7 +174,7 @@ def to_rgb(picture: VideoFrame, segment: Segment, reformatter: VideoReformatter)
     a, b, c, d = segment.orientation
     height, width = (segment.height, segment.width) if a else (segment.width, segment.height)
     kernel = Interpolation.AREA if height < picture.height else Interpolation.BICUBIC
-    rgb = reformatter.reformat(
+    scaled = reformatter.reformat(
         picture,
         width,
         height,
@@ -185,7 +186,8 @@ def to_rgb(picture: VideoFrame, segment: Segment, reformatter: VideoReformatter)
         | Interpolation.ACCURATE_RND
         | Interpolation.BITEXACT
         | Interpolation.FULL_CHR_H_INT,
-    ).to_ndarray()
+    )
+    rgb = full_range(picture, scaled.to_ndarray())
     if not a:
         rgb = rgb.transpose(1, 0, 2)
     return np.ascontiguousarray(rgb[:: b + d, :: a + c])
