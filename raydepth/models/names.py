@@ -55,9 +55,21 @@ def form_of(name: str) -> Form:
 
 def cached(name: str, file: str | None = None) -> bool:
     """Whether a hub model's configuration, or this file of it, is in the Hugging Face cache."""
+    return cached_commit(name, file) is not None
+
+
+def cached_commit(name: str, file: str | None = None) -> str | None:
+    """The commit of a hub model whose configuration, or this file of it, is in the Hugging Face
+    cache; None where it is not.
+    """
     from huggingface_hub import try_to_load_from_cache
 
     files = (
         [file] if file else ["config.json", "model_index.json", "pytorch_lora_weights.safetensors"]
     )
-    return any(isinstance(try_to_load_from_cache(name, file), str) for file in files)
+    for wanted in files:
+        path = try_to_load_from_cache(name, wanted)
+        if isinstance(path, str):
+            # .../snapshots/COMMIT/FILE, and FILE may lie in a folder
+            return Path(path).parts[-1 - len(Path(wanted).parts)]
+    return None

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -92,12 +93,16 @@ def job_yaml(tree: dict[str, Any]) -> str:
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
-def check_same_job(folder: OutputFolder, job: dict[str, Any]) -> None:
-    """Refuses to go on in a folder whose frames another job or another raydepth made.
+def check_same_job(
+    folder: OutputFolder, job: dict[str, Any], loaded: Mapping[str, str] | None = None
+) -> None:
+    """Refuses to go on in a folder whose frames another job, other models or another raydepth made.
 
     Args:
         folder: the output folder.
         job: the resolved job as a tree.
+        loaded: by field, which weights, files, device and dtype the job comes to here
+            (``run.identity``); None: not compared.
 
     Raises:
         JobError: the folder's job differs in a field that changes results (the message lists field,
@@ -110,9 +115,17 @@ def check_same_job(folder: OutputFolder, job: dict[str, Any]) -> None:
         for field in sorted(there.keys() | here.keys())
         if not _same(there.get(field), here.get(field)) and _changes_results(field)
     ]
-    version = read_environment(folder)["raydepth"]
-    if version != raydepth.__version__:
+    environment = read_environment(folder)
+    if (version := environment["raydepth"]) != raydepth.__version__:
         differences.append(f"  raydepth: {version} there, {raydepth.__version__} here")
+    elif loaded is not None:
+        before = environment.get("loaded", {})
+        differences += [
+            f"  what was loaded as {field}: {before.get(field, 'not recorded')} there, "
+            f"{loaded.get(field, 'nothing')} here"
+            for field in sorted(before.keys() | loaded.keys())
+            if before.get(field) != loaded.get(field)
+        ]
     if differences:
         raise JobError(
             f"output.path: {folder.uri} holds frames of another job; name another folder or set "
@@ -139,6 +152,7 @@ def read_environment(folder: OutputFolder) -> dict[str, Any]:
             not isinstance(tree, dict)
             or environment().keys() - tree.keys()
             or not isinstance(tree["packages"], dict)
+            or not isinstance(tree.get("loaded", {}), dict)
         ):
             raise ValueError("its fields are others")
     except (FileNotFoundError, ValueError, RecursionError) as error:
@@ -175,9 +189,14 @@ def _damaged(folder: OutputFolder, name: str, error: Exception) -> JobError:
     )
 
 
-def record_job(folder: OutputFolder, job: dict[str, Any]) -> None:
-    """Writes ``environment.json`` and then ``job.yaml``, the resolved job's tree."""
-    folder.write(ENVIRONMENT, json.dumps(environment(), indent=2).encode())
+def record_job(
+    folder: OutputFolder, job: dict[str, Any], loaded: Mapping[str, str] | None = None
+) -> None:
+    """Writes ``environment.json``, with what is loaded (see ``check_same_job``), and then
+    ``job.yaml``, the resolved job's tree.
+    """
+    tree = environment() | {"loaded": dict(loaded or {})}
+    folder.write(ENVIRONMENT, json.dumps(tree, indent=2).encode())
     folder.write(JOB, job_yaml(job).encode())
 
 

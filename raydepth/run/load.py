@@ -14,6 +14,7 @@ from raydepth.job import Job
 from raydepth.layers.fill.protocol import Filler
 from raydepth.layers.fill.registry import FillHost, load_filler
 from raydepth.layers.settings import AtMetres
+from raydepth.run.identity import resolved
 
 
 @dataclass(frozen=True)
@@ -84,18 +85,14 @@ def device_and_dtype(job: Job) -> dict[str, str]:
     """
     import torch
 
-    cpu = job.run.gpus_per_worker == 0 or job.run.logical_gpus is not None
-    if not cpu and not torch.cuda.is_available():
+    found = resolved(job)
+    if found["device"] == "cuda" and not torch.cuda.is_available():
         raise JobError(
             "run.gpus_per_worker: torch sees no CUDA device on this worker; install a CUDA build "
             "of torch or set 0"
         )
-    if cpu:
+    if found["device"] == "cpu":
         # Ray sets OMP_NUM_THREADS to the reserved CPUs; models should use the cores that are there,
         # fairly shared.
         torch.set_num_threads(job.run.threads or max(1, (os.cpu_count() or 1) // job.run.workers))
-    device = "cpu" if cpu else "cuda"
-    dtype = (
-        {"cpu": "float32", "cuda": "float16"}[device] if job.run.dtype == "auto" else job.run.dtype
-    )
-    return {"device": device, "dtype": dtype}
+    return found

@@ -5,6 +5,7 @@ from raydepth.edits.registry import EDITS
 from raydepth.job import Job
 from raydepth.layers.fill.registry import FILLERS
 from raydepth.models.footprint import Workload
+from raydepth.run.identity import resolved
 
 _ROUND = 64
 """Picture sizes are rounded up to this many pixels, as four levels below a compression of 8 need
@@ -25,13 +26,12 @@ def job_memory(job: Job, height: int, width: int) -> dict[str, float] | None:
         ``weights`` of all models, the peak of each step's activations (``encode``, ``unet``,
         ``decode``, and of the fill ``fill``), and ``peak``: the weights and the largest of these.
     """
-    auto = "float16" if job.run.gpus_per_worker else "float32"
     edit = EDITS.of(job.edit)
     work = Workload(
         height=-(-height // _ROUND) * _ROUND,
         width=-(-width // _ROUND) * _ROUND,
         batch=job.run.batch,
-        dtype=auto if job.run.dtype == "auto" else job.run.dtype,
+        dtype=resolved(job)["dtype"],
         references=edit.held_references,
         pictures=edit.held_pictures,
     )

@@ -71,6 +71,7 @@ from raydepth.run.check import check_depth_files, check_models, check_paths
 from raydepth.run.cpus import available_cpus
 from raydepth.run.decoder import Decoder
 from raydepth.run.editor import Step
+from raydepth.run.identity import identify
 from raydepth.run.keeper import CalibrationKeeper
 from raydepth.run.load import WorkerModels
 from raydepth.run.monitor import FolderLost, Limits, Stop, sigterm_interrupts, watch
@@ -161,7 +162,7 @@ def probe(job: Job, address: str | None, echo: Callable[[str], None]) -> Source:
         limit=job.input.limit,
         full_size=job.output.size == "source",
     )
-    return Source(segments, parts, unreadable)
+    return Source(segments, parts, unreadable, identify(job))
 
 
 @dataclass(frozen=True)
@@ -238,15 +239,12 @@ def stream(work: Work, to_measure: Sequence[str], tracker: RemoteTracker) -> "ra
     tried = {frame: count for frame, count in frames.items() if count}
     return dataset.map_batches(
         Worker,
-        fn_constructor_args=(
-            job,
-            work.folder,
-            tried,
-            tracker,
-            build_steps,
-            ledger.elsewhere(work.todo),
-            work.cut,
-        ),
+        fn_constructor_args=(job, work.folder, tried, tracker, build_steps),
+        fn_constructor_kwargs={
+            "elsewhere": ledger.elsewhere(work.todo),
+            "cut": work.cut,
+            "expected": work.source.loaded,
+        },
         batch_size=1,
         **cluster.worker_pool(job.run, job.run.workers),
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from raydepth.edits.registry import EDITS
 from raydepth.files import storage
@@ -27,6 +27,8 @@ class Source:
     parts: list[Part]
     """Segments cut into what is decoded, edited and stored together: whole batches."""
     unreadable: list[UnreadableSource]
+    loaded: dict[str, str] = field(default_factory=dict)
+    """What the job's names stand for here; see ``run.identity.identify``."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Work:
             self.folder.clear(record.OURS)
         if self.cut is not None:
             self.folder.write(record.OBJECT, self.cut)
-        record.record_job(self.folder, self.asked.tree())
+        record.record_job(self.folder, self.asked.tree(), self.source.loaded)
         self.folder.delete_temporaries()
         write_plan(self.folder, self.source.parts, self.source.unreadable)
 
@@ -74,7 +76,7 @@ def prepare(
     lock = stack.enter_context(folder.lock())
     anew = job.output.overwrite or not folder.files(FRAMES)
     if not anew:
-        record.check_same_job(folder, job.tree())
+        record.check_same_job(folder, job.tree(), source.loaded)
     ledger = Ledger({}) if anew else Ledger.read(folder)
     for name in ledger.damaged:
         echo(printable(f"damaged shard, its frames are done again: {name}"))

@@ -6,7 +6,7 @@ import pickle
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 
 import numpy as np
@@ -22,6 +22,7 @@ from raydepth.run.calibrator import ClipCalibrator, beating, calibration_unit
 from raydepth.run.decoder import Decoder
 from raydepth.run.device_errors import poisons_process
 from raydepth.run.editor import PartEditor, Step, Together
+from raydepth.run.identity import check_worker
 from raydepth.run.load import WorkerModels, device_and_dtype, load_worker
 from raydepth.run.tracker import Attempt, Calibrated, Failure, Progress
 
@@ -51,6 +52,7 @@ class Worker:
         build_steps: BuildSteps,
         elsewhere: Set[str] = frozenset(),
         cut: bytes | None = None,
+        expected: Mapping[str, str] | None = None,
     ) -> None:
         """Loads the models; nothing is written before the tracker says that the folder is open.
 
@@ -62,6 +64,7 @@ class Worker:
             build_steps: what a micro-batch goes through.
             elsewhere: frames that are done in another shard than their part's.
             cut: the inserted object, as PNG, where it is not in the folder yet.
+            expected: which models the run was begun with; see ``run.identity.check_worker``.
         """
         if (starts := progress.starting()) > job.run.workers + job.run.attempts:
             raise RuntimeError(
@@ -75,6 +78,7 @@ class Worker:
         self._editor: tuple[str, PartEditor] | None = None
         with self._reporting(), self._noting(), _with_cut(job, cut) as readable:
             self._models = self.load(readable)
+            check_worker(job, expected or {})
         progress.started()
 
     @staticmethod
