@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from raydepth.job import Job
 
 OK, FAILED, WRONG, SOME_FAILED, STOPPED = 0, 1, 2, 3, 75
-"""Exit codes: every frame done; anything else; the job is wrong; some frames failed; stopped at the
-deadline."""
+"""Exit codes: every frame done; anything else; the job is wrong; some frames failed or some sources
+could not be read; stopped at the deadline."""
 
 app = typer.Typer(
     add_completion=False,
@@ -148,6 +148,10 @@ def run(
     )
     for reason, count in outcome.errors.items():
         print(printable(f"  {count} x {reason}"))
+    if outcome.unreadable:
+        print(f"{len(outcome.unreadable)} sources could not be read, or not to their end:")
+    for source in outcome.unreadable:
+        print(printable(f"  {source['error_type']}: {source['path']}"))
     where = f"report: {outcome.report}" if outcome.report else "stopped before anything was changed"
     print(where, flush=True)  # before what Ray does when the process ends
     if outcome.videos_failed:
@@ -156,7 +160,7 @@ def run(
         raise typer.Exit(STOPPED if outcome.stopped == "deadline" else FAILED)
     if outcome.videos_failed:
         raise typer.Exit(FAILED)
-    raise typer.Exit(SOME_FAILED if frames["failed"] else OK)
+    raise typer.Exit(SOME_FAILED if frames["failed"] or outcome.unreadable else OK)
 
 
 @app.command()
@@ -195,6 +199,19 @@ def status(out: OutFolder, as_json: AsJson = False) -> None:
         print(printable(f"  {count} x {reason}"))
     for name in state["damaged"]:
         print(printable(f"  damaged, to be done again: {name}"))
+    for source in state["unreadable"]:
+        print(printable(f"  not read, {source['error_type']}: {source['error_message']}"))
+    for source in state["gone"]:
+        print(printable(f"  gone, {source['frames']} frames kept aside: {source['path']}"))
+
+
+@app.command()
+def prune(out: OutFolder) -> None:
+    """Delete the results of sources that the job no longer has, OUT/gone."""
+    from raydepth.output.folder import OutputFolder
+    from raydepth.output.names import prune as delete_gone
+
+    print(f"{delete_gone(OutputFolder.at(out))} files deleted")
 
 
 @app.command()

@@ -4,11 +4,13 @@ Everything in ``raydepth.output`` is written through it.
 """
 
 import io
+import json
 import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -16,10 +18,20 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+import raydepth
 from raydepth.errors import JobError
 from raydepth.files import storage
-from raydepth.files.ranges import RemoteFile, StorageError, reason
+from raydepth.files.ranges import CONNECTIONS, RemoteFile, StorageError, reason
 from raydepth.output.lease import Lease, LocalLock, Lock
+
+MARKER = ".raydepth.json"
+"""The file that makes a folder an output folder; only an empty one gets it."""
+NAMES = ".raydepth.names"
+"""The list of what runs have written or may write there (``output.names``)."""
+LOCK = ".raydepth.lock"
+
+_NOBODYS = frozenset({LOCK, "lost+found", ".DS_Store", ".localized", "Thumbs.db", "desktop.ini"})
+"""What file systems and their browsers leave in a folder that is empty to its owner."""
 
 
 @dataclass(frozen=True)
@@ -62,19 +74,97 @@ class OutputFolder:
             raise ValueError(f"{name!r} would leave the output folder {self.uri}")
         return f"{self.root}/{name}"
 
-    def prepare(self) -> None:
-        """Makes the folder and proves that it can be written; a bucket is not made.
+    def prepare(self) -> list[str]:
+        """Makes the folder, marks it as raydepth's and proves that it can be written.
 
-        Raises JobError where it is a file or not writable.
+        A bucket is not made.
+
+        Returns:
+            What was made: the marker, where it is new, and local folders, the inmost first.
+
+        Raises:
+            JobError: as check_ours(), or it is not writable; nothing was made then.
+        """
+        marked, made = self.check_ours(), []
+        about = {"format": "raydepth output folder", "version": 1, "raydepth": raydepth.__version__}
+        try:
+            marker = self.read(MARKER) if marked else json.dumps(about).encode()
+            if self.is_local:
+                made = _missing_folders(self.root)
+            self.write(MARKER, marker)
+        except OSError as error:
+            _remove_empty(made)
+            raise JobError(f"output.path: {self.uri} cannot be written: {reason(error)}") from error
+        return made if marked else [self.path(MARKER), *made]
+
+    def check_ours(self) -> bool:
+        """Whether the folder is marked as raydepth's; it is empty or not there otherwise.
+
+        Raises:
+            JobError: it is a file, can't be read, or holds files and no marker, so they are
+                somebody's. Nothing is changed.
         """
         try:
-            info = self.filesystem.get_file_info(self.root)
-            if info.type == pafs.FileType.File:
+            if self.filesystem.get_file_info(self.root).type == pafs.FileType.File:
                 raise JobError(f"output.path: {self.uri} is a file; name a folder")
-            self.write(".writable", b"")
-            self.filesystem.delete_file(self.path(".writable"))
+            if self.exists(MARKER):
+                return True
+            others = self._somebodys()
         except OSError as error:
             raise JobError(f"output.path: {self.uri} cannot be written: {reason(error)}") from error
+        if others:
+            named = ", ".join(others[:3]) + (" ..." if len(others) > 3 else "")
+            raise JobError(
+                f"output.path: {self.uri} holds files that are not known to be raydepth's "
+                f"({named}), and raydepth writes to a folder of its own only; name a new or empty "
+                "folder, such as "
+                f"{storage.join(self.uri, 'raydepth-out')} (results of a raydepth that did not "
+                f"mark its folders with {MARKER} stay as they are too)"
+            )
+        return False
+
+    def _somebodys(self) -> list[str]:
+        """What lies directly in the folder: files, and folders with a file in them."""
+        names = self.entries("")
+        return [
+            f"{name}/" if is_folder else name
+            for name, is_folder in sorted(names.items())
+            if name not in _NOBODYS and not (is_folder and self._holds_nothing(name))
+        ]
+
+    def _holds_nothing(self, below: str) -> bool:
+        if self.is_local:
+            return not os.path.islink(self.path(below)) and _is_bare(self.path(below))
+        return all(
+            is_folder and self._holds_nothing(name)
+            for name, is_folder in self.entries(below).items()
+        )
+
+    @contextmanager
+    def taken(self) -> Iterator[Lock]:
+        """Prepares the folder and holds its lock.
+
+        A folder that is still without results at the end is as it was before.
+
+        Raises:
+            JobError: as prepare() and lock().
+        """
+        made = self.prepare()
+        with self.lock() as lock:
+            try:
+                yield lock
+            finally:
+                with suppress(OSError):  # then a marker stays in a folder that is otherwise empty
+                    if made and not self.exists(NAMES):
+                        self._leave(made)
+
+    def _leave(self, made: list[str]) -> None:
+        if self.path(MARKER) in made:
+            self.filesystem.delete_file(self.path(MARKER))
+        if self.is_local:
+            with suppress(FileNotFoundError):
+                os.unlink(self.path(LOCK))
+            _remove_empty(made)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[str]:
@@ -163,42 +253,86 @@ class OutputFolder:
     def exists(self, name: str) -> bool:
         return self.filesystem.get_file_info(self.path(name)).type == pafs.FileType.File
 
-    def files(self, below: str) -> dict[str, int]:
+    def files(self, below: str, *, hidden: bool = False) -> dict[str, int]:
         """Relative name -> size in bytes of every file below a subfolder, sorted by name.
 
-        Hidden files, as temporaries are, are left out.
+        Hidden files, as temporaries are, are left out unless asked for.
         """
-        selector = pafs.FileSelector(self.path(below), recursive=True, allow_not_found=True)
-        found = {
-            info.path.removeprefix(self.root).lstrip("/"): info.size
+        if self.is_local:
+            found = dict(_walk(self.root, self.path(below)))
+        else:
+            selector = pafs.FileSelector(self.path(below), recursive=True, allow_not_found=True)
+            found = {
+                info.path.removeprefix(self.root).lstrip("/"): info.size
+                for info in self.filesystem.get_file_info(selector)
+                if info.type == pafs.FileType.File
+            }
+        return {name: found[name] for name in sorted(found) if hidden or not _is_hidden(name)}
+
+    def entries(self, below: str) -> dict[str, bool]:
+        """Relative name -> whether it is a folder, of what lies directly in a subfolder.
+
+        Hidden ones are among them. Empty where there is no such folder.
+        """
+        prefix = f"{below}/" if below else ""
+        if self.is_local:  # whose names need not be UTF-8, as Arrow's are
+            try:
+                with os.scandir(self.path(below)) as entries:
+                    return {prefix + entry.name: entry.is_dir() for entry in entries}
+            except (FileNotFoundError, NotADirectoryError):
+                return {}
+        selector = pafs.FileSelector(self.path(below).rstrip("/"), allow_not_found=True)
+        return {
+            prefix + info.base_name: info.type == pafs.FileType.Directory
             for info in self.filesystem.get_file_info(selector)
-            if info.type == pafs.FileType.File
         }
-        return {name: found[name] for name in sorted(found) if not _is_hidden(name)}
 
-    def delete_temporaries(self) -> None:
-        """Removes temporary files of killed writers; only under the lock.
+    def delete(self, names: Collection[str]) -> None:
+        """Deletes files by name, and the local folders that are empty without them.
 
-        Object storage has none.
+        A name that is gone already is passed by.
         """
-        if not self.is_local:
-            return
-        for info in self.filesystem.get_file_info(
-            pafs.FileSelector(self.root, recursive=True, allow_not_found=True)
-        ):
-            if info.base_name.startswith(".") and info.base_name.endswith(".tmp"):
-                self.filesystem.delete_file(info.path)
 
-    def clear(self, names: list[str]) -> None:
-        """Deletes the named files and folders where they exist (``output.overwrite``)."""
-        for info in self.filesystem.get_file_info([self.path(name) for name in names]):
-            if info.type == pafs.FileType.Directory:
-                with suppress(
-                    FileNotFoundError
-                ):  # gs:// misses the empty object that need not stand for a folder
-                    self.filesystem.delete_dir(info.path)
-            elif info.type == pafs.FileType.File:
-                self.filesystem.delete_file(info.path)
+        def one(name: str) -> None:
+            with suppress(FileNotFoundError):
+                self.filesystem.delete_file(self.path(name))
+
+        if not self.is_local:
+            with ThreadPoolExecutor(CONNECTIONS) as pool:
+                list(pool.map(one, names))
+            return
+        for name in names:
+            one(name)
+        self._drop_parents(names)
+
+    def move(self, names: Collection[str], source: str, target: str) -> None:
+        """Moves files from below one subfolder to below another; what is there is replaced.
+
+        Args:
+            names: relative to ``source``.
+            source, target: subfolders, with a slash at their end, or "" for the folder itself.
+        """
+        if not names:
+            return
+
+        def one(name: str) -> None:
+            final = self.path(target + name)
+            if self.is_local:
+                os.makedirs(os.path.dirname(final), exist_ok=True)
+                os.replace(self.path(source + name), final)
+            else:
+                self.filesystem.move(self.path(source + name), final)
+
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            list(pool.map(one, names))
+        if self.is_local:
+            self._drop_parents([source + name for name in names])
+
+    def _drop_parents(self, names: Collection[str]) -> None:
+        """Removes the local folders of these files that are empty now, but for the root."""
+        parents = {parent for name in names for parent in PurePosixPath(name).parents}
+        inmost_first = sorted(parents - {PurePosixPath(".")}, key=lambda p: -len(p.parts))
+        _remove_empty([self.path(str(parent)) for parent in inmost_first])
 
     def lock(self) -> Lock:
         """Holds the folder for this run until the lock is closed or the process dies.
@@ -209,15 +343,63 @@ class OutputFolder:
                 process can be seen to be gone.
         """
         if self.is_local:
-            return LocalLock(self.path(".lock"), self.uri)
+            return LocalLock(self.path(LOCK), self.uri)
         try:
-            return Lease(self.filesystem, self.path(".lock"), self.uri)
+            return Lease(self.filesystem, self.path(LOCK), self.uri)
         except OSError as error:
             raise JobError(f"output.path: {self.uri} cannot be locked: {reason(error)}") from error
 
 
+def _walk(root: str, folder: str) -> Iterator[tuple[str, int]]:
+    """Name relative to the root and size of every file below a local folder.
+
+    By the system's own calls: names need not be UTF-8, as Arrow's must. Raises OSError.
+    """
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise error
+
+    for where, _, names in os.walk(folder, onerror=refuse):
+        for name in names:
+            path = os.path.join(where, name)
+            with suppress(FileNotFoundError):  # gone since, or a link to nothing
+                yield path.removeprefix(root).lstrip("/"), os.stat(path).st_size
+
+
 def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") for part in PurePosixPath(name).parts)
+
+
+def _missing_folders(folder: str) -> list[str]:
+    """The folder and those above it that are not there, the inmost first."""
+    missing = []
+    while not os.path.exists(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    return missing
+
+
+def _is_bare(folder: str) -> bool:
+    """Whether a local folder and those below it can be listed and hold nothing else."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    try:
+        return not any(
+            files or any(os.path.islink(os.path.join(where, name)) for name in folders)
+            for where, folders, files in os.walk(folder, onerror=refuse)
+        )
+    except OSError:
+        return False
+
+
+def _remove_empty(folders: list[str]) -> None:
+    """Removes local folders that hold nothing; names of other things are passed by."""
+    for folder in folders:
+        with suppress(OSError):
+            os.rmdir(folder)
 
 
 def _sync_folder(folder: str) -> None:

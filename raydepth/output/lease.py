@@ -54,14 +54,19 @@ class LocalLock(Lock):
             path: the lock's file.
             folder: the output folder, for the message.
         """
-        self._file = open(path, "a+")  # noqa: SIM115 (held open for as long as the run lives)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.seek(0)
-            holder = self._file.read().strip()
-            self._file.close()
-            raise _in_use(folder, holder) from error
+        while True:
+            self._file = open(path, "a+")  # noqa: SIM115 (held open for as long as the run lives)
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                self._file.seek(0)
+                holder = self._file.read().strip()
+                self._file.close()
+                raise _in_use(folder, holder) from error
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.stat(path), os.fstat(self._file.fileno())):
+                    break
+            self._file.close()  # a run that left the folder as it was has removed it meanwhile
         self._file.truncate(0)
         self._file.write(f"process {os.getpid()}")
         self._file.flush()

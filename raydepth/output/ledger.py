@@ -1,13 +1,14 @@
 """The ledger of what is done, read from the shards: what a run has still to do, and the status."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 import pyarrow as pa
 
 from raydepth.output.folder import OutputFolder
-from raydepth.output.plan import Part, read_plan
+from raydepth.output.plan import GONE, Part, read_plan, unreadable_sources
 from raydepth.output.shards import FRAMES, DamagedShard, named_shards, read_shard, shard_name
 
 
@@ -27,8 +28,8 @@ class Ledger:
     where: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, folder: OutputFolder) -> "Ledger":
-        """Reads the small columns of every shard.
+    def read(cls, folder: OutputFolder, below: str = FRAMES) -> "Ledger":
+        """Reads the small columns of every shard in a subfolder.
 
         A frame that two shards hold counts once, ok before error.
         """
@@ -36,7 +37,7 @@ class Ledger:
         damaged: list[str] = []
         where: dict[str, str] = {}
         columns = ("frame_id", "status", "attempts", "error_type")
-        for name, table in named_shards(folder, damaged=damaged):
+        for name, table in named_shards(folder, damaged=damaged, below=below):
             for frame_id, status, attempts, error_type in zip(
                 *(table[name].to_pylist() for name in columns),
                 strict=True,
@@ -46,6 +47,17 @@ class Ledger:
                     if status == "ok":
                         where[frame_id] = name
         return cls(rows, tuple(damaged), where)
+
+    def joined(self, aside: "Ledger", names: Collection[str]) -> "Ledger":
+        """With what is kept aside of these shards, which come back; ok before error."""
+        videos = {name.split("/")[1] for name in names if name.startswith(f"{FRAMES}/")}
+        rows, where = dict(self.rows), dict(self.where)
+        for frame_id, row in aside.rows.items():
+            if frame_id.partition(":")[0] in videos and rows.get(frame_id, ("error",))[0] != "ok":
+                rows[frame_id] = row
+                if frame_id in aside.where:
+                    where[frame_id] = aside.where[frame_id].removeprefix(GONE)
+        return Ledger(rows, self.damaged, where)
 
     def finished(self, frame_id: str, attempts: int) -> bool:
         """Done, or failed so often that it stays quarantined."""
@@ -112,12 +124,34 @@ def earlier_rows(folder: OutputFolder, part: Part, attempts: int) -> pa.Table | 
     return table.filter(pa.array(stays, pa.bool_())) if any(stays) else None
 
 
+class GoneSource(TypedDict):
+    """A source whose results are kept aside, as the job does not have it any more."""
+
+    path: str
+    video: str
+    frames: int
+
+
+def sources_in(folder: OutputFolder, shards: Iterable[str]) -> list[GoneSource]:
+    """The sources of these shards, by path, and how many frames of each there are."""
+    found: dict[str, GoneSource] = {}
+    for name in shards:
+        try:
+            table = read_shard(folder, name, columns=("video", "path"))
+        except DamagedShard:
+            continue
+        for video, path in zip(table["video"].to_pylist(), table["path"].to_pylist(), strict=True):
+            found.setdefault(video, {"path": path, "video": video, "frames": 0})["frames"] += 1
+    return sorted(found.values(), key=lambda gone: (gone["path"], gone["video"]))
+
+
 def status(folder: OutputFolder) -> dict:
     """What ``raydepth status --json`` prints.
 
-    See raydepth/README.md, "Conventions and contracts". Frames are those of ``segments.parquet``. A
-    source that could not be read at all counts one failed frame. `damaged` are files among the
-    shards that can't be read.
+    See raydepth/README.md, "Conventions and contracts". Frames are those of ``segments.parquet``,
+    whatever else the shards hold. `unreadable` are sources that could not be read, or not to their
+    end. `gone` are those that the job does not have any more. `damaged` are files among the shards
+    that can't be read.
 
     Raises:
         FileNotFoundError: no run has started.
@@ -127,28 +161,26 @@ def status(folder: OutputFolder) -> dict:
     ledger = Ledger.read(folder)
     errors: Counter[str] = Counter()
     done = failed = 0
-    planned = 0
-    for frame_id, error_type in zip(
-        plan["frame_id"].to_pylist(), plan["error_type"].to_pylist(), strict=True
-    ):
-        planned += 1
-        state, _, reason = (
-            ledger.rows.get(frame_id, ("missing", 0, "")) if frame_id else ("error", 0, error_type)
-        )
+    frames = plan["frame_id"].drop_null().to_pylist()
+    for frame_id in frames:
+        state, _, reason = ledger.rows.get(frame_id, ("missing", 0, ""))
         done += state == "ok"
         failed += state == "error"
         if state == "error":
             errors[reason] += 1
     sizes = folder.files(FRAMES)
+    aside = [name for name in folder.files(GONE + FRAMES) if name.endswith(".parquet")]
     return {
         "frames": {
-            "total": planned,
+            "total": len(frames),
             "done": done,
             "failed": failed,
-            "missing": planned - done - failed,
+            "missing": len(frames) - done - failed,
         },
         "shards": len(sizes),
         "bytes": sum(sizes.values()),
         "damaged": list(ledger.damaged),
         "errors": dict(errors.most_common()),
+        "unreadable": unreadable_sources(plan),
+        "gone": sources_in(folder, aside),
     }

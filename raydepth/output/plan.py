@@ -19,6 +19,8 @@ from raydepth.frames.sources import UnreadableSource
 from raydepth.output.folder import OutputFolder
 
 SEGMENTS = "segments.parquet"
+GONE = "gone/"
+"""Where results of sources are kept that the job no longer has, under the names that they had."""
 
 _PLAN_SCHEMA = pa.schema(
     [
@@ -171,3 +173,9 @@ def read_plan(folder: OutputFolder) -> pa.Table:
             "anew"
         ) from error
     return table
+
+
+def unreadable_sources(plan: pa.Table) -> list[dict[str, str]]:
+    """Path, error_type and error_message of the plan's sources that could not be read."""
+    rows = plan.filter(pc.is_null(plan["frame_id"]))
+    return rows.select(["path", "error_type", "error_message"]).to_pylist()

@@ -26,23 +26,6 @@ BENCHMARK = "benchmark.json"
 OBJECT = "object.png"
 """The inserted object where the run has cut it out itself (``edit.segment``)."""
 
-OURS = [
-    JOB,
-    ENVIRONMENT,
-    CALIBRATIONS,
-    "segments.parquet",
-    BENCHMARK,
-    OBJECT,
-    "frames",
-    "images",
-    "layers",
-    "plates",
-    "videos",
-    "videos.json",
-    "report",
-]
-"""Everything that a run writes, and all that ``output.overwrite`` deletes."""
-
 _MAY_CHANGE = (
     "input.paths",
     "input.limit",

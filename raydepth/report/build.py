@@ -43,6 +43,10 @@ class Summary(TypedDict, total=False):
     versions: dict[str, Any]
     errors: dict[str, int]
     """Failed frames by error type."""
+    unreadable: list[dict[str, str]]
+    """Sources that could not be read, or not to their end: path, error_type, error_message."""
+    gone: list[dict[str, Any]]
+    """Sources that the job no longer has, whose results are kept aside: path, video, frames."""
     job_yaml: str
     """The resolved job file."""
     edited_videos: list[dict[str, Any]]

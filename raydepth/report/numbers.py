@@ -23,6 +23,10 @@ counted)::
     errors          {error_type: frames}
     failures        [{frame_id, video, path, frame_index, time_s, error_type, error_message,
                     attempts}]
+    unreadable      [{path, error_type, error_message}]
+                    sources that could not be read, or not to their end; no frames count for them
+    gone            [{path, video, frames}]
+                    sources that the job no longer has; nothing of them is in the figures
     environment     {machine, versions}
     pictures        [{frame_id, why: [...], panels: {kind: file}}]
                     files relative to report/
@@ -126,6 +130,8 @@ def document(
         "worst": {name: _worst(frames, name) for name in THREE_RMSES},
         "errors": summary.get("errors") or folded.errors(),
         "failures": [vars(failure) for failure in folded.failures],
+        "unreadable": summary.get("unreadable", []),
+        "gone": summary.get("gone", []),
         "environment": {
             "machine": summary.get("machine", {}),
             "versions": summary.get("versions", {}),

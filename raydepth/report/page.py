@@ -79,7 +79,7 @@ def render(
     return environment.get_template("index.html.j2").render(
         report=tree,
         title=tree["job"]["name"] or "raydepth",
-        verdict=_verdict(tree["frames"]),
+        verdict=_verdict(tree["frames"], bool(tree["unreadable"])),
         sentence=(
             edit.summary if (edit := EDITS.get(tree["job"]["edit"])) else "were edited by depth"
         )
@@ -140,7 +140,7 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def _verdict(frames: dict[str, int]) -> dict[str, str]:
+def _verdict(frames: dict[str, int], some_unreadable: bool) -> dict[str, str]:
     """Tone (good, warn or bad) and text."""
     if frames["done"] == 0:
         return {"tone": "bad", "text": "No frame was done"}
@@ -148,6 +148,8 @@ def _verdict(frames: dict[str, int]) -> dict[str, str]:
         return {"tone": "warn", "text": "Not finished: run the same command again to go on"}
     if frames["failed"]:
         return {"tone": "warn", "text": "Finished, but some frames failed"}
+    if some_unreadable:
+        return {"tone": "warn", "text": "Finished, but some sources could not be read"}
     return {"tone": "good", "text": "Every frame is done"}
 
 

@@ -1,6 +1,7 @@
 """The moment from which a run changes its output folder; on the driver."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 
@@ -27,11 +28,10 @@ class Opening:
         """Looks whether it is time."""
         if self.done or not self._tracker.ready():
             return
-        try:
-            self._take_over()
-            self.done = True
-        except KeyboardInterrupt:
-            self._take_over()  # not by halves: the next run must know whose the frames are
-            self.done = True
-            raise
+        with ThreadPoolExecutor(1) as pool:  # where Ctrl-C does not end it by halves
+            taken = pool.submit(self._take_over)
+            try:
+                taken.result()
+            finally:
+                self.done = taken.exception() is None
         self._tracker.open()

@@ -38,6 +38,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -92,8 +93,8 @@ MOST_VIDEOS = 8
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: the counts of ``raydepth status``, and what stopped it before everything was
-    tried, if anything.
+    """How a run ended: the counts of ``raydepth status``, the sources that could not be read, and
+    what stopped it before everything was tried, if anything.
     """
 
     frames: dict[str, int]
@@ -101,6 +102,8 @@ class Outcome:
     stopped: Stop | None
     report: str | None
     """The report's page; None where the run was stopped before it changed anything."""
+    unreadable: Sequence[dict[str, str]] = ()
+    """Sources that could not be read, as in ``raydepth status``."""
     videos_left: int = 0
     """Videos (``output.video``) that are still to be written."""
     videos_failed: int = 0
@@ -136,7 +139,7 @@ def run(job: Job, *, address: str | None = None, echo: Callable[[str], None] = p
         if work.todo:
             end = calibrate_and_edit(work, started, echo)
         else:
-            work.take_over()
+            work.take_over(echo)
             end = End(None, 0, 0)
         if not end.begun:
             return unchanged(work, end)
@@ -184,7 +187,7 @@ def calibrate_and_edit(work: Work, started: float, echo: Callable[[str], None]) 
 
     The workers load their models first; the folder is taken over when the first of them has.
     """
-    job, clips = work.job, {} if work.anew else record.read_calibrations(work.folder)
+    job, clips = work.job, {} if work.changes.anew else record.read_calibrations(work.folder)
     wanted = {part.segment.video for part in work.todo}
     to_measure = {
         video: list(segments)
@@ -194,7 +197,7 @@ def calibrate_and_edit(work: Work, started: float, echo: Callable[[str], None]) 
     tracker = RemoteTracker()
     tracker.expect(to_measure, {video: clips[video] for video in wanted & clips.keys()})
     dataset = stream(work, sorted(to_measure), tracker)
-    opening = Opening(work.take_over, tracker)
+    opening = Opening(partial(work.take_over, echo), tracker)
     keep = CalibrationKeeper(work.folder, tracker, clips)
     limits = Limits(deadline_of(job, started), job.run.stall_minutes * 60, work.lost)
 
@@ -376,16 +379,19 @@ def edited_videos(work: Work) -> list[ClipVideo]:
 def unchanged(work: Work, end: End) -> Outcome:
     """What a run comes to that was stopped before it changed anything: the counts of before."""
     states: Counter[str] = Counter()
-    errors: Counter[str] = Counter(source.error_type for source in work.source.unreadable)
+    errors: Counter[str] = Counter()
     for part in work.source.parts:
         for frame in part.frame_ids:
             state, _, reason = work.ledger.rows.get(frame, ("missing", 0, ""))
             states[state] += 1
             errors.update([reason] if state == "error" else [])
-    failed = states["error"] + len(work.source.unreadable)
-    frames = {"total": states.total() + len(work.source.unreadable), "done": states["ok"]}
-    frames |= {"failed": failed, "missing": states["missing"]}
-    return Outcome(frames, dict(errors.most_common()), end.stopped, None)
+    frames = {"total": states.total(), "done": states["ok"]}
+    frames |= {"failed": states["error"], "missing": states["missing"]}
+    unreadable = [
+        {name: getattr(source, name) for name in ("path", "error_type", "error_message")}
+        for source in work.source.unreadable
+    ]
+    return Outcome(frames, dict(errors.most_common()), end.stopped, None, unreadable)
 
 
 def outcome(work: Work, written: "Report", stopped: Stop | None) -> Outcome:
@@ -396,6 +402,7 @@ def outcome(work: Work, written: "Report", stopped: Stop | None) -> Outcome:
         state["errors"],
         stopped,
         written.page,
+        state["unreadable"],
         videos_left=sum(not clip.outcome for clip in videos),
         videos_failed=sum(clip.failed for clip in videos),
     )

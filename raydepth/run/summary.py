@@ -85,30 +85,31 @@ def summarise(
 
 
 def rebuild(folder: OutputFolder) -> str:
-    """Builds the report again from what is in the folder; returns where the page is. Raises
-    FileNotFoundError.
+    """Builds the report again from what is in the folder; returns where the page is.
+
+    Raises:
+        FileNotFoundError: no run has started.
+        JobError: the folder is not raydepth's, or its records are gone or damaged.
     """
+    plan = read_plan(folder)
+    folder.check_ours()
     rows, folded = _read(folder)
-    videos = recorded_videos(folder, read_plan(folder))
+    videos = recorded_videos(folder, plan)
     asked = record.read_job(folder).get("output", {}).get("video")
     return _report(folder, rows, folded, {}, videos if asked else ()).page
 
 
 def _read(folder: OutputFolder) -> tuple[pa.Table, Fold]:
-    """The small columns of all rows, and their fold, in one pass over the shards; damaged ones
-    count as missing.
+    """The small columns of all planned rows, and their fold, in one pass over the shards; damaged
+    ones count as missing.
     """
+    planned = read_plan(folder)["frame_id"].combine_chunks()
     tables = []
     for table in read_shards(folder, damaged=[]):
-        tables.append(
-            table.select(
-                [
-                    name
-                    for name in table.column_names
-                    if name in set(row_columns(table.column_names))
-                ]
-            )
-        )
+        rows = table.filter(pc.is_in(table["frame_id"], planned))
+        if rows.num_rows:
+            wanted = set(row_columns(table.column_names))
+            tables.append(rows.select([name for name in table.column_names if name in wanted]))
     if not tables:
         return pa.table({"frame_id": pa.array([], pa.string())}), fold([])
     return pa.concat_tables(tables, promote_options="default"), fold(tables)
@@ -182,6 +183,8 @@ def _report(
         "name": folder.root.rsplit("/", 1)[-1],
         "frames": state["frames"],
         "errors": state["errors"],
+        "unreadable": state["unreadable"],
+        "gone": state["gone"],
         "frames_per_s": benchmark.get("frames_per_second"),
         "wall_s": benchmark.get("wall_seconds"),
         "speed_of_light": benchmark.get("speed_of_light_frames_per_second"),

@@ -79,7 +79,7 @@ def write_clip(
     * `near/%06d.png`: 255 where the near objects are seen.
 
     Args:
-        out: Folder to write to; made if absent, files of the same names are replaced.
+        out: Folder to write to; made if absent. Nothing in it is replaced.
         frames: Number of frames, at least 1.
         size: (height, width) in pixels, both even (H.264 with yuv420p).
         seed: Chooses scene, near objects, inserted object and other place.
@@ -92,7 +92,8 @@ def write_clip(
         The paths written.
 
     Raises:
-        JobError: A wrong number or size, no room on the disk, or Mitsuba is not installed.
+        JobError: A wrong number or size, something there that a clip's parts are called, no room
+            on the disk, or Mitsuba is not installed.
     """
     height, width = size
     if frames < 1 or fps <= 0 or samples < 1:
@@ -105,6 +106,12 @@ def write_clip(
             f"{LARGEST};"
             f" got {width}x{height}"
         )
+    for name in ("clip.mp4", "depth", "camera.json", "frames", "layers", "truth"):
+        if (out / name).exists():
+            raise JobError(
+                f"{out / name} is there already, and nothing is replaced; name another folder or "
+                "move it away"
+            )
     out.mkdir(parents=True, exist_ok=True)
     needed = frames * height * width * _BYTES_PER_PIXEL * (1 + 3 * layers + 5 * truths)
     free = shutil.disk_usage(out).free

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import torch
 
+from raydepth.errors import JobError
+
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
@@ -69,7 +71,15 @@ def train(
         export: Called with the averaged model and its training effort: `steps` and `minutes`.
         exported: The folder that `export` writes; it also gets `training_log.jsonl`, which is the
             log in at most 200 lines.
+
+    Raises:
+        JobError: There is a checkpoint, and the run is not to go on from it.
     """
+    if not resume and (folder / "state.pt").exists():
+        raise JobError(
+            f"{folder / 'state.pt'} is the checkpoint of an earlier training, which a new one "
+            "would replace; go on from it (--resume) or name another folder"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     averaged = copy.deepcopy(model).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(

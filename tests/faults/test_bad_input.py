@@ -119,9 +119,14 @@ def test_every_file_has_frames_or_a_row(
     assert len(set(ids)) == len(ids)
     refused = [row for row in plan if not row["frame_id"]]
     failed = table["status"].to_pylist().count("error")
-    assert ended.frames["failed"] == failed + len(refused) > 0  # exit code 3
+    assert ended.frames["failed"] == failed > 0
+    assert len(ended.unreadable) == len(refused) > 0  # apart from the frames, by name
     assert ended.frames["done"] == len(ids) - failed
-    assert status(OutputFolder.at(str(out)))["frames"] == ended.frames
+    state = status(OutputFolder.at(str(out)))
+    assert state["frames"] == ended.frames
+    named = [(row["path"], row["error_type"], row["error_message"]) for row in refused]
+    for told in (state, json.loads((out / "report" / "report.json").read_text())):
+        assert [tuple(source.values()) for source in told["unreadable"]] == named
     # Every file of the folder is spoken of.
     told = {
         os.path.basename(path)

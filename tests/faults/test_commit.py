@@ -20,12 +20,16 @@ from benchmarks.stages import stand_in
 from raydepth.output import folder as folder_module
 from raydepth.output.folder import OutputFolder
 from raydepth.output.ledger import Ledger
+from raydepth.output.names import Listed, delete_temporaries
 from raydepth.output.settings import Output
 from raydepth.output.shards import FRAMES, batch_table, encode_pictures, shard_name, write_shard
 
 pytestmark = pytest.mark.timeout(120)
 
 PART = "0123456789abcdef/000000-0000"
+LISTED = Listed(
+    frozenset({shard_name(PART), *(f"images/0123456789abcdef/{i:06d}" for i in range(3))})
+)
 
 
 def rows(count: int = 3) -> pa.Table:
@@ -108,7 +112,7 @@ def check(out: Path, whole: Path) -> bool:
     assert not ledger.damaged
     assert len(ledger.rows) == (3 if there else 0)
     assert set(folder.files(FRAMES)) <= {shard_name(PART)}, "a temporary counts as a shard"
-    folder.delete_temporaries()
+    delete_temporaries(folder, LISTED)
     commit(out)
     assert contents(out) == contents(whole)
     return there

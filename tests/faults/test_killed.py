@@ -1,5 +1,5 @@
 """Processes of a run killed from outside; every run that follows ends in the bytes of an
-undisturbed one.
+undisturbed one, and a user's files in the folder are as they were.
 """
 
 import random
@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from raydepth.job import Job
+from raydepth.output.folder import NAMES
 from raydepth.run.pipeline import run
 from tests.faults.processes import kill_and_outlive, shards, start, wait_for, worker
 from tests.support.runs import differing, results, small_job
@@ -20,6 +21,21 @@ from tests.support.runs import differing, results, small_job
 SLOW = "tests.faults.editors:Slow"
 
 JobMaker = Callable[..., Job]
+
+MINE = ("notes.txt", "videos/mine.mp4", "images/mine.png", "report/figures/mine.png", ".x.tmp")
+"""Files that a user puts into an output folder, once it is one."""
+
+
+def keep_mine(out: Path) -> dict[Path, str]:
+    """Puts the user's files into a folder that a run has taken; gives what each must hold."""
+    if not (out / NAMES).exists():
+        return {}
+    files = {out / name: name for name in MINE}
+    for file, text in files.items():
+        file.parent.mkdir(exist_ok=True)
+        if not file.exists():
+            file.write_text(text)
+    return files
 
 
 @pytest.mark.parametrize(
@@ -34,6 +50,7 @@ def test_the_driver_at_random_moments(job: JobMaker, undisturbed: Path, tmp_path
     rng = random.Random(kills)
     out, finished, kept = tmp_path / "out0", 0, 0
     for _ in range(kills):
+        mine = keep_mine(out)
         process = start(job(out), tmp_path, editor=SLOW)
         try:
             process.wait(rng.uniform(0.5, 11))
@@ -47,10 +64,13 @@ def test_the_driver_at_random_moments(job: JobMaker, undisturbed: Path, tmp_path
             assert not differing(out, undisturbed)
             finished, kept = finished + 1, 0
             out = tmp_path / f"out{finished}"
+        assert {file: file.read_text() for file in mine} == mine
+    mine = keep_mine(out)
     process = start(job(out), tmp_path, editor=SLOW)
     assert process.wait(100) == 0, (tmp_path / "log").read_text()
     assert not differing(out, undisturbed)
-    assert not list(out.rglob("*.tmp"))
+    assert {file: file.read_text() for file in mine} == mine
+    assert set(out.rglob("*.tmp")) <= mine.keys()
     assert finished < kills, "every run ended before it was killed"
 
 

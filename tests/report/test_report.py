@@ -114,6 +114,8 @@ def test_json_has_the_documented_schema_and_only_valid_numbers(
         "worst",
         "errors",
         "failures",
+        "unreadable",
+        "gone",
         "environment",
         "pictures",
         "figures",
@@ -227,6 +229,19 @@ def test_names_from_files_are_only_ever_text(tmp_path: Path) -> None:
     assert all(attrs.get("src") != "x" for _, attrs in shown.tags)
     assert all(HOSTILE not in str(path) for path in tmp_path.rglob("*"))
     assert tree["videos"][0]["path"] == f"/{HOSTILE}/{HOSTILE}.mp4"
+
+
+def test_sources_not_read_and_gone_are_named_apart_from_failed_frames(tmp_path: Path) -> None:
+    unreadable = [
+        {"path": "/in/<x>.mp4", "error_type": "EmptyFile", "error_message": "<x>.mp4 is empty"}
+    ]
+    gone = [{"path": "/in/old.mp4", "video": "b", "frames": 7}]
+    tree = make_report(tmp_path, [row("a", 0)], unreadable=unreadable, gone=gone)
+    assert (tree["unreadable"], tree["gone"]) == (unreadable, gone)
+    assert tree["frames"]["failed"] == 0 and tree["errors"] == {} == dict(tree["failures"])
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "Finished, but some sources could not be read" in page
+    assert "&lt;x&gt;.mp4 is empty" in page and "old.mp4" in page and "Failed frames" not in page
 
 
 def test_one_frame(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def finished(
     names = [
         *folder.files(FRAMES),
         "segments.parquet",
-        *(n for n in record.OURS if n.endswith(("json", "yaml"))),
+        *(record.JOB, record.ENVIRONMENT, record.CALIBRATIONS, record.BENCHMARK),
     ]
     return folder, parts, {name: folder.read(name) for name in names}
 
@@ -100,7 +100,7 @@ def shard_table(part: Part) -> pa.Table:
 
 
 def restore(folder: OutputFolder, files: dict[str, bytes]) -> None:
-    folder.clear(["frames"])
+    folder.delete(folder.files(FRAMES))
     for name, data in files.items():
         folder.write(name, data)
 

@@ -25,7 +25,7 @@ ELSEWHERE = {
 
 
 def leases(bucket: Bucket) -> list[str]:
-    return [name for name in bucket.sizes() if "/.lock/" in name]
+    return [name for name in bucket.sizes() if "/.raydepth.lock/" in name]
 
 
 def wait_until(true: object, seconds: float = 10) -> bool:
@@ -97,12 +97,12 @@ def test_a_dead_run_elsewhere_blocks_until_its_lease_has_aged(
 ) -> None:
     monkeypatch.setattr(lease, "DEAD_S", 1.0)
     folder = OutputFolder.at(f"{bucket.uri}/out")
-    bucket.put("out/.lock/dead", json.dumps(ELSEWHERE).encode())
+    bucket.put("out/.raydepth.lock/dead", json.dumps(ELSEWHERE).encode())
     with pytest.raises(JobError, match="process 7 on elsewhere since 2026-01-01"):
         folder.lock()
     time.sleep(2.2)  # the storage's times are whole seconds
     with folder.lock():
-        assert leases(bucket) != ["out/.lock/dead"] and len(leases(bucket)) == 1
+        assert leases(bucket) != ["out/.raydepth.lock/dead"] and len(leases(bucket)) == 1
 
 
 def test_a_live_lease_is_renewed(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,7 @@ def test_an_upload_that_fails_ends_the_run_and_the_next_goes_on(
     with pytest.raises(WorkerFailed, match="access denied"):
         run(job, echo=lambda line: None)
     kept = [name for name in bucket.sizes() if name.startswith("runs/out/frames/")]
-    assert len(kept) == 1 and not any("/.lock/" in name for name in bucket.sizes())
+    assert len(kept) == 1 and not any("/.raydepth.lock/" in name for name in bucket.sizes())
     proxy.fault = lambda request: ""
     lines: list[str] = []
     assert run(job, echo=lines.append).frames["done"] == FRAMES

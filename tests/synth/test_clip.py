@@ -168,3 +168,13 @@ def test_the_command_writes_what_was_asked_and_refuses_what_cannot_be(tmp_path):
     (tmp_path / "c").write_text("")
     taken = CliRunner().invoke(app, ["synth", str(tmp_path / "c")])
     assert isinstance(taken.exception, JobError) and "is a file" in str(taken.exception)
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "camera.json", "depth/mine.png", "truth/mine.txt"])
+def test_nothing_that_is_there_is_replaced(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(JobError, match=r"is there already, and nothing is replaced; name another"):
+        write_clip(tmp_path, frames=1, size=SIZE, seed=5, samples=1)
+    found = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert found == [tmp_path / name] and found[0].read_text() == "mine"

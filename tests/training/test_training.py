@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModelForDepthEstimation
 
 from raydepth.diffusion.settings import Diffusion
+from raydepth.errors import JobError
 from raydepth.evaluate.image import ssim
 from raydepth.layers.fill.diffusion import load_diffusion_filler
 from raydepth.layers.fill.settings import DiffusionFill
@@ -126,6 +127,8 @@ def test_a_resumed_run_equals_an_undisturbed_one(tmp_path):
 
     go("whole", 60, resume=False)
     go("parts", 25, resume=False)
+    with pytest.raises(JobError, match="checkpoint of an earlier training"):
+        go("parts", 60, resume=False)
     go("parts", 60, resume=True)
     assert torch.equal(exports["whole"][0], exports["parts"][0])
     assert exports["whole"][1] == exports["parts"][1] == 60
