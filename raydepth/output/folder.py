@@ -129,7 +129,9 @@ class OutputFolder:
         return [
             f"{name}/" if is_folder else name
             for name, is_folder in sorted(names.items())
-            if name not in _NOBODYS and not (is_folder and self._holds_nothing(name))
+            if name not in _NOBODYS
+            and not (name.startswith(f".{MARKER}.") and name.endswith(".tmp"))  # of a killed run
+            and not (is_folder and self._holds_nothing(name))
         ]
 
     def _holds_nothing(self, below: str) -> bool:

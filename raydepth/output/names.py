@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from raydepth.errors import JobError
-from raydepth.output.folder import NAMES, OutputFolder
+from raydepth.output.folder import MARKER, NAMES, OutputFolder
 from raydepth.output.layers import INDEX, LAYERS, layers_name
 from raydepth.output.plan import GONE, SEGMENTS, Part
 from raydepth.output.plates import plate_name
@@ -224,8 +224,9 @@ def delete_temporaries(folder: OutputFolder, listed: Listed) -> None:
     tops = {name.split("/")[0] for name in listed.entries if "/" in name}
     hidden = [name for name, is_folder in folder.entries("").items() if not is_folder]
     for top in sorted(tops):
-        hidden += [name for name in folder.files(top, hidden=True)]
-    folder.delete([name for name in hidden if (of := _temporary_of(name)) and listed.holds(of)])
+        hidden += folder.files(top, hidden=True)
+    own = listed.entries | {MARKER, NAMES}
+    folder.delete([name for name in hidden if (of := _temporary_of(name)) and entry(of) in own])
 
 
 def _temporary_of(name: str) -> str | None:

@@ -102,7 +102,9 @@ def test_a_project_folder_by_the_command_line(tmp_path: Path) -> None:
 
 def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
     """So is one with what file systems leave there, and one that is not there."""
-    for name, left in {"lost": "lost+found/x", "mac": ".DS_Store", "sub": None, "new": ""}.items():
+    killed = f".{MARKER}.{'0' * 32}.tmp"
+    lefts = {"lost": "lost+found/x", "mac": ".DS_Store", "sub": None, "new": "", "killed": killed}
+    for name, left in lefts.items():
         folder = tmp_path / name
         if left:
             (folder / left).parent.mkdir(parents=True)
@@ -111,6 +113,7 @@ def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
             (folder / "frames" / "deep").mkdir(parents=True)
         do_run(str(folder), Run((A,)))
         assert (folder / MARKER).is_file() and (folder / NAMES).is_file()
+    assert not (tmp_path / "killed" / killed).exists()
 
 
 def test_a_run_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
