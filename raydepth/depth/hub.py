@@ -128,6 +128,7 @@ def _load(where: str, name: str, dtype: torch.dtype) -> tuple[Any, dict[str, Any
     """The network and its parsed preprocessor file; cached files are not fetched again."""
     from transformers import AutoModelForDepthEstimation
 
+    variant = weights_variant(where)
     for local in (True, False):
         try:
             file = _preprocessor_file(where, local)
@@ -135,7 +136,7 @@ def _load(where: str, name: str, dtype: torch.dtype) -> tuple[Any, dict[str, Any
                 where,
                 dtype=dtype,
                 use_safetensors=True,
-                variant=weights_variant(where),
+                variant=variant,
                 local_files_only=local,
                 output_loading_info=True,
                 trust_remote_code=False,

@@ -136,7 +136,13 @@ def _checkpoint_kind(depth: Depth) -> DepthKind | None:
     where = Path(depth.model) if here else cached_snapshot(depth.model)
     if depth.model == "builtin":
         where = builtin.path("depth")
-    return None if where is None else kind_of(read_config(where / "config.json"), depth.model)
+    if where is None:
+        return None
+    try:
+        config = read_config(where / "config.json")
+    except (OSError, ValueError, RecursionError):  # loading it says so in words
+        return None
+    return kind_of(config, depth.model)
 
 
 def _metres_by_default(depth: Depth) -> DepthKind:

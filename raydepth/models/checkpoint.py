@@ -26,13 +26,16 @@ _EXTRAS = (
 )
 
 
-def cached_snapshot(name: str) -> Path | None:
-    """The folder of a hub model's files in the Hugging Face cache; None: not one is there."""
+def cached_snapshot(name: str, file: str | None = None) -> Path | None:
+    """The folder of a hub model's files in the Hugging Face cache; None where neither its
+    configuration is there, nor this file of it.
+    """
     from huggingface_hub import try_to_load_from_cache
 
-    for file in ("model_index.json", "config.json"):
-        if isinstance(found := try_to_load_from_cache(name, file), str):
-            return Path(found).parent
+    known = ("model_index.json", "config.json", "pytorch_lora_weights.safetensors")
+    for wanted in (file,) if file else known:
+        if isinstance(found := try_to_load_from_cache(name, wanted), str):
+            return Path(found).parents[wanted.count("/")]
     return None
 
 
@@ -62,7 +65,9 @@ def _weights(where: str, part: str) -> list[str]:
     from huggingface_hub import HfApi
 
     try:
-        files = [sibling.rfilename for sibling in HfApi().model_info(where).siblings or ()]
+        files = [
+            sibling.rfilename for sibling in HfApi().model_info(where, timeout=20).siblings or ()
+        ]
     except Exception:  # offline, gated, no such model: loading says so in words
         return []
     return [file.rpartition("/")[2] for file in files if file.rpartition("/")[0] == part]

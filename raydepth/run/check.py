@@ -295,7 +295,7 @@ def _check_hub(job: Job, model: NamedModel) -> None:
 
 def _check_snapshot(job: Job, model: NamedModel) -> None:
     """What is in the cache of a hub model; what is not will be fetched, so nothing is missing."""
-    path = cached_snapshot(model.name)
+    path = cached_snapshot(model.name, model.file)
     if path is None:
         return
     _check_weights(model, sorted(path.rglob("*.safetensors")))

@@ -66,9 +66,9 @@ def check_metres(job: Job, kind: DepthKind) -> None:
         return
     at = "layers.at" if any(isinstance(plane, AtMetres) for plane in job.layers.planes) else None
     for field in filter(None, (at, *EDITS.of(job.edit).metres(job.edit))):
-        instead = {
-            "edit.height_m": "give edit.height, a fraction of the frame's height",
-        }.get(field, "give a value, quantile, point or box")
+        instead = "give a value, quantile, point or box"
+        if field == "edit.height_m":
+            instead = "give edit.height, a fraction of the frame's height"
         raise JobError(
             f"{field}: metres needs a metric depth model; {job.depth.model} gives {kind}: "
             f"{instead}, or name another depth.model"

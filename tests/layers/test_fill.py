@@ -149,6 +149,25 @@ def test_float_models_get_unit_colours_and_one_for_hole(tmp_path, shape, scale):
     assert (np.abs(inner.astype(int) - 100) <= 2).all()
 
 
+def test_a_model_that_takes_only_multiples_of_8(tmp_path):
+    pytest.importorskip("onnxruntime")
+    nodes = [
+        ("SpaceToDepth", ["image"], "cells", {"blocksize": 8}),
+        ("DepthToSpace", ["cells"], "same", {"blocksize": 8}),
+        ("Mul", ["mask", "half"], "dim", {}), ("Sub", ["one", "dim"], "keep", {}),
+        ("Mul", ["same", "keep"], "out", {}),
+    ]  # fmt: skip
+    inputs = {"image": [1, 3, "h", "w"], "mask": [1, 1, "h", "w"]}
+    constants = {"half": 0.5, "one": 1.0}
+    file = tmp_path / "eight.onnx"
+    path = onnx_model(file, nodes, inputs, "out", [1, 3, "h", "w"], constants=constants)
+    filler = load_filler(OnnxFill(method="onnx", model=path))
+    rgb = np.full((61, 90, 3), 200, np.uint8)
+    background, hole = fill_hole(filler, rgb, disc(61, 90, 15), 0)
+    assert (background[~hole] == 200).all()
+    assert (np.abs(background[disc(61, 90, 11) > 0].astype(int) - 100) <= 2).all()
+
+
 def test_wrong_models_are_refused(tmp_path):
     pytest.importorskip("onnxruntime")
     one = onnx_model(

@@ -10,6 +10,9 @@ from raydepth.layers.fill.opencv import OpenCVFiller
 from raydepth.layers.fill.protocol import Filler
 from raydepth.models.onnx_session import open_session, signature
 
+_MULTIPLES = (1, 8, 16, 32, 64)
+"""Of which the sides of a picture may have to be: encoders halve it three to six times."""
+
 
 class OnnxFiller(Filler):
     """An inpainting network: picture [1,3,H,W] and mask [1,1,H,W] in, picture out.
@@ -17,7 +20,8 @@ class OnnxFiller(Filler):
     uint8 inputs are taken as MI-GAN's pipeline has them: colours 0..255, mask 255 = keep, 0 = hole.
     Float inputs as LaMa has them: colours 0..1, mask 1 = hole; the output may be 0..1 or 0..255.
     Sizes may be dynamic or fixed; for a fixed one the picture is resized to it and the filled hole
-    back.
+    back. To a dynamic one that takes only multiples (of 8, say) the picture is continued at its
+    right and lower edge.
 
     The hole is filled roughly before the network sees it. MI-GAN's pipeline blends over the rim of
     its mask and takes what it finds there for context: with the thing still in the hole, a rim in
@@ -51,17 +55,24 @@ class OnnxFiller(Filler):
         self.size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
         self.scale = 1.0
         self.rough = OpenCVFiller(cv2.INPAINT_TELEA, 5.0)
-        side = self.size or (64, 64)
-        hole = np.zeros(side, bool)
-        hole[: side[0] // 4] = True
-        try:
-            picture = self._run(np.full((*side, 3), 128, np.uint8), hole)
-        except Exception as error:  # onnxruntime's errors share no base class but Exception
-            raise self._wrong(
-                f"a picture of {side[0]}x{side[1]} gave {' '.join(str(error).split())}"
-            ) from error
-        if picture.shape != (*side, 3):
-            raise self._wrong(f"got the output {signature(self.session.get_outputs())}")
+        self.multiple = 1
+        failures = []
+        for multiple in (1,) if self.size else _MULTIPLES:
+            side = self.size or (multiple * -(-65 // multiple), multiple * -(-97 // multiple))
+            hole = np.zeros(side, bool)
+            hole[: side[0] // 4] = True
+            try:
+                picture = self._run(np.full((*side, 3), 128, np.uint8), hole)
+            except Exception as error:  # onnxruntime's errors share no base class but Exception
+                reason = " ".join(str(error).split())
+                failures.append(f"a picture of {side[0]}x{side[1]} gave {reason}")
+                continue
+            if picture.shape == (*side, 3):
+                self.multiple = multiple
+                break
+            failures.append(f"got the output {signature(self.session.get_outputs())}")
+        else:
+            raise self._wrong(failures[0])
         if not self.bytes and np.median(picture[~hole]) <= 1.5:
             self.scale = 255.0
 
@@ -70,7 +81,9 @@ class OnnxFiller(Filler):
         height, width = hole.shape
         rgb = np.where(hole[..., None], self.rough(rgb, hole), rgb)
         if self.size is None or self.size == (height, width):
-            filled = self._run(rgb, hole)
+            rest = [(0, -side % self.multiple) for side in (height, width)]
+            whole = np.pad(rgb, [*rest, (0, 0)], mode="edge"), np.pad(hole, rest)
+            filled = self._run(*whole)[:height, :width]
         else:
             size = self.size[::-1]
             small_hole = cv2.resize(hole.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
