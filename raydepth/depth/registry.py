@@ -25,6 +25,8 @@ class DepthHost:
     """``cpu``, ``cuda`` or ``cuda:1``."""
     dtype: str = "float32"
     """What a network runs in: ``float32``, ``float16`` or ``bfloat16``; maps are float32 always."""
+    threads: int = 2
+    """CPU threads of an ONNX model; torch's are set for the whole process."""
 
 
 def _named(depth: Depth) -> Iterable[NamedModel]:
@@ -66,7 +68,9 @@ def names_no_file(model: str) -> bool:
     return not any(True for _ in depth_entry(model).models(Depth(model=model)))
 
 
-def load_depth(depth: Depth, *, device: str = "cpu", dtype: str = "float32") -> DepthEstimator:
+def load_depth(
+    depth: Depth, *, device: str = "cpu", dtype: str = "float32", threads: int = 2
+) -> DepthEstimator:
     """Loads what ``depth.model`` names.
 
     That is ``builtin``, a hub id, a local directory, an ``.onnx`` file or ``files:PATTERN``, or
@@ -76,12 +80,13 @@ def load_depth(depth: Depth, *, device: str = "cpu", dtype: str = "float32") -> 
         depth: the job's section.
         device: see ``DepthHost``.
         dtype: see ``DepthHost``.
+        threads: see ``DepthHost``.
 
     Raises:
         JobError: the model is not there, cannot be read, or is not one that raydepth knows how to
             ask.
     """
-    return depth_entry(depth.model).load(depth, DepthHost(device, dtype))
+    return depth_entry(depth.model).load(depth, DepthHost(device, dtype, threads))
 
 
 # Loaders import inside, because transformers takes seconds to import and files do without.
@@ -119,6 +124,7 @@ def _load_onnx(depth: Depth, host: DepthHost) -> DepthEstimator:
         kind=depth.kind or "depth_m",
         input_size=depth.input_size,
         device=host.device,
+        threads=host.threads,
     )
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from raydepth.errors import JobError
 
+CUDA = "CUDAExecutionProvider"
+
 
 def open_session(path: str, field: str, *, device: str = "cpu", threads: int = 2) -> Any:
     """Opens an ``onnxruntime.InferenceSession``.
@@ -12,11 +14,12 @@ def open_session(path: str, field: str, *, device: str = "cpu", threads: int = 2
     Args:
         path: the ``.onnx`` file.
         field: the job's field that named it, for messages.
-        device: ``cuda`` takes the CUDA provider where onnxruntime has it.
-        threads: threads within one operator; workers share the machine, so few.
+        device: ``cuda`` runs it with the CUDA provider, which onnxruntime must have.
+        threads: threads within one operator; workers share the machine.
 
     Raises:
-        JobError: onnxruntime is not installed, or the file is missing or no ONNX model.
+        JobError: onnxruntime is not installed or cannot use the device, or the file is missing or
+            no ONNX model.
     """
     try:
         import onnxruntime
@@ -30,17 +33,30 @@ def open_session(path: str, field: str, *, device: str = "cpu", threads: int = 2
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    wanted = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
-    providers = [name for name in wanted if name in onnxruntime.get_available_providers()] + [
-        "CPUExecutionProvider"
-    ]
+    providers = ["CPUExecutionProvider"]
+    if device.startswith("cuda"):
+        if CUDA not in onnxruntime.get_available_providers():
+            raise JobError(_no_gpu(field, path, "the installed onnxruntime has no CUDA provider"))
+        providers.insert(0, CUDA)
     try:
-        return onnxruntime.InferenceSession(path, options, providers=providers)
+        session = onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # onnxruntime's errors share no base class but Exception
         raise JobError(
             f"{field}: {path} is not a model that onnxruntime can read: "
             f"{' '.join(str(error).split())}"
         ) from error
+    # Where the provider's libraries cannot be loaded, onnxruntime takes the next one silently.
+    if device.startswith("cuda") and CUDA not in session.get_providers():
+        raise JobError(_no_gpu(field, path, "onnxruntime cannot load its CUDA provider"))
+    return session
+
+
+def _no_gpu(field: str, path: str, why: str) -> str:
+    return (
+        f"{field}: {path} would run on the CPU of a GPU job, as {why}; install onnxruntime-gpu "
+        "with the CUDA and cuDNN that it needs, name a model that is no .onnx file, or set "
+        "run.gpus_per_worker to 0"
+    )
 
 
 def signature(values: Any) -> str:

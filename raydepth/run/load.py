@@ -38,7 +38,11 @@ def load_worker(job: Job, *, device: str, dtype: str) -> WorkerModels:
     Raises:
         JobError: a model cannot be loaded.
     """
-    estimator = load_depth(job.depth, device=device, dtype=dtype)
+    import torch
+
+    # onnxruntime would take all cores: it gets as many as torch has been given.
+    threads = job.run.threads or torch.get_num_threads()
+    estimator = load_depth(job.depth, device=device, dtype=dtype, threads=threads)
     check_metres(job, estimator.kind)
     compositor = load_compositor(
         job.compose,
@@ -49,6 +53,7 @@ def load_worker(job: Job, *, device: str, dtype: str) -> WorkerModels:
     host = FillHost(
         device=device,
         dtype=dtype,
+        threads=threads,
         seed=job.run.seed,
         compose=job.diffusion,
         loaded=getattr(compositor, "models", None),

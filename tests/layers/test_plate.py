@@ -138,6 +138,40 @@ def test_bare_walls_full_holes_and_single_frames():
     assert filler.note == "100.0% of the hole is shown by too few sampled frames: filled by telea"
 
 
+def test_pictures_of_several_sizes_have_the_plate_of_most_of_them():
+    behind = wall()
+    shown = [walker(behind, x) for x in (0, 50, 90)]
+    other = walker(wall(WIDTH, HEIGHT), 40)
+    frames, holes = zip(*[shown[0], other, *shown[1:]], strict=True)
+    plate = make_plate(frames, holes, TELEA)
+    assert plate.still and np.array_equal(plate.rgb, behind)
+    filler = PlateFiller(lambda video: plate, TELEA).for_clip("v")
+    for rgb, hole in shown:
+        assert np.array_equal(filler(rgb, hole)[hole], behind[hole]) and not filler.note
+        assert filler.shared_background(rgb, hole) is not None
+    assert np.array_equal(filler(*other), TELEA(*other))
+    assert "the clip's plate is 128x96, this picture 96x128" in filler.note
+    assert filler.shared_background(*other) is None
+    mixed = make_plate(frames[:2], holes[:2], TELEA)
+    assert mixed == "pictures of several sizes: only 1 of 2 sampled ones share one"
+
+
+def test_a_folder_of_mixed_sizes_goes_through(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    for i, x in enumerate((0, 30, 60, 90)):
+        picture = walker(wall(), x)[0] if i != 2 else walker(wall(WIDTH, HEIGHT), x // 2)[0]
+        cv2.imwrite(str(tmp_path / f"pictures/{i}.png"), picture)
+    pictures, fill = tmp_path / "pictures", {"method": "plate"}
+    job = small_job(pictures, tmp_path / "out", layers={"fill": fill}, depth__calibration_frames=4)
+    segments = plan_segments(probe(str(pictures)), size=64)
+    clip = calibrate_here(job, segments)
+    assert len(segments) == 3 and clip is not None and clip.plate is not None
+    steps = steps_here(job, segments[0].video, clip)
+    for segment in segments:
+        for batch in batches(segment, 4):
+            assert set(edit_batch(steps, batch)["status"]) == {"ok"}
+
+
 def test_what_few_frames_show_is_filled_once_by_the_filler_given():
     """Twenty frames; behind the hole a hand passes in one of them, where the mask slipped."""
     behind = wall()

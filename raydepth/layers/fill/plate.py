@@ -6,6 +6,7 @@ that a homography takes one frame to another.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -43,7 +44,8 @@ def make_plate(
     """The per-pixel median of a clip's far pixels.
 
     Args:
-        frames: uint8 [H,W,3], sampled over the clip.
+        frames: uint8 [H,W,3], sampled over the clip. A folder's images may have several sizes: the
+            plate is made of the commonest one's, the first of those that are equally common.
         holes: bool [H,W] each, the near layers dilated: what of a frame is not far.
         rest: fills what no frame shows.
 
@@ -51,6 +53,12 @@ def make_plate(
         The plate in the geometry of the frame that shows most of the far side, or why there is
         none.
     """
+    sampled = len(frames)
+    ((size, alike),) = Counter(hole.shape for hole in holes).most_common(1)
+    if 2 * alike <= sampled:
+        return f"pictures of several sizes: only {alike} of {sampled} sampled ones share one"
+    frames = [frame for frame, hole in zip(frames, holes, strict=True) if hole.shape == size]
+    holes = [hole for hole in holes if hole.shape == size]
     best = min(range(len(frames)), key=lambda i: np.count_nonzero(holes[i]))
     reference, known = frames[best], ~holes[best]
     placed = [(reference, known)]
@@ -72,10 +80,8 @@ def make_plate(
         placed.append((frame, ~hole))
     if not known.any():
         return "no sampled frame shows anything behind the near layers"
-    if 2 * len(placed) <= len(frames):
-        return (
-            f"the camera moves: only {len(placed)} of {len(frames)} sampled frames lie on one plane"
-        )
+    if 2 * len(placed) <= sampled:
+        return f"the camera moves: only {len(placed)} of {sampled} sampled frames lie on one plane"
     rgb, seen = masked_median(placed, few=math.ceil(_FEW * len(placed)))
     if not seen.all():
         rgb = np.where(seen[..., None], rgb, rest(rgb, ~seen))
@@ -129,7 +135,7 @@ class PlateFiller(Filler):
 
     def __call__(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray:
         """See Filler; ``note`` says what part of the hole is not the plate's, and why."""
-        plate, self.note = self.plate, ""
+        plate, self.note = self._plate_of(rgb), ""
         if isinstance(plate, str):
             self.note = f"no plate, hole filled by {self.rest.name}: {plate}"
             return self.rest(rgb, hole)
@@ -159,13 +165,20 @@ class PlateFiller(Filler):
             )
         return picture
 
+    def _plate_of(self, rgb: np.ndarray) -> Plate | str:
+        """The clip's plate, or why a frame cannot be filled from it."""
+        if isinstance(self.plate, str) or self.plate.rgb.shape == rgb.shape:
+            return self.plate
+        (height, width), (high, wide) = self.plate.rgb.shape[:2], rgb.shape[:2]
+        return f"the clip's plate is {width}x{height}, this picture {wide}x{high}"
+
     def shared_background(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray | None:
         """The plate, where it equals the whole far layer of this frame; else None.
 
         The camera must stand still. What the frame shows of the far layer must be the plate but for
         noise: nothing far moves, and the light is the same. Such frames share one reference lane.
         """
-        plate = self.plate
+        plate = self._plate_of(rgb)
         if isinstance(plate, str) or not plate.still:
             return None
         levels = np.abs(plate.rgb.astype(np.int16) - rgb).max(2)[~hole & plate.seen]

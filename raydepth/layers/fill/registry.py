@@ -18,6 +18,8 @@ class FillHost:
 
     device: str = "cpu"
     dtype: str = "float32"
+    threads: int = 2
+    """CPU threads of an ONNX model; torch's are set for the whole process."""
     seed: int = 0
     """The job's."""
     compose: Diffusion | None = None
@@ -74,7 +76,7 @@ def _load_opencv(fill: Any, host: FillHost) -> Filler:
 def _load_onnx(fill: OnnxFill, host: FillHost) -> Filler:
     from raydepth.layers.fill.onnx import OnnxFiller
 
-    return OnnxFiller(fill.model, device=host.device)
+    return OnnxFiller(fill.model, device=host.device, threads=host.threads)
 
 
 def _onnx_models(fill: Any, compose: Diffusion | None) -> Iterator[NamedModel]:
