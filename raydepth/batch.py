@@ -53,7 +53,7 @@ column                 dtype, shape         meaning
 ``depth_kind``         str [N]              kind of the depth estimator; empty: no scale
 ``seconds_<step>``     float32 [N]          seconds that the step spent on the frame
 ``rmse_...``           float64 [N]          metrics (``evaluate.measures.MEASURES``); NaN where
-                                            not measured
+                                            not measured, which is null in shards
 =====================  ===================  ========================================================
 
 One clip has one depth normalisation. The worker adds ``attempts`` to ``depth_kind`` before a batch

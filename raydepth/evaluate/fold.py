@@ -9,7 +9,7 @@ from pathlib import PurePath
 import numpy as np
 import pyarrow as pa
 
-from raydepth.evaluate.measures import MEASURES
+from raydepth.evaluate.measures import MEASURES, PSNRS
 
 GAMMA = 1.02
 """Ratio of neighbouring histogram bins: a quantile is off by at most (GAMMA - 1) / (GAMMA + 1), 1
@@ -34,8 +34,8 @@ class Statistics:
 
     ``merge`` is commutative and associative (sums: up to float rounding). Quantiles come from a
     sparse histogram with fixed logarithmic bins on both sides of 0 (DDSketch, Masson et al. 2019).
-    NaN counts as not measured. Infinite values (the PSNR of identical pictures) are counted and
-    otherwise left out.
+    NaN counts as not measured, as null in shards does. Infinite values (the PSNR of identical
+    pictures: null in shards, infinite in older ones) are counted and otherwise left out.
     """
 
     count: int = 0
@@ -225,6 +225,9 @@ def _add(videos: dict[str, Group], table: pa.Table | pa.RecordBatch, rows: np.nd
     video = np.array(table["video"].to_pylist(), object)[rows]
     paths = table["path"].to_pylist()
     figures = {name: _floats(table[name])[rows] for name in table.schema.names if _is_figure(name)}
+    for psnr in PSNRS.keys() & figures.keys():
+        equal = np.isnan(figures[psnr]) & (figures.get(PSNRS[psnr], np.nan) == 0)
+        figures[psnr] = np.where(equal, np.inf, figures[psnr])
     for name in dict.fromkeys(video):
         mine = np.flatnonzero(video == name)
         group = videos.setdefault(name, Group(path=paths[rows[mine[0]]]))

@@ -2,7 +2,7 @@
 
 All functions take uint8 [H,W,3] and return a float. ``mask`` is bool [H,W], True where a pixel
 counts. An empty mask gives NaN, "not measured". Identical pictures have an RMSE of 0 and a PSNR of
-+inf; columns keep the inf, and the fold counts it.
++inf; shards hold null for both, and the fold counts the inf (``measures.PSNRS``).
 """
 
 import cv2

@@ -11,7 +11,7 @@ GREY = "grey levels"
 
 @dataclass(frozen=True)
 class Measure:
-    """One metric column of a shard (float64, one value a frame, NaN where not measured)."""
+    """One metric column of a shard (float64, one value a frame, null where not measured)."""
 
     name: str
     label: str
@@ -90,7 +90,8 @@ MEASURES: dict[str, Measure] = {
             "PSNR where nothing should change",
             "dB",
             "higher",
-            "The same as peak signal-to-noise ratio; infinite where every such pixel is untouched.",
+            "The same as peak signal-to-noise ratio; null where every such pixel is untouched, "
+            "as it is infinite there.",
         ),
         Measure(
             "rmse_all",
@@ -178,6 +179,16 @@ THREE_RMSES = ("rmse_truth", "rmse_outside", "rmse_target_depth")
 """The three errors that a report always names: depth, preservation, obedience.
 
 See raydepth/README.md, "Metrics"."""
+
+PSNRS: dict[str, str] = {
+    "psnr_outside": "rmse_outside",
+    "psnr_all": "rmse_all",
+    "psnr_round_trip": "rmse_round_trip",
+}
+"""A PSNR -> the RMSE that it is made of.
+
+Where that is 0, the PSNR is infinite, and null in shards: a cap in its place would be a number that
+means follow, and the 0 beside it says the same."""
 
 DEPRECATED: dict[str, str] = {"rmse_asked": "rmse_target_depth"}
 """Old name of a metric -> its name.

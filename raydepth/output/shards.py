@@ -5,6 +5,7 @@ A row holds ids, status, timings, metrics and encoded pictures.
 
 import base64
 import io
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -100,7 +101,8 @@ def encode_pictures(frames: Iterable[Mapping[str, np.ndarray]]) -> dict[str, lis
 def batch_table(batch: Batch, pictures: dict[str, list]) -> pa.Table:
     """One Arrow row a frame: scalar columns, thresholds as lists, pictures as bytes.
 
-    There are no tensor columns.
+    There are no tensor columns. What is not measured (NaN) or has no number (the infinite PSNR of
+    equal pictures, whose RMSE beside it is 0) is null, which every reader of Parquet leaves out.
     """
     columns: dict[str, pa.Array] = {}
     for name, values in batch.items():
@@ -113,14 +115,21 @@ def batch_table(batch: Batch, pictures: dict[str, list]) -> pa.Table:
         elif name in _INT32:
             columns[name] = pa.array(values.astype(np.int32))
         elif values.ndim == 2:
-            columns[name] = pa.array([row.tolist() for row in values], pa.list_(pa.float64()))
+            rows = [[_finite(value) for value in row] for row in values.tolist()]
+            columns[name] = pa.array(rows, pa.list_(pa.float64()))
         elif values.dtype == object:
             columns[name] = pa.array([str(value) for value in values], pa.string())
+        elif values.dtype.kind == "f":
+            columns[name] = pa.array(values, mask=~np.isfinite(values))
         else:
             columns[name] = pa.array(values)
     for name, encoded in pictures.items():
         columns[name] = pa.array(encoded, pa.binary() if name in PICTURES else pa.float64())
     return pa.table(columns)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def write_shard(

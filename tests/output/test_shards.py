@@ -1,4 +1,6 @@
-"""Renamed metrics: shards hold them under both names, and shards of the old name alone are read."""
+"""Renamed metrics: shards hold them under both names, and shards of the old name alone are read.
+What is not measured is null.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,13 @@ from raydepth.evaluate.measures import DEPRECATED, MEASURES
 from raydepth.output.folder import OutputFolder
 from raydepth.output.ledger import Ledger
 from raydepth.output.settings import Output
-from raydepth.output.shards import read_shard, read_shards, shard_name, write_shard
+from raydepth.output.shards import (
+    batch_table,
+    read_shard,
+    read_shards,
+    shard_name,
+    write_shard,
+)
 
 VALUES = [0.25, float("nan"), 0.5]
 
@@ -65,3 +73,27 @@ def test_shards_with_the_old_name_alone_are_read(tmp_path: Path, old: str, name:
     folded = fold(read_shards(folder, damaged=damaged))
     assert folded.overall.get(name).count == 2 and folded.overall.get(name).mean == 0.375
     assert len(Ledger.read(folder).rows) == 3 and not damaged
+
+
+def test_what_is_not_measured_is_null_and_nothing_is_infinite(tmp_path: Path) -> None:
+    """The fold says the same of it as of older shards, which hold NaN and infinities."""
+    nan, inf = float("nan"), float("inf")
+    rmse, psnr = np.array([0.0, 2.0, nan]), np.array([inf, 42.0, nan])
+    threshold = np.array([[0.5, nan], [0.5, 0.25], [nan, nan]])
+    old = table("rmse_outside").drop_columns(["rmse_outside"])
+    text = {name: np.array(old[name].to_pylist(), object) for name in ("frame_id", "status")}
+    columns = {"rmse_outside": rmse, "psnr_outside": psnr, "depth_lo": np.full(3, nan)}
+    new = batch_table(text | columns | {"threshold": threshold}, {})
+    assert new["rmse_outside"].to_pylist() == [0.0, 2.0, None]
+    assert new["psnr_outside"].to_pylist() == [None, 42.0, None]
+    assert new["depth_lo"].to_pylist() == [None] * 3
+    assert new["threshold"].to_pylist() == [[0.5, None], [0.5, 0.25], [None, None]]
+    shards = []
+    for values in ({"rmse_outside": rmse, "psnr_outside": psnr}, dict(new.to_pydict())):
+        shard = old
+        for name in ("rmse_outside", "psnr_outside"):
+            shard = shard.append_column(name, pa.array(values[name], pa.float64()))
+        shards.append(fold([shard]).overall)
+    assert shards[0].columns == shards[1].columns
+    statistics = shards[1].get("psnr_outside")
+    assert (statistics.count, statistics.infinite, statistics.not_measured) == (1, 1, 1)
