@@ -91,28 +91,31 @@ MEASURES: dict[str, Measure] = {
             "dB",
             "higher",
             "The same as peak signal-to-noise ratio; null where every such pixel is untouched, "
-            "as it is infinite there.",
+            "as it is infinite there. The mean leaves such frames out, and so may fall as frames "
+            "get better: rank by the RMSE.",
         ),
         Measure(
             "rmse_all",
             "RMSE of the whole frame",
             GREY,
             "lower",
-            "The edited frame against the input, over all pixels.",
+            "The edited frame against the input, over all pixels. The edit itself counts as an "
+            "error, so an edit that does nothing ranks best: compare methods on one edit only.",
         ),
         Measure(
             "psnr_all",
             "PSNR of the whole frame",
             "dB",
             "higher",
-            "The same as peak signal-to-noise ratio.",
+            "The same as peak signal-to-noise ratio. An edit that does nothing ranks best.",
         ),
         Measure(
             "ssim_all",
             "SSIM of the whole frame",
             "",
             "higher",
-            "Structural similarity of edited frame and input.",
+            "Structural similarity of edited frame and input. An edit that does nothing ranks "
+            "best.",
         ),
         Measure(
             "rmse_true_edit",
@@ -126,7 +129,8 @@ MEASURES: dict[str, Measure] = {
             "RMSE against the true edit, inside",
             GREY,
             "lower",
-            "The same over the pixels that the edit may change.",
+            "The same over the pixels that the edit may change. A larger region, with more pixels "
+            "that are easy, ranks better: compare jobs whose regions differ over all pixels.",
         ),
         Measure(
             "ssim_true_edit",
@@ -140,15 +144,25 @@ MEASURES: dict[str, Measure] = {
             "SSIM against the true edit, inside",
             "",
             "higher",
-            "The same, averaged over the pixels that the edit may change.",
+            "The same, averaged over the pixels that the edit may change. A larger region, with "
+            "more pixels that are easy, ranks better.",
         ),
         Measure(
             "rmse_target_depth",
             "Target-depth RMSE",
             "normalised inverse depth",
             "lower",
-            "Depth estimated again on the edited frame against the target depth, which is that of "
-            "the edit's layers.",
+            "Depth estimated again on the edited frame, and refined as the input's was, against "
+            "the target depth, which is that of the edit's layers. An edit that moves little is "
+            "near the floor whether it worked or not: compare methods on one edit only.",
+        ),
+        Measure(
+            "rmse_target_depth_floor",
+            "Floor of the target-depth RMSE",
+            "normalised inverse depth",
+            "lower",
+            "The same for the frame without any edit, sent through the codec where the method has "
+            "one: what estimating again gives by itself.",
         ),
         Measure(
             "rmse_round_trip",
@@ -174,6 +188,9 @@ MEASURES: dict[str, Measure] = {
         ),
     )
 }
+
+FLOORS = {"rmse_outside": "rmse_round_trip_outside", "rmse_target_depth": "rmse_target_depth_floor"}
+"""Error -> what it can't be expected to go below."""
 
 THREE_RMSES = ("rmse_truth", "rmse_outside", "rmse_target_depth")
 """The three errors that a report always names: depth, preservation, obedience.

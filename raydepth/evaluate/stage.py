@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from raydepth.batch import Batch, ok_rows
+from raydepth.depth.stage import refined
 from raydepth.evaluate import depth as depth_metrics
 from raydepth.evaluate import image as image_metrics
 from raydepth.evaluate.measures import MEASURES
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from raydepth.compose.protocol import Compositor
     from raydepth.depth.calibrate import Calibration
     from raydepth.depth.estimator import DepthEstimator
+    from raydepth.depth.stage import Stabiliser
 
 ORDER_PAIRS = 1000
 """Point pairs a frame for the depth order: a standard error of at most 1.6 percentage points."""
@@ -35,6 +37,9 @@ class MetricStage:
             through the codec; 0: none.
         truth: batch -> float32 [N,H,W] metres with NaN where there is no reading; None: no ground
             truth.
+        references: as the depth stage's, which refines the depth of the input: by video id, what
+            stabilises its depth; None: nothing does.
+        guided: as the depth stage's.
         true_edits: batch -> what each edited frame should be, uint8 [H,W,3]; where that is not
             known, a note for the frame, or "".
     """
@@ -48,6 +53,8 @@ class MetricStage:
         reestimate_every: int,
         truth: Callable[[Batch], np.ndarray] | None = None,
         true_edits: Callable[[Batch], list[np.ndarray | str]] | None = None,
+        references: "Callable[[str], Stabiliser | None]" = lambda video: None,
+        guided: bool = False,
     ) -> None:
         self.estimator = estimator
         self.calibrations = calibrations
@@ -55,6 +62,7 @@ class MetricStage:
         self.reestimate_every = reestimate_every
         self.truth = truth
         self.true_edits = true_edits
+        self.references, self.guided = references, guided
 
     def __call__(self, batch: Batch) -> Batch:
         started = time.perf_counter()
@@ -106,17 +114,14 @@ class MetricStage:
 
     def _measure_again(self, columns: Batch, rows: np.ndarray, batch: Batch) -> None:
         part = _take(batch, rows)
-        if getattr(self.estimator, "reads_pixels", True):
-            raw = self.estimator({**part, "rgb": part["edited"]})
-            for row, found in zip(rows, raw, strict=True):
-                inv_depth = self.calibrations[batch["video"][row]].normalise(found)
-                error = inv_depth.astype(np.float64) - batch["target_inv_depth"][row]
-                # A frame with a non-finite estimate stays unmeasured, as that is no fault of
-                # the edit.
-                columns["rmse_target_depth"][row] = (
-                    np.sqrt(np.mean(error**2)) if np.isfinite(found).all() else np.nan
-                )
         decoded = self.compositor.round_trip(part["rgb"])
+        if getattr(self.estimator, "reads_pixels", True):
+            unedited = part["rgb"] if decoded is None else decoded
+            for name, pictures, wanted in (
+                ("rmse_target_depth", part["edited"], part["target_inv_depth"]),
+                ("rmse_target_depth_floor", unedited, part["inv_depth"]),
+            ):
+                columns[name][rows] = self._depth_errors(part, pictures, wanted)
         if decoded is None:
             return
         for row, again in zip(rows, decoded, strict=True):
@@ -124,6 +129,21 @@ class MetricStage:
             columns["rmse_round_trip"][row] = image_metrics.rmse(again, rgb)
             columns["psnr_round_trip"][row] = image_metrics.psnr(again, rgb)
             columns["rmse_round_trip_outside"][row] = image_metrics.rmse(again, rgb, outside)
+
+    def _depth_errors(self, part: Batch, pictures: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        """RMSE float64 [N] of the depth of pictures uint8 [N,H,W,3], which goes the way of the
+        input's depth, against what is wanted, float32 [N,H,W].
+
+        A frame with a non-finite estimate stays unmeasured, as that is no fault of the edit.
+        """
+        errors = np.full(len(pictures), np.nan)
+        for row, found in enumerate(self.estimator({**part, "rgb": pictures})):
+            if np.isfinite(found).all():
+                video = part["video"][row]
+                inv_depth = self.calibrations[video].normalise(found)
+                inv_depth = refined(pictures[row], inv_depth, self.references(video), self.guided)
+                errors[row] = np.sqrt(np.mean((inv_depth.astype(np.float64) - wanted[row]) ** 2))
+        return errors
 
 
 def _measure_edit(columns: Batch, row: int, batch: Batch) -> None:

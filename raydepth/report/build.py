@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from raydepth.evaluate.fold import Fold, Group, deduplicate
-from raydepth.evaluate.measures import THREE_RMSES
+from raydepth.evaluate.measures import FLOORS, THREE_RMSES
 from raydepth.files import strict_yaml
 from raydepth.report import figures
 from raydepth.report.choose import Example, choose
@@ -156,11 +156,10 @@ def _write_figures(
 
     done = frames.filter(pa.compute.equal(frames["status"], "ok"))
     labels = _labels(folded.videos)
-    floor = folded.overall.get("rmse_round_trip_outside").mean
     for name in THREE_RMSES:
         values = _column(done, name)
         if np.isfinite(values).any():
-            below = floor if name == "rmse_outside" else math.nan
+            below = folded.overall.get(FLOORS[name]).mean if name in FLOORS else math.nan
             data = figures.distribution(
                 name, values[np.isfinite(values)], folded.overall.get(name), below
             )

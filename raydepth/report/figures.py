@@ -60,7 +60,7 @@ def distribution(name: str, values: np.ndarray, statistics: Statistics, floor: f
         name: the metric.
         values: [n] finite values, one a frame, n >= 1.
         statistics: of the same values; its quantiles are the ones that the page names.
-        floor: the codec's round trip, drawn as a line; NaN for none.
+        floor: mean of what it can't be expected to go below, drawn as a line; NaN for none.
     """
     figure = Figure(figsize=(7.2, 4.6))
     top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 2)})
@@ -90,7 +90,7 @@ def distribution(name: str, values: np.ndarray, statistics: Statistics, floor: f
     ]
     marks = marks if values.size > 1 else []
     if math.isfinite(floor):
-        marks.append((f"codec floor {floor:.3g}", floor, RED, ":"))
+        marks.append((f"floor {floor:.3g}", floor, RED, ":"))
     for label, value, line, style in marks:
         top.axvline(value, color=line, lw=1.5, ls=style, label=label)
         bottom.axvline(value, color=line, lw=1.5, ls=style)

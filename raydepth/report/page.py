@@ -7,7 +7,7 @@ from typing import Any
 import jinja2
 
 from raydepth.edits.registry import EDITS
-from raydepth.evaluate.measures import THREE_RMSES
+from raydepth.evaluate.measures import FLOORS, THREE_RMSES
 from raydepth.report.choose import FULL_VIDEOS, Example
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -36,7 +36,8 @@ _CARDS = {
     "rmse_target_depth": (
         "Is the edit at the depth that was asked for?",
         "Depth estimated again on the edited frame, against the target depth of the edit. 1 is a "
-        "whole clip's range of inverse depth.",
+        "whole clip's range of inverse depth. An edit that moves little is near the floor whether "
+        "it worked or not.",
     ),
     "rmse_true_edit": (
         "Is the edit right?",
@@ -196,7 +197,7 @@ def _card(name: str, tree: dict[str, Any]) -> dict[str, Any]:
                     hint,
                 )
             )
-    floor = metrics["rmse_round_trip_outside"] if name == "rmse_outside" else None
+    floor = metrics[FLOORS[name]] if name in FLOORS else None
     top = max(statistics["max"], floor["mean"] if floor and floor["count"] else 0.0) or 1.0
     places = (
         {key: 100 * statistics[key] / top for key in ("min", "p5", "p50", "p95", "max")}
@@ -213,6 +214,7 @@ def _card(name: str, tree: dict[str, Any]) -> dict[str, Any]:
         "unit": _UNITS.get(statistics["unit"], statistics["unit"]),
         "rows": rows,
         "floor": floor,
+        "floor_is": "codec round trip" if name == "rmse_outside" else "the frame without the edit",
         "places": places,
         "top": top,
     }

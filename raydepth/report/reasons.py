@@ -23,21 +23,18 @@ def why_not_measured(name: str, job: dict[str, Any], overall: Group) -> str:
         if not job.get("evaluate", {}).get("truth"):
             return "the job names no true edits (evaluate.truth)"
         return "no frame's true edit could be read (evaluate.truth)"
-    if name in (
-        "rmse_target_depth",
+    of_depth = name.startswith("rmse_target_depth")
+    if of_depth or name in (
         "rmse_round_trip",
         "psnr_round_trip",
         "rmse_round_trip_outside",
     ):
         if every == 0:
             return "switched off (evaluate.reestimate_every: 0)"
-        if (
-            name == "rmse_target_depth"
-            and not depth_entry(str(depth.get("model", "builtin"))).reads_pixels
-        ):
+        if of_depth and not depth_entry(str(depth.get("model", "builtin"))).reads_pixels:
             return "depth comes from files and cannot be estimated again on a new picture"
         entry = COMPOSITORS.get(compose.get("method"))
-        if name != "rmse_target_depth" and entry is not None and not entry.has_codec:
+        if not of_depth and entry is not None and not entry.has_codec:
             return f"compose.method {compose['method']} has no codec"
         return f"no frame that was done is a multiple of evaluate.reestimate_every ({every})"
     if name.endswith("_outside"):

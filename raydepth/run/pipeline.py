@@ -284,7 +284,8 @@ def build_steps(
     if with_plates := FILLERS.of(job.layers.fill).with_plates:
         records = {video: clip.plate for video, clip in clips.items()}
         filler = with_plates(cache_plates(folder, records), filler)
-    references = cache_references(folder, {video: clip.samples for video, clip in clips.items()})
+    kept = cache_references(folder, {video: clip.samples for video, clip in clips.items()})
+    references = kept if job.depth.stabilise else lambda video: None
     crops = Crops(compositor, keep_source=job.compose.paste_back)
     truth = None
     if job.depth.truth:
@@ -293,7 +294,7 @@ def build_steps(
         DepthStage(
             estimator,
             scales,
-            references=references if job.depth.stabilise else lambda video: None,
+            references=references,
             guided=job.depth.guided,
         ),
         LayerStage(job.layers, {video: clip.planes for video, clip in clips.items()}, filler),
@@ -313,6 +314,8 @@ def build_steps(
             reestimate_every=job.evaluate.reestimate_every,
             truth=truth,
             true_edits=TrueEdits(job.evaluate.truth) if job.evaluate.truth else None,
+            references=references,
+            guided=job.depth.guided,
         ),
     ]
 

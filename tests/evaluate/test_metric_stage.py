@@ -8,6 +8,7 @@ import pytest
 
 from raydepth.batch import Batch
 from raydepth.depth.calibrate import Calibration
+from raydepth.depth.stage import refined
 from raydepth.evaluate.measures import MEASURES
 from raydepth.evaluate.stage import MetricStage
 
@@ -80,7 +81,8 @@ def test_edit_columns() -> None:
 def test_estimated_again_and_round_trip_on_every_nth_frame() -> None:
     estimator = Estimator()
     result = MetricStage(estimator, {"v": CALIBRATION}, Compositor(), reestimate_every=10)(batch())
-    assert estimator.asked == 2  # frames 10 and 20; 11 is no multiple and 30 is an error row
+    # Frames 10 and 20, each edited and not; 11 is no multiple and 30 is an error row.
+    assert estimator.asked == 4
     # normalise(1 + red/100) = red/200, asked is that less 0.25
     assert result["rmse_target_depth"][[0, 2]] == pytest.approx([0.25, 0.25], abs=1e-6)
     assert np.isnan(result["rmse_target_depth"][[1, 3]]).all()
@@ -100,10 +102,54 @@ def test_zero_means_never_and_no_codec_means_no_floor() -> None:
     )
     result = MetricStage(estimator, {"v": CALIBRATION}, NoCodec(), reestimate_every=1)(batch())
     assert (
-        estimator.asked == 3
+        estimator.asked == 6
         and np.isnan(result["rmse_round_trip"]).all()
         and np.isfinite(result["rmse_target_depth"][:3]).all()
     )
+
+
+class Halving:
+    """Refines depth by halving it."""
+
+    def stabilise(self, rgb: np.ndarray, inv_depth: np.ndarray) -> np.ndarray:
+        return inv_depth / 2
+
+
+@pytest.mark.parametrize("guided", [False, True])
+@pytest.mark.parametrize("stabiliser", [None, Halving()])
+def test_depth_that_is_estimated_again_is_refined_as_the_inputs_was(
+    guided: bool, stabiliser: Halving | None
+) -> None:
+    """A frame whose edit left it as it was is at its target exactly, and so is its floor."""
+    columns = batch()
+    columns["edited"] = columns["rgb"]
+    columns["inv_depth"] = np.stack(
+        [
+            refined(rgb, CALIBRATION.normalise(raw), stabiliser, guided)
+            for rgb, raw in zip(columns["rgb"], Estimator()(columns), strict=True)
+        ]
+    )
+    columns["target_inv_depth"] = columns["inv_depth"]
+    stage = MetricStage(
+        Estimator(),
+        {"v": CALIBRATION},
+        NoCodec(),
+        reestimate_every=1,
+        references=lambda video: stabiliser,
+        guided=guided,
+    )
+    result = stage(columns)
+    assert (result["rmse_target_depth"][:3] == 0).all()
+    assert (result["rmse_target_depth_floor"][:3] == 0).all()
+
+
+def test_the_floor_of_target_depth_is_what_the_codec_does_to_depth() -> None:
+    columns = batch()
+    columns["inv_depth"] = columns["rgb"][..., 0].astype(np.float32) / 200.0
+    stage = MetricStage(Estimator(), {"v": CALIBRATION}, Compositor(), reestimate_every=10)
+    result = stage(columns)  # the codec adds 2 to the red that depth is read off
+    assert result["rmse_target_depth_floor"][[0, 2]] == pytest.approx([0.01, 0.01], abs=1e-6)
+    assert np.isnan(result["rmse_target_depth_floor"][[1, 3]]).all()
 
 
 def test_depth_from_files_is_not_asked_again() -> None:

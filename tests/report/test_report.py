@@ -3,6 +3,7 @@ hostile names.
 """
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -196,7 +197,22 @@ def test_not_measured_is_said_with_its_reason_and_never_zero(
 def test_reasons_for_what_was_not_asked_again(tmp_path: Path, change: dict, reason: str) -> None:
     rows = [row("dog", i, rmse_target_depth=float("nan")) for i in range(1, 4)]
     tree = make_report(tmp_path, rows, job_yaml=yaml.safe_dump(yaml.safe_load(JOB) | change))
-    assert tree["metrics"]["rmse_target_depth"]["not_measured_because"] == reason
+    for name in ("rmse_target_depth", "rmse_target_depth_floor"):
+        assert tree["metrics"][name]["not_measured_because"] == reason
+
+
+def test_target_depth_stands_beside_its_floor(tmp_path: Path) -> None:
+    rows = [row("dog", i, rmse_target_depth_floor=0.0125) for i in range(6)]
+    make_report(tmp_path, rows)
+    text = (tmp_path / "report/index.html").read_text()
+    assert re.search(r"floor: the frame without the edit</dt>\s*<dd>0\.0125</dd>", text)
+
+
+def test_figures_that_can_rank_backwards_say_so() -> None:
+    for name in ("rmse_all", "psnr_all", "ssim_all", "ssim_true_edit_inside"):
+        assert "ranks" in MEASURES[name].meaning
+    assert "may fall as frames get better" in MEASURES["psnr_outside"].meaning
+    assert "whether it worked or not" in MEASURES["rmse_target_depth"].meaning
 
 
 def test_paste_back_and_a_missing_codec_are_said(tmp_path: Path) -> None:
