@@ -76,7 +76,7 @@ def real_settings(path: Path) -> list[str]:
 
 def edit(job: Job, frames: int) -> Clip:
     """Takes the first frames of a job's one clip through its steps."""
-    segments, _ = find_segments(job.input, job.compose.every)
+    segments = find_segments(job.input, job.compose.every).segments
     models = load_worker(job, **device_and_dtype(job))
     clip = ClipCalibrator(job, models, Tracker())(segments, Attempt(1, False, {}))
     assert clip is not None

@@ -96,7 +96,7 @@ def measure(job: Job, frames: int, batch: int) -> dict[str, float]:
     """Mean seconds per frame of each step over one clip's first frames; models are warmed up on the
     first batch.
     """
-    segments, _ = find_segments(job.input, job.compose.every)
+    segments = find_segments(job.input, job.compose.every).segments
     models = load_worker(job, device="cpu", dtype="float32")
     clip = ClipCalibrator(job, models, Tracker())(segments, Attempt(1, False, {}))
     if clip is None:

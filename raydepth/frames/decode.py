@@ -15,8 +15,9 @@ from av.video.reformatter import VideoReformatter
 
 from raydepth.batch import Batch
 from raydepth.files.pictures import read_frame
-from raydepth.frames.reader import Reader, to_rgb
+from raydepth.frames.reader import Reader
 from raydepth.frames.segments import Segment
+from raydepth.frames.shape import to_rgb
 from raydepth.frames.sources import SourceError
 
 MIN_JUMP = 32
@@ -37,7 +38,8 @@ class Frame:
             opened any more.
         error_message: what FFmpeg said.
         image: the file, in a folder of images; empty otherwise.
-        note: what a user should know of it; empty otherwise.
+        note: what a user should know of it, as of a frame that is of another size than the clip;
+            empty otherwise.
     """
 
     frame_index: int
@@ -54,10 +56,11 @@ def decode(segment: Segment, *, threads: int = 1) -> Iterator[Frame]:
     """Yields every wanted frame of a segment exactly once, in display order, or as an error.
 
     Colours are RGB of full range. YUV without a matrix in its metadata counts as BT.709 from 720
-    lines or 1280 columns on, as BT.601 below. Grey is of full range unless its stream
-    says that it is limited. HDR (PQ, HLG) is converted plainly, without tone
-    mapping, so it looks flat. Interlaced frames stay woven. Pixels that aren't square stay as
-    coded. Alpha is dropped.
+    lines or 1280 columns on, as BT.601 below. Grey is of full range unless its stream says that it
+    is limited. HDR (PQ, HLG) is converted plainly, without tone mapping, so it looks flat.
+    Interlaced frames stay woven. Alpha is dropped. Pixels of working size are square, those of the
+    source's size as coded. A frame of another shape than the clip's is fitted into it, with black
+    bars.
 
     Args:
         segment: what to decode; `segment.take` restricts it.
@@ -149,6 +152,7 @@ def _frame(
     rgb: np.ndarray | None,
     error_type: str = "",
     error_message: str = "",
+    note: str = "",
 ) -> Frame:
     return Frame(
         frame_index=int(segment.frame_index[row]),
@@ -158,6 +162,7 @@ def _frame(
         error_type=error_type,
         error_message=error_message,
         image=segment.images[row] if segment.images else "",
+        note=note,
     )
 
 
@@ -180,7 +185,8 @@ def _read(
             yield _lost(segment, row, "FFmpeg marks it as damaged")
             continue
         try:
-            yield _frame(segment, row, to_rgb(picture, segment, reformatter))
+            rgb, note = to_rgb(picture, segment, reformatter, reader.pixel_aspect)
+            yield _frame(segment, row, rgb, note=note)
         except av.FFmpegError as error:
             yield _lost(
                 segment, row, f"no conversion from {picture.format.name} to RGB: {error.strerror}"

@@ -2,19 +2,37 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from raydepth.errors import JobError
 from raydepth.files.text import printable
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import Segment, plan_segments
 from raydepth.frames.settings import Input
-from raydepth.frames.sources import SourceError, UnreadableSource, expand
+from raydepth.frames.sources import SourceError, SourceNote, UnreadableSource, expand
+
+NAMED = 3
+"""Paths that a line on the terminal names; the report names them all."""
 
 
-def find_segments(settings: Input, every: int = 1) -> tuple[list[Segment], list[UnreadableSource]]:
+@dataclass(frozen=True)
+class Found:
+    """What a job covers, and what it does not.
+
+    Attributes:
+        segments: in the order of the paths.
+        unreadable: sources that cannot be read, or end early.
+        notes: what is left out of the paths, and what is ignored or changed in sources that are
+            read.
+    """
+
+    segments: list[Segment]
+    unreadable: list[UnreadableSource]
+    notes: list[SourceNote]
+
+
+def find_segments(settings: Input, every: int = 1) -> Found:
     """Probes every source of a job, several at a time.
-
-    Sources that cannot be read, or end early, are returned, not raised.
 
     Args:
         settings: the job's section.
@@ -25,11 +43,11 @@ def find_segments(settings: Input, every: int = 1) -> tuple[list[Segment], list[
     """
     stride = settings.stride * every
 
-    def read(path: str) -> tuple[list[Segment], UnreadableSource | None]:
+    def read(path: str) -> tuple[list[Segment], UnreadableSource | None, list[SourceNote]]:
         try:
             source = probe(path)
         except SourceError as error:
-            return [], UnreadableSource(path, error.error_type, str(error))
+            return [], UnreadableSource(path, error.error_type, str(error)), []
         found = plan_segments(
             source,
             size=settings.size,
@@ -39,15 +57,17 @@ def find_segments(settings: Input, every: int = 1) -> tuple[list[Segment], list[
         )
         # The frames that a truncated file announces and lacks have no time stamps, so one row
         # stands for them.
-        return found, UnreadableSource(
-            path, "Truncated", f"{path}: {source.note}"
-        ) if source.note else None
+        short = (
+            UnreadableSource(path, "Truncated", f"{path}: {source.note}") if source.note else None
+        )
+        return found, short, [SourceNote(path, remark) for remark in source.remarks]
 
+    left_out: list[SourceNote] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(pool.map(read, expand(settings.paths)))
-    unreadable = [problem for _, problem in results if problem]
+        results = list(pool.map(read, expand(settings.paths, left_out)))
+    unreadable = [problem for _, problem, _ in results if problem]
     by_video: dict[str, list[Segment]] = {}
-    for found, _ in results:
+    for found, _, _ in results:
         if found:
             by_video.setdefault(found[0].video, found)  # two copies of one clip are one clip
     segments = [segment for found in by_video.values() for segment in found]
@@ -55,4 +75,17 @@ def find_segments(settings: Input, every: int = 1) -> tuple[list[Segment], list[
         reasons = "".join("\n  " + printable(problem.error_message) for problem in unreadable)
         span = f"start_s: {settings.start_s}, end_s: {settings.end_s}, stride: {stride}"
         raise JobError(f"input: no frames to edit in {len(results)} sources ({span}){reasons}")
-    return segments, unreadable
+    return Found(segments, unreadable, left_out + [note for *_, own in results for note in own])
+
+
+def note_lines(notes: list[SourceNote]) -> list[str]:
+    """Notes for the terminal: a line for each text, with the first of the paths it is about."""
+    paths: dict[str, list[str]] = {}
+    for note in notes:
+        paths.setdefault(note.text, []).append(note.path)
+    return [
+        ", ".join(about[:NAMED])
+        + (f" and {len(about) - NAMED} more" if len(about) > NAMED else "")
+        + f": {text}"
+        for text, about in paths.items()
+    ]

@@ -9,15 +9,17 @@ by the packet they came from, and decoding always starts at the file's beginning
 * keyframes go back in time (joined recordings, broken clocks),
 * H.264/H.265 with B-frames is in .avi, which stores no presentation times, so that FFmpeg's follow
   the decoding order,
-* the trial contradicts the table (a frame in two packets, as interlaced H.264 in .ts can be).
+* a packet holds several frames (B-frames as DivX packs them), or the trial contradicts the table (a
+  frame in two packets, as interlaced H.264 in .ts can be).
 
 A third kind lies between. In .mpg, and in whatever gives other time stamps after a seek than on the
 way there (FFmpeg counts on from the last stamp it saw), frames can be read by pts, but from the
 file's beginning only (`seekable` is False).
 
 In a sequential plan pts are the packets' decoding time stamps in rising order where all are there
-and the counts agree. Otherwise they are multiples of the average frame time, from the first known
-time stamp on.
+and the counts agree. Else they are the time stamps of the frames' packets, of which stamps.py mends
+those that are missing or do not rise. Where most are missing, they are multiples of the average
+frame time.
 """
 
 import re
@@ -34,7 +36,9 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from raydepth.frames.carried import Carried
 from raydepth.frames.container import number_packet, packet_number, prepare
+from raydepth.frames.stamps import mend
 
 TRIAL = 12
 """Frames decoded as a trial: more than the longest reordering that encoders use by default."""
@@ -53,6 +57,9 @@ class Trial:
     failed: set[int] = field(default_factory=set)  # packets that FFmpeg refused
     damaged: bool = False  # whether a frame came that FFmpeg marks as damaged
     first: VideoFrame | None = None
+    carried: Carried = field(default_factory=lambda: Carried(""))  # of all packets
+    resized: list[int] = field(default_factory=list)  # packets whose frame has another size
+    _size: tuple[int, int] = (0, 0)
 
     def decode(self, stream: VideoStream, packet: av.Packet | None, number: int) -> None:
         try:
@@ -69,6 +76,9 @@ class Trial:
                 self.damaged = True  # a frame of no packet could not be decoded again
             else:
                 self.shown.append((frame.pts, packet_shown))
+                size = frame.width, frame.height
+                self.resized += [packet_shown] if self._size not in (size, (0, 0)) else []
+                self._size = size
 
 
 def read_packets(
@@ -96,7 +106,7 @@ def read_packets(
     rows: list[tuple[int, int, int, bool, bool]] = []
     positions: list[int] = []
     end = 0  # of the last frame, in the stream's time base
-    trial = Trial()
+    trial = Trial(carried=Carried(stream.codec_context.codec.canonical_name))
     note = ""
     empty = -1  # demux() ends with an empty packet of its own
     try:
@@ -121,6 +131,7 @@ def read_packets(
                 )
             )
             positions.append(packet.pos or 0)
+            trial.carried.see(packet, len(rows) - 1)
             end = max(end, (packet.pts or 0) + (packet.duration or 0))
             if frames is None or len(trial.shown) < frames:
                 number_packet(packet, len(rows) - 1)
@@ -191,7 +202,8 @@ def plan_by_pts(
     keyframe_pts = pts[table["key"][visible]]
     in_avi = container.format.name == "avi" and stream.codec_context.name in ("h264", "hevc")
     if (
-        (pts == _NONE).any()
+        trial.carried.packed
+        or (pts == _NONE).any()
         or len(np.unique(pts)) < len(pts)
         or len(keyframe_pts) == 0
         or (np.diff(keyframe_pts) <= 0).any()
@@ -219,12 +231,15 @@ def plan_by_pts(
 
 
 def seeks_are_exact(
-    container: av.container.InputContainer, stream: VideoStream, table: np.ndarray
+    container: av.container.InputContainer, stream: VideoStream, table: np.ndarray, trial: Trial
 ) -> bool:
-    """Whether packets have the table's time stamps after seeking, too.
+    """Whether packets have the table's time stamps after seeking, too, and all that they need.
 
-    It seeks to the middle and to the last keyframe.
+    It seeks to the middle and to the last keyframe. Whether pictures are the same too is for
+    proof.py.
     """
+    if trial.carried.lost_by_seeks:
+        return False
     if (
         container.format.name == "mpeg"
     ):  # wrong by some frames in some places, which two samples may miss
@@ -251,15 +266,32 @@ def seeks_are_exact(
     return True
 
 
-def plan_sequentially(
-    container: av.container.InputContainer, stream: VideoStream
-) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class Sequence:
+    """The frames of a file that is read from beginning to end, in display order.
+
+    Attributes:
+        packets: int64 [n], each frame's packet.
+        pts: int64 [n], strictly increasing.
+        finer: ticks of pts in one of the stream's time base.
+        mended: time stamps that are not the packets' own, because those were missing or did not
+            rise.
+        resized: packets whose frame has another size than the frame before.
+    """
+
+    packets: np.ndarray
+    pts: np.ndarray
+    finer: int
+    mended: int
+    resized: list[int]
+
+
+def plan_sequentially(container: av.container.InputContainer, stream: VideoStream) -> Sequence:
     """Decodes a file from beginning to end to learn its frames.
 
-    Returns packets and pts of them in display order, int64 [n] each. A packet that gave no frame is
-    a lost frame. It stands before the first frame of a later packet, which is its place to within
-    the reordering. Where far fewer frames than packets come, as with fields in packets of their
-    own, only a packet that FFmpeg refused counts as a lost frame.
+    A packet that gave no frame is a lost frame. It stands before the first frame of a later packet,
+    which is its place to within the reordering. Where far fewer frames than packets come, as with
+    fields in packets of their own, only a packet that FFmpeg refused counts as a lost frame.
     """
     table, whole, _ = read_packets(container, stream, frames=None)
     shown = list(dict.fromkeys(packet for _, packet in whole.shown))
@@ -271,13 +303,17 @@ def plan_sequentially(
             packets.append(lost.popleft())
         packets.append(packet)
     packets += lost
+    found = np.array(packets, np.int64)
     dts = table["dts"][~table["hidden"]]
     if len(dts) == len(packets) and (dts != _NONE).all() and (np.diff(dts) > 0).all():
-        return np.array(packets, np.int64), dts
-    known = table["pts"][table["pts"] != _NONE]
+        return Sequence(found, dts, 1, 0, whole.resized)
     step = max(
         1, round(1 / ((stream.average_rate or Fraction(25)) * cast(Fraction, stream.time_base)))
     )
-    return np.array(packets, np.int64), np.arange(len(packets)) * step + (
-        known[0] if len(known) else 0
-    )
+    own = table["pts"][found]
+    if np.count_nonzero(own != _NONE) > len(own) / 2:
+        pts, finer, mended = mend(own, own != _NONE, step)
+        return Sequence(found, pts, finer, mended, whole.resized)
+    known = table["pts"][table["pts"] != _NONE]
+    pts = np.arange(len(packets)) * step + (known[0] if len(known) else 0)
+    return Sequence(found, pts, 1, 0, whole.resized)

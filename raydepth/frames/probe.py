@@ -3,23 +3,18 @@
 A video is demuxed once; its packet table gives time stamps, keyframes and the content id. The first
 dozen frames are decoded as a trial. They give the display matrix, which PyAV shows on frames only,
 and show whether the table is true. Where it isn't, the source is read from its beginning only;
-packets.py says when and how.
+packets.py says when and how. Whether seeks show the right pictures is for proof.py.
 """
 
 import hashlib
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
-from typing import Literal, cast
+from typing import cast
 
 import av
 import av.container
 import numpy as np
-from av.sidedata.sidedata import SideData
-from av.sidedata.sidedata import Type as SideDataType
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from raydepth.files import storage
@@ -27,6 +22,7 @@ from raydepth.files.ranges import RemoteFile, StorageError
 from raydepth.frames.container import open_container, video_stream
 from raydepth.frames.images import IMAGE_RATE, image_sizes
 from raydepth.frames.index_only import read_index_only
+from raydepth.frames.marks import read_marks, remarks_on
 from raydepth.frames.packets import (
     indexed_keyframes,
     plan_by_pts,
@@ -34,67 +30,10 @@ from raydepth.frames.packets import (
     read_packets,
     seeks_are_exact,
 )
+from raydepth.frames.proof import with_changes_named, with_proven_seeks
+from raydepth.frames.shape import UPRIGHT, orientation_of, pixel_aspect_of
+from raydepth.frames.source import Source
 from raydepth.frames.sources import IMAGE_SUFFIXES, SourceError, image_names, suffix
-
-UPRIGHT = (1, 0, 0, 1)
-
-
-@dataclass(frozen=True)
-class Source:
-    """One video or folder of images and its n frames in display order.
-
-    Attributes:
-        path: where it was read from.
-        video: 16 hex digits from the content; a renamed source keeps them, a changed one doesn't.
-        kind: "video" or "images".
-        width, height: pixels as displayed, after rotation; of the first image for images.
-        orientation: signs (a, b, c, d) of the display matrix: a coded pixel at (x, y), seen from
-            the picture's centre, is displayed at (a x + c y, b x + d y), y downwards. (1, 0, 0, 1)
-            is upright.
-        time_base: seconds per unit of pts.
-        pts: int64 [n], strictly increasing.
-        keyframe: bool [n], where decoding can start.
-        fps: average frames per second.
-        stream: index of the video stream in its container.
-        seekable: decoding may start at keyframes; otherwise the source is one segment, read from
-            its beginning.
-        packets: int64 [n], each frame's packet counted from the start of the file; None unless the
-            plan is sequential.
-        images: the n files of a folder of images.
-        sizes: int64 [n, 2], height and width of every image as displayed.
-        note: what a user should know, for example that the file is truncated; empty otherwise.
-    """
-
-    path: str
-    video: str
-    kind: Literal["video", "images"]
-    width: int
-    height: int
-    orientation: tuple[int, int, int, int]
-    time_base: Fraction
-    pts: np.ndarray
-    keyframe: np.ndarray
-    fps: float
-    stream: int = 0
-    seekable: bool = True
-    packets: np.ndarray | None = None
-    images: tuple[str, ...] = ()
-    sizes: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
-    note: str = ""
-
-    @property
-    def rotation(self) -> int:
-        """Counter-clockwise degrees (0, 90, 180, 270) of the display matrix, without mirroring."""
-        a, b, _, _ = self.orientation
-        return {(1, 0): 0, (0, -1): 90, (-1, 0): 180, (0, 1): 270}[(a, b)]
-
-    @property
-    def time_s(self) -> np.ndarray:
-        """Seconds after the first frame, float64 [n].
-
-        Recordings from a running clock (.ts, .mpg) start at 0 as well.
-        """
-        return (self.pts - self.pts[0]) * float(self.time_base)
 
 
 def probe(path: str) -> Source:
@@ -177,24 +116,53 @@ def _probe_video(
             f"{path}: none of its {len(table)} packets could be decoded; the file is damaged, or "
             "its pictures are too large",
         )
+    marks = read_marks(path, container, stream)
+    if marks.without_base_layer:
+        raise SourceError(
+            "DolbyVision",
+            f"{path} is Dolby Vision without a base layer that others can show (profile 5 and its "
+            "like): its colours would be wrong; convert it first, with FFmpeg's filter libplacebo "
+            "for example",
+        )
     packets = plan_by_pts(container, stream, table, trial)
     by_pts = packets is not None
-    seekable = by_pts and seeks_are_exact(container, stream, table)
+    seekable = by_pts and seeks_are_exact(container, stream, table, trial)
+    time_base = cast(Fraction, stream.time_base)
+    remarks, changed = remarks_on(container, stream, trial.first), trial.carried.changed
     if packets is None:
         with open_container(path) as again:
-            packets, pts = plan_sequentially(again, again.streams[stream.index])
+            sequence = plan_sequentially(again, again.streams[stream.index])
+        packets, pts, time_base = sequence.packets, sequence.pts, time_base / sequence.finer
+        changed = sequence.resized
+        if sequence.mended:
+            remarks.append(
+                f"{sequence.mended} of {len(pts)} frames have a missing, repeated or falling time "
+                "stamp; they are shown between their neighbours"
+            )
     else:
         pts = table["pts"][packets]
     digest = hashlib.blake2b(digest_size=8)
     digest.update(table.tobytes())
     digest.update(_size_and_ends(path, 1 << 20))
-    orientation = _orientation(trial.first)
-    height, width = trial.first.height, trial.first.width
+    orientation = orientation_of(trial.first)
+    crop = marks.crop_of(trial.first.height, trial.first.width)
+    height = trial.first.height - crop[1] - crop[3]
+    width = trial.first.width - crop[0] - crop[2]
+    if any(crop):
+        remarks.append(
+            f"its container crops {trial.first.width}x{trial.first.height} pixels to "
+            f"{width}x{height}, and so does raydepth"
+        )
+    pixel_aspect = pixel_aspect_of(stream.sample_aspect_ratio, orientation)
+    if pixel_aspect != 1:
+        remarks.append(
+            f"its pixels are not square ({pixel_aspect.numerator}:{pixel_aspect.denominator}); "
+            "work pictures have square ones"
+        )
     if orientation[0] == 0:
         height, width = width, height
-    time_base = cast(Fraction, stream.time_base)
     seconds = float((pts[-1] - pts[0]) * time_base)
-    return Source(
+    source = Source(
         path=path,
         video=digest.hexdigest(),
         kind="video",
@@ -209,15 +177,9 @@ def _probe_video(
         seekable=seekable,
         packets=None if by_pts else packets,
         note=note,
+        remarks=tuple(remarks),
+        pixel_aspect=pixel_aspect,
+        crop=crop,
     )
-
-
-def _orientation(frame: VideoFrame) -> tuple[int, int, int, int]:
-    side_data = cast(Iterable[SideData], frame.side_data)
-    matrices = [bytes(data) for data in side_data if data.type == SideDataType.DISPLAYMATRIX]
-    if not matrices:
-        return UPRIGHT
-    a, b, c, d = np.frombuffer(matrices[0][:36], "=i4")[[0, 1, 3, 4]].astype(float)
-    if abs(a * d) >= abs(b * c):  # to the nearest right angle
-        return (1 if a >= 0 else -1, 0, 0, 1 if d >= 0 else -1)
-    return (0, 1 if b >= 0 else -1, 1 if c >= 0 else -1, 0)
+    source = source if file and file.sparse else with_proven_seeks(source)
+    return with_changes_named(source, np.flatnonzero(np.isin(packets, changed)))

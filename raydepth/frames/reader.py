@@ -1,9 +1,10 @@
-"""Reads wanted frames of a video file: seeks, decodes, converts.
+"""Reads wanted frames of a video file: seeks and decodes.
 
-decode.py makes frames and errors of them.
+shape.py converts them, and decode.py makes frames and errors of them.
 """
 
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import chain, count
 
 import av
@@ -11,12 +12,10 @@ import av.container
 import numpy as np
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from raydepth.files.ranges import reason
 from raydepth.frames.container import number_packet, open_container, packet_number, prepare
-from raydepth.frames.grey import full_range
 from raydepth.frames.segments import Segment
 from raydepth.frames.sources import SourceError
 
@@ -75,6 +74,11 @@ class Reader:
                 yield row, picture
             if expected == stop or (segment.packets is None and key > self._keys[stop - 1]):
                 return
+
+    @property
+    def pixel_aspect(self) -> Fraction | None:
+        """Width by height of a coded pixel, as the stream says it now; None where it does not."""
+        return self._stream.codec_context.sample_aspect_ratio
 
     def refused(self, row: int) -> bool:
         """Whether FFmpeg refused the row's own packet."""
@@ -156,52 +160,3 @@ class Reader:
             key = packet_number(frame) if by_packet else frame.pts
             if key is not None:
                 yield key, frame
-
-
-def to_rgb(picture: VideoFrame, segment: Segment, reformatter: VideoReformatter) -> np.ndarray:
-    """Converts a decoded picture to upright RGB, uint8 [height, width, 3], at working size.
-
-    Shrinking averages areas, enlarging is bicubic. The bytes are the same on every processor.
-
-    Args:
-        picture: as decoded, any pixel format.
-        segment: gives working size and orientation.
-        reformatter: one for all frames, as setting swscale up costs as much as using it.
-
-    Raises:
-        av.FFmpegError: swscale can't convert these colours (ICtCp, YCgCo).
-    """
-    a, b, c, d = segment.orientation
-    height, width = (segment.height, segment.width) if a else (segment.width, segment.height)
-    kernel = Interpolation.AREA if height < picture.height else Interpolation.BICUBIC
-    scaled = reformatter.reformat(
-        picture,
-        width,
-        height,
-        "rgb24",
-        src_colorspace=_matrix(picture),
-        dst_color_range="JPEG",
-        threads=1,
-        interpolation=kernel
-        | Interpolation.ACCURATE_RND
-        | Interpolation.BITEXACT
-        | Interpolation.FULL_CHR_H_INT,
-    )
-    rgb = full_range(picture, scaled.to_ndarray())
-    if not a:
-        rgb = rgb.transpose(1, 0, 2)
-    return np.ascontiguousarray(rgb[:: b + d, :: a + c])
-
-
-def _matrix(picture: VideoFrame) -> Colorspace | None:
-    """The YUV matrix to assume; None: the picture's own.
-
-    It is for pictures whose own (an AVColorSpace) is unknown to swscale.
-    """
-    unspecified, reserved, bt2020_constant = 2, 3, 10
-    if picture.colorspace == bt2020_constant:
-        return Colorspace.BT2020
-    if picture.colorspace not in (unspecified, reserved):
-        return None
-    hd = max(picture.height, picture.width) >= 1280 or min(picture.height, picture.width) >= 720
-    return Colorspace.ITU709 if hd else Colorspace.ITU601  # swscale would take BT.601 for any size

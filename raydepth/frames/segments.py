@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from raydepth.frames.probe import Source
+from raydepth.frames.source import Source
 
 MAX_STRIP = 2**22
 """A picture more than 64 times as long as wide is enlarged to fewer pixels only."""
@@ -26,7 +26,7 @@ class Segment:
     Attributes:
         video, path, kind, time_base, stream, orientation: as in Source.
         index: number of the segment in its source; the same whatever stride and time range are.
-        height, width: working size in pixels, as displayed.
+        height, width: working size in pixels, as displayed; of square pixels.
         frame_index: int64 [m], index in the source in display order.
         pts: int64 [m], strictly increasing.
         time_s: float64 [m], seconds after the source's first frame.
@@ -37,6 +37,7 @@ class Segment:
         images: files of the m frames; empty for a video.
         source_size: height and width of the frames as they are, upright; (0, 0) where nobody asks
             for them.
+        pixel_aspect, crop: as in Source.
     """
 
     video: str
@@ -56,6 +57,8 @@ class Segment:
     packets: np.ndarray | None = None
     images: tuple[str, ...] = ()
     source_size: tuple[int, int] = (0, 0)
+    pixel_aspect: Fraction = Fraction(1)
+    crop: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -80,6 +83,13 @@ class Segment:
             packets=None if self.packets is None else self.packets[kept],
             images=tuple(self.images[row] for row in kept) if self.images else (),
         )
+
+
+def square_size(height: int, width: int, pixel_aspect: Fraction) -> tuple[int, int]:
+    """The (height, width) with square pixels: the finer of both directions is kept."""
+    if pixel_aspect >= 1:
+        return height, max(1, round(width * pixel_aspect))
+    return max(1, round(height / pixel_aspect)), width
 
 
 def working_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:
@@ -120,7 +130,8 @@ def plan_segments(
 
     Args:
         source: what probe() found.
-        size: short side of the working size in pixels; None keeps the source's.
+        size: short side of the working size in pixels; None keeps the source's, but for pixels
+            that are not square.
         stride: every n-th frame counted from the source's first.
         start_s, end_s: seconds after the source's first frame, half open [start_s, end_s); None is
             no bound.
@@ -144,7 +155,7 @@ def plan_segments(
             continue
         own = source.sizes[start] if source.kind == "images" else (source.height, source.width)
         source_size = (int(own[0]), int(own[1]))
-        height, width = working_size(*source_size, size)
+        height, width = working_size(*square_size(*source_size, source.pixel_aspect), size)
         near = seeks[
             max(0, bisect.bisect_right(seeks, start) - 5) : bisect.bisect_left(seeks, stop)
         ]
@@ -167,6 +178,8 @@ def plan_segments(
                 packets=None if source.packets is None else source.packets[frames],
                 images=tuple(source.images[frame] for frame in frames) if source.images else (),
                 source_size=source_size,
+                pixel_aspect=source.pixel_aspect,
+                crop=source.crop,
             )
         )
     return segments

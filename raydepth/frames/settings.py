@@ -22,7 +22,8 @@ class Input(Section):
     limit: Annotated[int, Field(ge=1)] | None = None
     """At most so many frames in the whole job, counted in the order of the paths."""
     size: Annotated[int, Field(ge=32, le=8192)] | None = 512
-    """Short side of the working resolution in pixels; null keeps the source's size."""
+    """Short side of the working resolution in pixels; null keeps the source's size.
+    Pixels that are not square are made so."""
 
     @model_validator(mode="after")
     def _range_is_not_empty(self) -> "Input":

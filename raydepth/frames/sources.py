@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,16 @@ VIDEO_SUFFIXES = frozenset(
         ".ts",
         ".mts",
         ".m2ts",
+        ".m2t",
+        ".m2p",
+        ".mpv",
+        ".trp",
+        ".mod",
+        ".tod",
+        ".insv",
+        ".360",
+        ".mk3d",
+        ".apng",
         ".mxf",
         ".wmv",
         ".asf",
@@ -68,7 +79,7 @@ class SourceError(Exception):
 
     Attributes:
         error_type: "Missing", "EmptyFile", "NotAVideo", "NoVideoStream", "NoDecoder", "NoFrames",
-            "TooLarge" or "Unreadable".
+            "TooLarge", "DolbyVision" or "Unreadable".
     """
 
     def __init__(self, error_type: str, message: str) -> None:
@@ -86,6 +97,14 @@ class UnreadableSource:
     path: str
     error_type: str
     error_message: str
+
+
+@dataclass(frozen=True)
+class SourceNote:
+    """What a user should know of a source that is read: what is left out, ignored or changed."""
+
+    path: str
+    text: str
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
@@ -124,7 +143,7 @@ def image_names(folder: str) -> tuple[str, ...]:
     )
 
 
-def expand(paths: Sequence[str]) -> list[str]:
+def expand(paths: Sequence[str], left_out: list[SourceNote] | None = None) -> list[str]:
     """Lists the sources that paths, folders and glob patterns (`*`, `?`, `[...]`, `**`) stand for.
 
     Paths are local ones and URIs. A file stands for itself, whatever its ending. A folder stands
@@ -136,6 +155,7 @@ def expand(paths: Sequence[str]) -> list[str]:
 
     Args:
         paths: as in `input.paths`; relative ones start at the current directory.
+        left_out: gets a note on every path in which files are left out, with their endings.
 
     Returns:
         Absolute paths and URIs in the order of `paths`, in natural order within a folder or
@@ -149,15 +169,17 @@ def expand(paths: Sequence[str]) -> list[str]:
         str, str
     ] = {}  # real path -> path as written, so that a link and its target count once
     for path in paths:
+        others: list[str] = []  # files that are no sources
         if not path or "\0" in path:
             raise JobError(
                 f"input.paths: got {path!r}; expected the name of a file or folder, or a pattern"
             )
         if storage.is_remote(path):
             try:
-                found |= _remote_sources(path)
+                found |= _remote_sources(path, others)
             except (JobError, OSError) as error:
                 raise JobError(f"input.paths: {error}") from error
+            _note(path, others, left_out)
             continue
         full = os.path.abspath(os.path.expanduser(path))
         if os.path.exists(full):
@@ -166,27 +188,46 @@ def expand(paths: Sequence[str]) -> list[str]:
             matches = sorted(glob.glob(full, recursive=True), key=natural_key)
             if os.path.basename(full).endswith("*"):
                 known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-                matches = [
+                taken = [
                     match for match in matches if os.path.isdir(match) or suffix(match) in known
                 ]
+                others += sorted(set(matches) - set(taken))
+                matches = taken
         sources = [
             source
             for match in matches
-            for source in (_walk(match) if os.path.isdir(match) else [match])
+            for source in (_walk(match, others) if os.path.isdir(match) else [match])
         ]
         if not sources:
             what = "holds neither videos nor images" if os.path.isdir(full) else "matches nothing"
+            there = f", but {_endings(others)}" if others else ""
             raise JobError(
-                f"input.paths: {path!r} {what} (current directory {os.getcwd()}); expected video "
-                "files, folders or patterns"
+                f"input.paths: {path!r} {what}{there} (current directory {os.getcwd()}); expected "
+                "video files, folders or patterns"
             )
+        _note(path, others, left_out)
         for source in sources:
             found.setdefault(os.path.realpath(source), source)
     return list(found.values())
 
 
-def _walk(folder: str) -> list[str]:
-    """Sources in a folder and its subfolders; raises JobError where one can't be listed."""
+def _note(path: str, others: list[str], left_out: list[SourceNote] | None) -> None:
+    if others and left_out is not None:
+        text = f"left out: {_endings(others)}; name files to have them read all the same"
+        left_out.append(SourceNote(path, text))
+
+
+def _endings(files: list[str]) -> str:
+    """Files counted by their endings: ``3 .avif, 1 .txt``."""
+    counts = Counter(suffix(file) or "without an ending" for file in files)
+    return ", ".join(f"{count} {ending}" for ending, count in counts.most_common())
+
+
+def _walk(folder: str, others: list[str]) -> list[str]:
+    """Sources in a folder and its subfolders, and the files that are none.
+
+    Raises JobError where a folder can't be listed.
+    """
     sources, folders = [], [folder]
     while folders:
         folder = folders.pop()
@@ -205,6 +246,8 @@ def _walk(folder: str) -> list[str]:
             if suffix(entry.name) in VIDEO_SUFFIXES and _is_file(entry)
         ]
         sources += videos or ([folder] if image_names(folder) else [])
+        taken = VIDEO_SUFFIXES if videos else IMAGE_SUFFIXES
+        others += [e.path for e in entries if suffix(e.name) not in taken and _is_file(e)]
         # a link could lead round in a circle
         folders += [
             entry.path for entry in reversed(entries) if entry.is_dir(follow_symlinks=False)
@@ -212,7 +255,7 @@ def _walk(folder: str) -> list[str]:
     return sources
 
 
-def _remote_sources(uri: str) -> dict[str, str]:
+def _remote_sources(uri: str, others: list[str]) -> dict[str, str]:
     """Sources of one URI or pattern in object storage by the rules of expand().
 
     Gives URI without options -> URI.
@@ -220,7 +263,7 @@ def _remote_sources(uri: str) -> dict[str, str]:
     where = storage.locate(uri)
     kind = storage.kind(uri)
     if kind == "folder":
-        sources = _sources_below(where.path, storage.listing(uri, recursive=True))
+        sources = _sources_below(where.path, storage.listing(uri, recursive=True), others)
     elif kind == "file":
         sources = [where.path]
     elif storage.kind(where.at(where.path.partition("/")[0])) == "missing":
@@ -230,20 +273,23 @@ def _remote_sources(uri: str) -> dict[str, str]:
         for info in sorted(storage.matching(uri), key=lambda info: natural_key(info.path)):
             if not info.is_file:
                 sources += _sources_below(
-                    info.path, storage.listing(where.at(info.path), recursive=True)
+                    info.path, storage.listing(where.at(info.path), recursive=True), others
                 )
             elif (
                 not where.path.endswith("*") or suffix(info.path) in IMAGE_SUFFIXES | VIDEO_SUFFIXES
             ):
                 sources.append(info.path)
+            else:
+                others.append(info.path)
     if not sources:
         what = "holds neither videos nor images" if kind == "folder" else "matches nothing"
+        what += f", but {_endings(others)}" if others else ""
         raise JobError(f"{uri!r} {what}; expected objects, folders (prefixes) or patterns")
     return {storage.plain(where.at(source)): where.at(source) for source in sources}
 
 
-def _sources_below(folder: str, found: list[pafs.FileInfo]) -> list[str]:
-    """Sources in a folder, given everything below it."""
+def _sources_below(folder: str, found: list[pafs.FileInfo], others: list[str]) -> list[str]:
+    """Sources in a folder, given everything below it, and the files that are none."""
     children: dict[str, list[pafs.FileInfo]] = {}
     for info in sorted(found, key=lambda info: natural_key(info.base_name)):
         children.setdefault(info.path.rpartition("/")[0], []).append(info)
@@ -255,5 +301,7 @@ def _sources_below(folder: str, found: list[pafs.FileInfo]) -> list[str]:
             continue
         videos = [path for path in files if suffix(path) in VIDEO_SUFFIXES]
         sources += videos or [folder] * any(suffix(path) in IMAGE_SUFFIXES for path in files)
+        taken = VIDEO_SUFFIXES if videos else IMAGE_SUFFIXES
+        others += [path for path in files if suffix(path) not in taken]
         folders += [info.path for info in reversed(children.get(folder, ())) if not info.is_file]
     return sources

@@ -2,8 +2,9 @@
 
 import io
 import itertools
+import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +16,13 @@ import pyarrow.parquet as pq
 from raydepth.errors import JobError
 from raydepth.files.text import utf8
 from raydepth.frames.segments import Segment
-from raydepth.frames.sources import UnreadableSource
+from raydepth.frames.sources import SourceNote, UnreadableSource
 from raydepth.output.folder import OutputFolder
 
 SEGMENTS = "segments.parquet"
 GONE = "gone/"
 """Where results of sources are kept that the job no longer has, under the names that they had."""
+NOTES = b"notes"
 
 _PLAN_SCHEMA = pa.schema(
     [
@@ -111,10 +113,16 @@ def by_segment(parts: list[Part]) -> Iterator[list[Part]]:
         yield list(group)
 
 
-def write_plan(folder: OutputFolder, parts: list[Part], unreadable: list[UnreadableSource]) -> None:
+def write_plan(
+    folder: OutputFolder,
+    parts: list[Part],
+    unreadable: list[UnreadableSource],
+    notes: Sequence[SourceNote] = (),
+) -> None:
     """Writes ``segments.parquet``: one row a frame, and one row for each unreadable source.
 
-    The row of an unreadable source has frame_index -1 and no frame_id.
+    The row of an unreadable source has frame_index -1 and no frame_id. Notes on sources are the
+    file's metadata, under ``notes``, as JSON.
     """
     tables = []
     for part in parts:
@@ -140,8 +148,24 @@ def write_plan(folder: OutputFolder, parts: list[Part], unreadable: list[Unreada
         }
         tables.append(_plan_table(columns, 1))
     buffer = io.BytesIO()
-    pq.write_table(pa.concat_tables(tables), buffer, write_page_checksum=True)
+    table = pa.concat_tables(tables)
+    said = json.dumps([[utf8(note.path), utf8(note.text)] for note in notes])
+    table = table.replace_schema_metadata({NOTES: said.encode()})
+    pq.write_table(table, buffer, write_page_checksum=True)
     folder.write(SEGMENTS, buffer.getvalue())
+
+
+def notes_of(plan: pa.Table) -> list[SourceNote]:
+    """The notes on sources of a plan that ``read_plan`` read.
+
+    Raises ValueError where they are damaged.
+    """
+    said = json.loads((plan.schema.metadata or {}).get(NOTES, b"[]"))
+    if not isinstance(said, list) or any(
+        not isinstance(note, list) or [type(part) for part in note] != [str, str] for note in said
+    ):
+        raise ValueError("its notes are no notes")
+    return [SourceNote(path, text) for path, text in said]
 
 
 def _plan_table(columns: dict[str, Any], rows: int) -> pa.Table:
@@ -166,7 +190,8 @@ def read_plan(folder: OutputFolder) -> pa.Table:
         # Names of files are made of these.
         if pc.any(pc.invert(pc.match_substring_regex(table["video"], "^[0-9a-f]{16}$"))).as_py():
             raise ValueError("its video ids are no ids")
-    except (pa.ArrowException, OSError, ValueError) as error:
+        notes_of(table)
+    except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise JobError(
             f"{folder.uri}/{SEGMENTS} is damaged ({reason}); run the job again, which writes it "

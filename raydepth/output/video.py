@@ -267,11 +267,11 @@ def write_video(
     """Encodes one clip as H.264 (yuv420p, BT.709) with the source's time stamps and audio.
 
     A frame without a picture shows the one before it; at the beginning, the first that there is.
-    Odd sizes get their last row or column twice, as yuv420p needs even ones. A clip of images of
-    several sizes has the first one's. The source's clock is kept where it shows the first frame in
-    its first ten seconds; other clips, and jobs that start inside the source (``input.start_s``),
-    have their first frame at time 0. Audio is copied or encoded as ``output.sound`` says, and cut
-    to the frames that are there.
+    Pictures of the source's size keep the shape of its pixels. Odd sizes get their last row or
+    column twice, as yuv420p needs even ones. A clip of images of several sizes has the first one's.
+    The source's clock is kept where it shows the first frame in its first ten seconds; other clips,
+    and jobs that start inside the source (``input.start_s``), have their first frame at time 0.
+    Audio is copied or encoded as ``output.sound`` says, and cut to the frames that are there.
 
     Args:
         path: local file to write.
@@ -362,6 +362,8 @@ class _Writer:
         )
         self._stream.height, self._stream.width = self._size
         self._stream.pix_fmt = "yuv420p"
+        if shape[:2] == segment.source_size:  # work pictures have square pixels
+            self._stream.codec_context.sample_aspect_ratio = segment.pixel_aspect
         self._stream.time_base = self._stream.codec_context.time_base = segment.time_base
         context = self._stream.codec_context
         context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG

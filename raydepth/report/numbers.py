@@ -27,6 +27,8 @@ counted)::
                     sources that could not be read, or not to their end; no frames count for them
     gone            [{path, video, frames}]
                     sources that the job no longer has; nothing of them is in the figures
+    notes           [{path, text}]
+                    what was left out of the input, or ignored or changed in it
     environment     {machine, versions}
     pictures        [{frame_id, why: [...], panels: {kind: file}}]
                     files relative to report/
@@ -132,6 +134,7 @@ def document(
         "failures": [vars(failure) for failure in folded.failures],
         "unreadable": summary.get("unreadable", []),
         "gone": summary.get("gone", []),
+        "notes": summary.get("notes", []),
         "environment": {
             "machine": summary.get("machine", {}),
             "versions": summary.get("versions", {}),

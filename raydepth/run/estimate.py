@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from raydepth.edits.registry import check_edit
-from raydepth.frames.find import find_segments
+from raydepth.frames.find import find_segments, note_lines
 from raydepth.job import Job
 from raydepth.output.plan import cut_parts
 from raydepth.run.check import check_depth_files, check_models
@@ -35,10 +35,10 @@ def estimate(job: Job, *, address: str | None = None) -> dict[str, Any]:
     """
     check_models(job)
     check_edit(job.edit, job.layers)
-    segments, unreadable = find_segments(job.input, job.compose.every)
-    check_depth_files(job, segments)
+    found = find_segments(job.input, job.compose.every)
+    check_depth_files(job, found.segments)
     parts = cut_parts(
-        segments,
+        found.segments,
         batch=job.run.batch,
         shard_frames=job.output.shard_frames,
         limit=job.input.limit,
@@ -61,7 +61,8 @@ def estimate(job: Job, *, address: str | None = None) -> dict[str, Any]:
     return {
         "frames": frames,
         "videos": len({part.segment.video for part in parts}),
-        "unreadable_sources": len(unreadable),
+        "unreadable_sources": len(found.unreadable),
+        "notes": note_lines(found.notes),
         "segments": len({(part.segment.video, part.segment.index) for part in parts}),
         "shards": len(parts),
         "working_size": f"{parts[0].segment.width}x{parts[0].segment.height}",

@@ -56,7 +56,7 @@ from raydepth.errors import JobError
 from raydepth.evaluate.stage import MetricStage
 from raydepth.evaluate.true_edits import TrueEdits
 from raydepth.files.text import printable
-from raydepth.frames.find import find_segments
+from raydepth.frames.find import find_segments, note_lines
 from raydepth.job import Job
 from raydepth.layers.fill.registry import FILLERS
 from raydepth.layers.stage import LayerStage
@@ -154,18 +154,20 @@ def probe(job: Job, address: str | None, echo: Callable[[str], None]) -> Source:
     if address is not None and not cluster.is_submitted():
         check_paths(job)
     check_edit(job.edit, job.layers)
-    segments, unreadable = find_segments(job.input, job.compose.every)
-    for source in unreadable:
+    found = find_segments(job.input, job.compose.every)
+    for source in found.unreadable:
         echo(printable(f"{source.error_type}: {source.error_message}"))
-    check_depth_files(job, segments)
+    for line in note_lines(found.notes):
+        echo(printable(line))
+    check_depth_files(job, found.segments)
     parts = cut_parts(
-        segments,
+        found.segments,
         batch=job.run.batch,
         shard_frames=job.output.shard_frames,
         limit=job.input.limit,
         full_size=job.output.size == "source",
     )
-    return Source(segments, parts, unreadable, identify(job))
+    return Source(found.segments, parts, found.unreadable, found.notes, identify(job))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from raydepth.errors import JobError
 from raydepth.files import storage
 from raydepth.files.text import printable, utf8
 from raydepth.frames.segments import Segment
-from raydepth.frames.sources import UnreadableSource
+from raydepth.frames.sources import SourceNote, UnreadableSource
 from raydepth.job import Job
 from raydepth.layers.fill.registry import FILLERS
 from raydepth.output import names, record
@@ -32,6 +32,7 @@ class Source:
     parts: list[Part]
     """Segments cut into what is decoded, edited and stored together: whole batches."""
     unreadable: list[UnreadableSource]
+    notes: list[SourceNote]
     loaded: dict[str, str] = field(default_factory=dict)
     """What the job's names stand for here; see ``run.identity.identify``."""
 
@@ -134,7 +135,7 @@ class Changes:
         if cut is not None:
             self.folder.write(record.OBJECT, cut)
         record.record_job(self.folder, self.job.tree(), self.source.loaded)
-        write_plan(self.folder, self.source.parts, self.source.unreadable)
+        write_plan(self.folder, self.source.parts, self.source.unreadable, self.source.notes)
 
     def _name_gone(self, echo: Callable[[str], None]) -> None:
         shards = [name for name in self.moves.away if name.startswith(f"{FRAMES}/")]

@@ -16,7 +16,7 @@ from raydepth.output import record
 from raydepth.output.folder import OutputFolder
 from raydepth.output.layers import LAYERS
 from raydepth.output.ledger import status
-from raydepth.output.plan import read_plan
+from raydepth.output.plan import notes_of, read_plan
 from raydepth.output.shards import (
     FRAMES,
     IMAGES,
@@ -185,6 +185,7 @@ def _report(
         "errors": state["errors"],
         "unreadable": state["unreadable"],
         "gone": state["gone"],
+        "notes": [{"path": n.path, "text": n.text} for n in notes_of(read_plan(folder))],
         "frames_per_s": benchmark.get("frames_per_second"),
         "wall_s": benchmark.get("wall_seconds"),
         "speed_of_light": benchmark.get("speed_of_light_frames_per_second"),

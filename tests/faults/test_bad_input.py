@@ -164,7 +164,7 @@ def test_strange_files_are_edited(outcome: tuple[Outcome, Path, list[str]]) -> N
 def edit_here(job: Job) -> None:
     """What a run does to one clip, by the same workers in this process instead of on Ray."""
     tracker, folder = Tracker(), OutputFolder.at(job.output.path)
-    segments, _ = find_segments(job.input, job.compose.every)
+    segments = find_segments(job.input, job.compose.every).segments
     parts = cut_parts(
         segments, batch=job.run.batch, shard_frames=job.output.shard_frames, limit=None
     )

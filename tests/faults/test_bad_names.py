@@ -82,7 +82,8 @@ def test_a_name_is_only_a_name(source: Path, tmp_path: Path, name: str) -> None:
         ):  # YAML is UTF-8: such a file is had by its folder
             small_job([str(path)], tmp_path / "out")
     job = small_job([str(path if encodable else tmp_path)], tmp_path / "out")
-    segments, unreadable = find_segments(job.input, job.compose.every)
+    found = find_segments(job.input, job.compose.every)
+    segments, unreadable = found.segments, found.unreadable
     assert not unreadable
     (found,) = list(batches(segments[0], 8))
     plain = plan_segments(probe(str(path)), size=None)
@@ -250,7 +251,8 @@ def test_thousands_of_tiny_files(source: Path, tmp_path: Path) -> None:
         (tmp_path / f"{i:04d} empty.mp4").touch()
         (tmp_path / f"{i:04d} text.avi").write_bytes(b"text %d" % i)
     (tmp_path / "good.mp4").write_bytes(data)
-    segments, unreadable = find_segments(small_job([str(tmp_path)], tmp_path / "out").input)
+    found = find_segments(small_job([str(tmp_path)], tmp_path / "out").input)
+    segments, unreadable = found.segments, found.unreadable
     assert sum(len(segment) for segment in segments) == 6
     assert len({problem.path for problem in unreadable}) == 2000
 
@@ -290,5 +292,5 @@ def test_an_image_folder_of_thousands(tmp_path: Path) -> None:
 def test_one_clip_under_two_names_is_one_clip(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mp4", frames=3)
     shutil.copy(clip, tmp_path / "b.mp4")
-    segments, _ = find_segments(small_job([str(tmp_path)], tmp_path / "out").input)
+    segments = find_segments(small_job([str(tmp_path)], tmp_path / "out").input).segments
     assert sum(len(segment) for segment in segments) == 3

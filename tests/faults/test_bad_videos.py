@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from raydepth.frames.decode import Frame, decode
-from raydepth.frames.probe import Source, probe
+from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
+from raydepth.frames.source import Source
 from raydepth.frames.sources import SourceError, expand
 from tests.faults import bad_videos
 from tests.faults.bad_videos import CONTAINERS, PLACES, STRANGE, N, flipped, truncated, whole

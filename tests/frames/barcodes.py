@@ -6,6 +6,7 @@ number, most significant first, then 4 check bits. A mirrored, turned, blended o
 not pass the check.
 """
 
+import struct
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -130,6 +131,33 @@ def make_clip(
         if sound is not None:
             container.mux(sound.encode(None))
     return path
+
+
+def oblong(path: Path, pixel: Fraction) -> Path:
+    """A copy of an mp4 that says in a `pasp` box that its pixels are so many times as wide as
+    high.
+    """
+    box = struct.pack(">I4sII", 16, b"pasp", pixel.numerator, pixel.denominator)
+    return with_box(path, box, path.with_name(f"oblong {path.name}"))
+
+
+def with_box(path: Path, box: bytes, target: Path) -> Path:
+    """A copy of an mp4 with a box added to its first sample entry."""
+    data = bytearray(path.read_bytes())
+    at, within, chain = 0, len(data), []
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b""):
+        while at < within and name not in (bytes(data[at + 4 : at + 8]), b""):
+            at += int.from_bytes(data[at : at + 4], "big")
+        chain.append(at)
+        within = at + int.from_bytes(data[at : at + 4], "big")
+        at += 16 if name == b"stsd" else 8
+    assert data.index(b"mdat") < chain[0]  # or offsets into it would move
+    data[within:within] = box
+    for start in chain:
+        size = int.from_bytes(data[start : start + 4], "big") + len(box)
+        data[start : start + 4] = size.to_bytes(4, "big")
+    target.write_bytes(data)
+    return target
 
 
 def clip_of(folder: Path, name: str) -> Path:

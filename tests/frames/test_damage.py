@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raydepth.frames.decode import Frame, batches, decode
-from raydepth.frames.probe import Source, probe
+from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
+from raydepth.frames.source import Source
 from raydepth.frames.sources import SourceError
 from tests.frames.barcodes import FRAMES, clip_of, flip, make_clip, read_barcode
 

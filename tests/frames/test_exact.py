@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from raydepth.frames.container import number_packet, open_container, packet_number, prepare
 from raydepth.frames.decode import _runs, batches, decode
-from raydepth.frames.probe import Source, probe
+from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
+from raydepth.frames.source import Source
 from tests.frames.barcodes import CLIPS, FRAMES, VARIABLE, clip_of, make_clip, read_barcode
 
 
@@ -157,8 +158,8 @@ def test_segments_are_reached_by_seeking(
         opened.append(path)
         return open_container(path)
 
-    monkeypatch.setattr("raydepth.frames.reader.open_container", count_and_open)
     segments = plan_segments(probe(str(clip_of(folder, name))), size=None, min_frames=10)
+    monkeypatch.setattr("raydepth.frames.reader.open_container", count_and_open)
     for segment in segments[2:]:
         assert all(frame.rgb is not None for frame in decode(segment))
     assert len(opened) == len(segments) - 2 > 0

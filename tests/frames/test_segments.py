@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raydepth.frames.probe import UPRIGHT, Source
 from raydepth.frames.segments import plan_segments, working_size
+from raydepth.frames.shape import UPRIGHT
+from raydepth.frames.source import Source
 
 sources = st.builds(
     lambda steps, keyframes, seekable, start: Source(

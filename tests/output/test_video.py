@@ -3,6 +3,7 @@ whatever the source is.
 """
 
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -17,9 +18,9 @@ from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
 from raydepth.output.codecs import encode_rgb
 from raydepth.output.folder import OutputFolder
-from raydepth.output.plan import Part
-from raydepth.output.video import clip_videos, write_videos
-from tests.frames.barcodes import clip_of, make_clip, read_barcode
+from raydepth.output.plan import Part, cut_parts
+from raydepth.output.video import Shown, clip_videos, write_video, write_videos
+from tests.frames.barcodes import clip_of, make_clip, oblong, read_barcode
 from tests.output.finished import finished, times, video_of
 from tests.output.sounding import BEEPS, beeps, sounding
 from tests.support.runs import small_job
@@ -76,6 +77,21 @@ def test_times_are_the_sources_to_the_tick_and_every_frame_is_its_own(
 def test_odd_sizes_get_their_last_row_and_column_twice(clips: Path, tmp_path: Path):
     made, _ = video_of(tmp_path, finished(tmp_path, clip_of(clips, "odd.mp4")), crf=0)
     assert (probe(str(made)).height, probe(str(made)).width) == (52, 68)
+
+
+def test_pictures_of_the_sources_size_keep_the_shape_of_its_pixels(tmp_path: Path):
+    clip = oblong(make_clip(tmp_path / "coded.mp4", 4, size=(64, 72)), Fraction(64, 45))
+    segments = plan_segments(probe(str(clip)), size=None)
+    assert [(s.height, s.width, s.source_size) for s in segments] == [(64, 102, (64, 72))]
+    parts = cut_parts(segments, batch=4, shard_frames=4, limit=None)
+    for kept, shape, pixel in ((64, 72), (64, 72), Fraction(64, 45)), ((64, 102), (64, 102), 1):
+        made = tmp_path / f"{kept[1]}.mp4"
+        shown = [Shown(int(pts), np.zeros((*kept, 3), np.uint8)) for pts in segments[0].pts]
+        write_video(str(made), parts, partial(iter, shown), crf=20)
+        with av.open(str(made)) as container:
+            stream = container.streams.video[0]
+            assert (stream.height, stream.width) == shape
+            assert (stream.sample_aspect_ratio or 1) == pixel
 
 
 @pytest.mark.parametrize("name", ["audio.mp4", "open.mov", "late.mp4"])

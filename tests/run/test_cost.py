@@ -77,9 +77,9 @@ def test_every_is_a_stride_on_top(tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", frames=24)
 
     def frames(**fields):
-        segments, _ = find_segments(
+        segments = find_segments(
             (made := grad_job(tmp_path / "out", str(clip), **fields)).input, made.compose.every
-        )
+        ).segments
         return [index for segment in segments for index in segment.frame_index.tolist()]
 
     assert frames(input__stride=2, compose__every=5) == frames(input__stride=10)

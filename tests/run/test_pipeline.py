@@ -172,7 +172,7 @@ def test_limit_stride_time_range_and_png_files(clip: Path, tmp_path: Path):
 def test_calibration_samples_the_whole_clip_and_its_first_frame(clip: Path, tmp_path: Path):
     from raydepth.frames.find import find_segments
 
-    segments, _ = find_segments(small_job(clip, tmp_path).input)
+    segments = find_segments(small_job(clip, tmp_path).input).segments
     sampled = np.concatenate([segment.frame_index for segment in sample_frames(segments, 5)])
     assert sampled.tolist() == [0, 6, 12, 19, 25]
     assert sum(len(segment.pts) for segment in sample_frames(segments, 500)) == 26

@@ -51,7 +51,7 @@ class Flow:
         self.job: Job = small_job(clip, out, output__keep=["edited"])
         self.folder = OutputFolder.at(str(out))
         self.folder.prepare()
-        self.segments, _ = find_segments(self.job.input)
+        self.segments = find_segments(self.job.input).segments
         self.video = self.segments[0].video
         self.tracker = Tracker()
         self.tracker.expect({self.video: self.segments}, {})

@@ -17,8 +17,9 @@ from raydepth.files import ranges
 from raydepth.files.ranges import RemoteFile
 from raydepth.frames import index_only, packets
 from raydepth.frames.decode import decode
-from raydepth.frames.probe import Source, probe
+from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
+from raydepth.frames.source import Source
 from raydepth.frames.sources import SourceError, expand
 from tests.frames.barcodes import CLIPS, FRAMES, clip_of, flip, make_clip, read_barcode
 from tests.storage.conftest import Bucket
