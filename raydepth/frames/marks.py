@@ -117,11 +117,11 @@ def _movie_header(file: BinaryIO) -> bytes:
         size = int.from_bytes(head[:4], "big")
         start = 16 if size == 1 else 8
         size = int.from_bytes(head[8:], "big") if size == 1 else size or end - at
+        if size < start:
+            break
         if head[4:8] == b"moov":
             file.seek(at + start)
             return file.read(min(size - start, MOST_HEADER))
-        if size < 8:
-            break
         at += size
     return b""
 
