@@ -10,6 +10,17 @@ except FileNotFoundError:  # deleted under us
 if not sys.flags.safe_path and sys.path[0] == here:
     del sys.path[0]  # the current folder, which -m puts there, may hold anything: a random.py
 
-from raydepth.cli import main
 
-main()
+from raydepth import interrupt
+
+
+def main() -> None:
+    """The program, whose own import may be interrupted too."""
+    with interrupt.answered(1, lambda answer: print(f"raydepth: {answer}", file=sys.stderr)):
+        from raydepth import cli
+
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

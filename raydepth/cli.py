@@ -3,6 +3,7 @@
 Heavy imports are made inside the commands, so that ``--help`` answers at once.
 """
 
+import difflib
 import io
 import json
 import sys
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from raydepth import __version__
+from raydepth import __version__, interrupt
 from raydepth.errors import JobError, JobNote
 from raydepth.files.text import printable
 from raydepth.run.surroundings import find_home, leave_current_folder, speak_utf8
@@ -26,7 +27,6 @@ could not be read; stopped at the deadline."""
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Depth-aware image editing of whole video collections, on Ray Data.",
 )
@@ -49,22 +49,30 @@ def main() -> None:
 
     The codes are listed in raydepth/README.md, "Conventions and contracts".
     """
-    speak_utf8()
-    leave_current_folder()
-    find_home()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    with interrupt.answered(FAILED, lambda answer: _complain(answer, FAILED)):
+        speak_utf8()
+        leave_current_folder()
+        find_home()
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        code = _run()
+    sys.exit(code if isinstance(code, int) else OK)
+
+
+_TYPERS_INTERRUPT = 130
+"""What Typer makes of a KeyboardInterrupt."""
+
+
+def _run() -> object:
     try:
         code = app(standalone_mode=False)
+        if code == _TYPERS_INTERRUPT:
+            raise KeyboardInterrupt
     except typer.Exit as stop:
         code = stop.exit_code
     except (JobError, FileNotFoundError) as error:
         code = _complain(error, WRONG)
-    except KeyboardInterrupt:
-        code = _complain(
-            "interrupted; what is done is kept, run the same command again to go on", FAILED
-        )
     except Exception as error:
         if hasattr(
             error, "format_message"
@@ -72,13 +80,13 @@ def main() -> None:
             code = _complain(error.format_message(), WRONG)
         else:
             code = _complain(f"{type(error).__name__}: {error}", FAILED)
-    sys.exit(code if isinstance(code, int) else OK)
+    return code
 
 
 def _complain(error: object, code: int) -> int:
     # Line ends are ours; what came from file names and other programs may hold anything else.
     lines = [printable(line) for line in str(error).split("\n")]
-    print("raydepth: " + "\n".join(lines), file=sys.stderr)
+    print("raydepth: " + "\n".join(lines), file=sys.stderr, flush=True)
     return code
 
 
@@ -110,11 +118,15 @@ def _load(
 
 @app.callback(invoke_without_command=True)
 def _version(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
         print(__version__)
         raise typer.Exit()
+    if context.invoked_subcommand is None:
+        print(context.get_help(), end="")
+        raise typer.Exit(WRONG)
 
 
 @app.command()
@@ -286,7 +298,7 @@ def synth(
         ),
     ] = 64,
 ) -> None:
-    """Make a synthetic clip with exact depth; needs raydepth[synth]."""
+    r"""Make a synthetic clip with exact depth; needs raydepth\[synth]."""
     from raydepth.synth.clip import write_clip
 
     if out.exists() and not out.is_dir():
@@ -334,4 +346,8 @@ def models(
         for model in named_models(resolved):
             print(f"{model.field}: {model.name} ({model.form}): found")
     else:
-        raise JobError("models: expected 'list', or 'check --job JOB.yaml'")
+        near = difflib.get_close_matches(action, ["list", "check"], 1)
+        raise JobError(
+            f"models: expected 'list', or 'check --job JOB.yaml', got {action!r}"
+            + (f"; is {near[0]} meant?" if near and near[0] != action else "")
+        )

@@ -91,7 +91,9 @@ class Registry(Generic[E]):
         entry = self.get(name)
         if entry is None:
             allowed = ", ".join(repr(known) for known in self)
-            unknown = PydanticCustomError("method", "allowed: {names}", {"names": allowed})
+            near = difflib.get_close_matches(str(name).lower(), list(self), 1)
+            said = f"allowed: {allowed}" + (f"; is {near[0]} meant?" if near else "")
+            unknown = PydanticCustomError("method", "{said}", {"said": said})
             raise _failed([InitErrorDetails(type=unknown, loc=(self.key,), input=name)])
         try:
             return entry.settings.model_validate(value)

@@ -3,9 +3,9 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 
 from raydepth.errors import JobNote
 
@@ -22,6 +22,25 @@ class Names:
     """``input``: files, folders and glob patterns, in a list; ``file``: a file or a folder, or a
     colour ``#rrggbb``; ``model``: ``builtin``, a hub id, a file, a directory or ``files:PATTERN``;
     ``pattern``: names of files beside the input with fields such as ``{frame_index}``."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Marks a field of numbers: ``Annotated[float, Unit("seconds")]``; for messages."""
+
+    words: str
+    """What they count. Those that begin with ``fraction`` and ``pixels`` are told apart."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """Marks a field that takes what its type does not tell: ``Annotated[str, Form("...")]``."""
+
+    words: str
+    """All that it takes, with examples; for messages."""
+
+
+FRACTIONS = Unit("fractions of width and height, from the upper left corner")
 
 
 class Section(BaseModel):
@@ -53,6 +72,15 @@ class Section(BaseModel):
             )
         return tree
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _one_for_a_list(cls, value: Any, info: ValidationInfo) -> Any:
+        """Takes one word where a list of words is meant for a list of that one."""
+        if not isinstance(value, str):
+            return value
+        kind = cls.model_fields[str(info.field_name)].annotation
+        return [value] if get_origin(kind) is list and _holds_words(get_args(kind)[0]) else value
+
     @field_validator("*")
     @classmethod
     def _fits_the_system(cls, value: Any) -> Any:
@@ -62,3 +90,12 @@ class Section(BaseModel):
             if isinstance(item, int) and abs(item) >= 2**63:
                 raise ValueError("whole numbers must fit 64 bits")
         return value
+
+
+def _holds_words(kind: Any) -> bool:
+    """Whether a type takes text, or is a union of which a member does."""
+    if get_origin(kind) is Annotated:
+        return _holds_words(get_args(kind)[0])
+    if get_origin(kind) is Literal:
+        return isinstance(get_args(kind)[0], str)
+    return kind is str or any(_holds_words(member) for member in get_args(kind))

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from raydepth.section import Names, Section
+from raydepth.section import Names, Section, Unit
 
 DepthKind = Literal["disparity_rel", "depth_rel", "depth_m"]
 
@@ -25,9 +25,9 @@ class Depth(Section):
     kind: DepthKind | None = None
     """What the model's numbers are; null: as the checkpoint or its class says (``depth_m`` for ONNX
     and files)."""
-    scale: Annotated[float, Field(gt=0)] = 0.001
+    scale: Annotated[float, Field(gt=0), Unit("metres per unit")] = 0.001
     """Metres per unit of 16-bit depth files (0.001: millimetres)."""
-    input_size: Annotated[int, Field(ge=32, le=8192)] | None = None
+    input_size: Annotated[Annotated[int, Field(ge=32, le=8192)] | None, Unit("pixels")] = None
     """Short side in pixels that the model sees; null: what its preprocessor file or its fixed input
     shape says."""
     calibration_frames: Annotated[int, Field(ge=1)] = 16

@@ -1,11 +1,20 @@
 """Section ``edit``: what is made of the layers."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from raydepth.layers.settings import AtBox, AtMetres, AtPoint, AtQuantile, Segmentation, plane_form
-from raydepth.section import Names, Section
+from raydepth.layers.settings import (
+    PLANES,
+    AtBox,
+    AtMetres,
+    AtPoint,
+    AtQuantile,
+    Segmentation,
+    plane_form,
+)
+from raydepth.section import FRACTIONS, Form, Names, Section, Unit
 
 
 class Recompose(Section):
@@ -20,7 +29,11 @@ class Remove(Section):
     kind: Literal["remove"]
 
 
-Place = Annotated[list[Annotated[float, Field(ge=-10, le=10)]], Field(min_length=2, max_length=2)]
+Place = Annotated[
+    list[Annotated[float, Field(ge=-10, le=10)]],
+    Field(min_length=2, max_length=2, examples=[[0.5, 0.9]]),
+    FRACTIONS,
+]
 """x, y as fractions of width and height, 0, 0 the upper left corner; beyond 0..1 lies outside the
 frame."""
 
@@ -30,7 +43,11 @@ class AtBehind(Section):
     height.
     """
 
-    behind: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)]
+    behind: Annotated[
+        list[Annotated[float, Field(ge=0, le=1)]],
+        Field(min_length=2, max_length=2, examples=[[0.5, 0.7]]),
+        FRACTIONS,
+    ]
 
 
 class AtFront(Section):
@@ -38,12 +55,16 @@ class AtFront(Section):
     height.
     """
 
-    front: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)]
+    front: Annotated[
+        list[Annotated[float, Field(ge=0, le=1)]],
+        Field(min_length=2, max_length=2, examples=[[0.5, 0.7]]),
+        FRACTIONS,
+    ]
 
 
 InsertPlane = Annotated[
     Annotated[Literal["auto"], Tag("auto")]
-    | Annotated[float, Tag("value")]
+    | Annotated[float, Field(ge=-10, le=10), Tag("value")]
     | Annotated[AtQuantile, Tag("quantile")]
     | Annotated[AtMetres, Tag("metres")]
     | Annotated[AtPoint, Tag("point")]
@@ -51,6 +72,7 @@ InsertPlane = Annotated[
     | Annotated[AtBehind, Tag("behind")]
     | Annotated[AtFront, Tag("front")],
     Discriminator(plane_form),
+    Form(f"{PLANES}, {{behind: [0.5, 0.7]}} or {{front: [0.5, 0.7]}}"),
 ]
 
 
@@ -60,7 +82,7 @@ class Insert(Section):
     """
 
     kind: Literal["insert"]
-    object: Annotated[str, Field(min_length=1), Names("file")]
+    object: Annotated[str, Field(min_length=1, examples=["chair.png"]), Names("file")]
     """A picture file, local or in object storage, with alpha (RGBA PNG or WebP) or to be cut out by
     ``segment``."""
     segment: Segmentation | None = None
@@ -72,19 +94,28 @@ class Insert(Section):
     point: Place | None = None
     """Where the middle of the object's foot stands, as fractions of width and height of the clip's
     first frame."""
-    box: (
-        Annotated[list[Annotated[float, Field(ge=-10, le=10)]], Field(min_length=4, max_length=4)]
-        | None
-    ) = None
+    box: Annotated[
+        Annotated[
+            list[Annotated[float, Field(ge=-10, le=10)]],
+            Field(min_length=4, max_length=4, examples=[[0.2, 0.3, 0.6, 0.9]]),
+        ]
+        | None,
+        FRACTIONS,
+    ] = None
     """Instead of ``point``: x0, y0, x1, y1; the object is fitted in and stands on the middle of its
     lower edge."""
-    height: Annotated[float, Field(gt=0, le=10)] | None = None
+    height: Annotated[
+        Annotated[float, Field(gt=0, le=10, examples=[0.4])] | None,
+        Unit("fraction of the frame's height"),
+    ] = None
     """The object's height as a fraction of the frame's; with ``point``, 0.4 where neither height is
     given."""
-    height_m: Annotated[float, Field(gt=0, le=1000)] | None = None
+    height_m: Annotated[
+        Annotated[float, Field(gt=0, le=1000, examples=[0.9])] | None, Unit("metres")
+    ] = None
     """The object's height in metres, seen in perspective (f * height_m / Z pixels); needs a metric
     depth model."""
-    fov_deg: Annotated[float, Field(gt=0, lt=180)] = 60.0
+    fov_deg: Annotated[float, Field(gt=0, lt=180), Unit("degrees")] = 60.0
     """Angle that the camera sees across the frame's longer side, in degrees; gives f for
     ``height_m``."""
     anchor: Literal["picture", "scene"] = "scene"
@@ -107,7 +138,9 @@ class Insert(Section):
         return self
 
 
-Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
+Colour = Annotated[
+    str, Field(pattern=r"^#[0-9a-fA-F]{6}$"), Form("a colour #rrggbb in quotes, such as '#2040c0'")
+]
 
 
 class Background(Section):
@@ -129,7 +162,7 @@ class Background(Section):
     ranges are taken for equal); what is nearer covers."""
     decontaminate: bool = True
     """Takes the old background's colour out of the near layers' edges."""
-    soften: Annotated[float, Field(ge=0, le=16)] = 0.0
+    soften: Annotated[float, Field(ge=0, le=16), Unit("pixels")] = 0.0
     """Pixels over which the near layers fade out inside their edges, so that the mask's steps do
     not show; 0: as cut."""
 
@@ -137,13 +170,18 @@ class Background(Section):
     def _has_one_source(self) -> "Background":
         if (self.source is None) == (self.prompt is None):
             raise ValueError("give either source (a picture, a clip or a colour #rrggbb) or prompt")
+        if self.source is not None and re.fullmatch(r"#(?![0-9a-fA-F]{6}$).*", self.source):
+            raise ValueError(
+                f"source: got {self.source!r}; a colour is # and six hexadecimal digits, such as "
+                "'#2040c0'; write a file's name that begins with # as ./#..."
+            )
         return self
 
 
 class Grade(Section):
     """A change of a layer's light and colour, in linear light."""
 
-    exposure: Annotated[float, Field(ge=-10, le=10)] = 0.0
+    exposure: Annotated[float, Field(ge=-10, le=10), Unit("stops")] = 0.0
     """In stops: +1 doubles the light."""
     saturation: Annotated[float, Field(ge=0, le=4)] = 1.0
     """0: grey, 1: as it is."""
@@ -162,7 +200,7 @@ class ReplaceLayer(Section):
     the frame.
     """
 
-    replace: Annotated[str, Field(min_length=1), Names("file")]
+    replace: Annotated[str, Field(min_length=1, examples=["wall.jpg"]), Names("file")]
 
 
 def _layer_form(value: Any) -> str:
@@ -178,6 +216,7 @@ LayerEntry = Annotated[
     | Annotated[ReplaceLayer, Tag("replace")]
     | Annotated[GradeLayer, Tag("grade")],
     Discriminator(_layer_form),
+    Form("keep, remove, {replace: wall.jpg} or {grade: {exposure: -1, saturation: 0.5}}"),
 ]
 
 
@@ -185,7 +224,9 @@ class Planes(Section):
     """Every layer of the frame on its own: kept, removed, replaced or graded."""
 
     kind: Literal["planes"]
-    layers: Annotated[list[LayerEntry], Field(min_length=2, max_length=9)]
+    layers: Annotated[
+        list[LayerEntry], Field(min_length=2, max_length=9, examples=[["remove", "keep"]])
+    ]
     """One entry for each layer, nearest first: ``keep``, ``remove``, {replace: FILE} or {grade:
     {exposure, saturation, tint}}; one more than ``layers.at`` has planes."""
 

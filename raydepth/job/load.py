@@ -18,6 +18,7 @@ from raydepth.evaluate.settings import Evaluate
 from raydepth.files import strict_yaml
 from raydepth.files.text import printable
 from raydepth.frames.settings import Input
+from raydepth.job import words
 from raydepth.job.paths import locate_files
 from raydepth.job.run import Run
 from raydepth.layers.fill.registry import FILLERS
@@ -118,7 +119,7 @@ def parse_job(tree: dict[str, Any]) -> Job:
     try:
         return Job.model_validate(tree)
     except ValidationError as error:
-        raise JobError("\n".join(_describe(detail) for detail in error.errors())) from error
+        raise JobError("\n".join(_describe(detail, tree) for detail in error.errors())) from error
 
 
 def _parse_override(override: str) -> tuple[list[str], Any]:
@@ -171,29 +172,38 @@ def _drop_what_is_not_known(tree: dict[str, Any], path: list[str], value: Any) -
 
 
 _TAGS = {"one", "several", "auto", "value", "word"}
+_IN_WORDS = {"value_error", "value", "method"}
+"""Types of errors whose messages are raydepth's own."""
 
 
-def _describe(detail: Any) -> str:
+def _describe(detail: Any, tree: dict[str, Any]) -> str:
     """One line on one refused field; pydantic's names for a union's branches are left out of the
     path.
     """
-    location = [printable(str(part))[:80] for part in detail["loc"]]
-    following = [*location, ""][1:]  # both are empty where the job as a whole is refused
+    location = detail["loc"]
+    printed = [printable(str(part))[:80] for part in location]
+    following = [*printed, ""][1:]  # both are empty where the job as a whole is refused
     path = [
         part
-        for part, then in zip(location, following, strict=True)
+        for part, then in zip(printed, following, strict=True)
         if part not in _TAGS and part != then
     ]
     field = ".".join(path) or "job"
     value = detail["input"]
     if detail["type"] == "extra_forbidden":
-        return f"{field}: unknown key"
+        return f"{field}: unknown key{words.meant(Job, location, tree)}"
     if detail["type"] == "unknown_key":
-        return f"{field}: {printable(detail['msg'])}"
+        said = printable(detail["msg"])
+        return f"{field}: {said}{words.meant(Job, location, tree) * (said == 'unknown key')}"
+    place = words.spot(Job, location, tree)
     if detail["type"] == "missing":
-        return f"{field}: required, but missing"
+        return f"{field}: required, but missing; allowed: {words.words(place)}"
     shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
-    message = printable(
-        detail["msg"].removeprefix("Value error, ").replace("Input should be", "allowed:")
-    )[:400]
-    return f"{field}: got {shown}; {message}"
+    if detail["type"] in _IN_WORDS:
+        message = detail["msg"].removeprefix("Value error, ")
+    else:
+        allowed = words.words(place)
+        if detail["type"] == "finite_number":
+            allowed = allowed.replace("a number", "a finite number")
+        message = f"allowed: {allowed}{words.hint(place, value)}"
+    return f"{field}: got {shown}; {printable(message)[:400]}"

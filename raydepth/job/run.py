@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from raydepth.section import Section
+from raydepth.section import Section, Unit
 
 
 class Run(Section):
@@ -28,19 +28,19 @@ class Run(Section):
     decode: Literal["stream", "in_actor"] = "stream"
     """``stream``: tasks of their own decode ahead; ``in_actor``: for machines with few CPUs per
     GPU."""
-    max_hours: Annotated[float, Field(gt=0)] | None = None
+    max_hours: Annotated[Annotated[float, Field(gt=0)] | None, Unit("hours")] = None
     """Stop feeding after so long, finish what is in flight, exit 75."""
     attempts: Annotated[int, Field(ge=1, le=20)] = 2
     """Times that a failing frame is tried over all runs before it stays quarantined."""
-    decode_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    decode_timeout_s: Annotated[float, Field(gt=0), Unit("seconds")] = 600.0
     """A decoder that gives nothing for so many seconds is ended and tried again; after ``attempts``
     its frames fail."""
-    stall_minutes: Annotated[float, Field(gt=0)] = 20.0
+    stall_minutes: Annotated[float, Field(gt=0), Unit("minutes")] = 20.0
     """No sign of life for so long ends the run with an error instead of a silent hang."""
     logical_gpus: Annotated[int, Field(ge=0)] | None = None
     """GPUs that the embedded default pretends to have, to try a GPU job's graph on CPUs; null: the
     real ones."""
-    object_store_gb: Annotated[float, Field(gt=0)] | None = None
+    object_store_gb: Annotated[Annotated[float, Field(gt=0)] | None, Unit("GB")] = None
     """Size of Ray's object store on the embedded default; null: 1 GB."""
 
     @property

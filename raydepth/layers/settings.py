@@ -7,19 +7,19 @@ from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
 from raydepth.layers.fill.registry import FILLERS
 from raydepth.layers.fill.settings import Fill, OpenCVFill
 from raydepth.registry import chosen_from
-from raydepth.section import Names, Section
+from raydepth.section import FRACTIONS, Form, Names, Section, Unit
 
 
 class AtQuantile(Section):
     """The plane that leaves this fraction of the clip's sampled pixels farther away."""
 
-    quantile: Annotated[float, Field(gt=0, lt=1)]
+    quantile: Annotated[float, Field(gt=0, lt=1, examples=[0.6]), Unit("fraction of the pixels")]
 
 
 class AtMetres(Section):
     """The plane at this distance; needs a metric model."""
 
-    metres: Annotated[float, Field(gt=0)]
+    metres: Annotated[float, Field(gt=0, examples=[2.5]), Unit("metres")]
 
 
 class AtPoint(Section):
@@ -27,7 +27,11 @@ class AtPoint(Section):
     width and height.
     """
 
-    point: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)]
+    point: Annotated[
+        list[Annotated[float, Field(ge=0, le=1)]],
+        Field(min_length=2, max_length=2, examples=[[0.5, 0.7]]),
+        FRACTIONS,
+    ]
 
 
 class AtBox(Section):
@@ -35,7 +39,11 @@ class AtBox(Section):
     fractions.
     """
 
-    box: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=4, max_length=4)]
+    box: Annotated[
+        list[Annotated[float, Field(ge=0, le=1)]],
+        Field(min_length=4, max_length=4, examples=[[0.2, 0.3, 0.6, 0.9]]),
+        FRACTIONS,
+    ]
 
     @model_validator(mode="after")
     def _box_is_not_empty(self) -> "AtBox":
@@ -51,20 +59,27 @@ def plane_form(value: Any) -> str:
     """Which of the forms of a plane a value has, as pydantic's tag for it."""
     if isinstance(value, dict):
         forms = ("quantile", "metres", "point", "box", "behind", "front")
-        return next((key for key in forms if key in value), "quantile")
+        return next((key for key in forms if key in value), "auto")
     if isinstance(value, Section):
         return type(value).__name__[2:].lower()
     return "auto" if isinstance(value, str) else "value"
 
 
+PLANES = (
+    "auto, a normalised inverse depth (0 farthest, 1 nearest) such as 0.5, {quantile: 0.6}, "
+    "{metres: 2.5}, {point: [0.5, 0.7]}, {box: [0.2, 0.3, 0.6, 0.9]}"
+)
+"""The forms of a plane, for messages; points and boxes are fractions of width and height."""
+
 Plane = Annotated[
     Annotated[Literal["auto"], Tag("auto")]
-    | Annotated[float, Tag("value")]
+    | Annotated[float, Field(ge=-10, le=10), Tag("value")]
     | Annotated[AtQuantile, Tag("quantile")]
     | Annotated[AtMetres, Tag("metres")]
     | Annotated[AtPoint, Tag("point")]
     | Annotated[AtBox, Tag("box")],
     Discriminator(plane_form),
+    Form(PLANES),
 ]
 
 
@@ -75,20 +90,25 @@ class Layers(Section):
         Annotated[Plane, Tag("one")]
         | Annotated[list[Plane], Field(min_length=1, max_length=8), Tag("several")],
         Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
+        Form(f"{PLANES}, or a list of 1 to 8 of these"),
     ] = "auto"
     """``auto``, a normalised inverse depth 0..1 (larger = nearer), {quantile}, {metres}, {point},
     {box}, or a list."""
-    feather: Annotated[float, Field(ge=0, le=1)] = 0.0
+    feather: Annotated[float, Field(ge=0, le=1), Unit("normalised inverse depth")] = 0.0
     """Width of the soft edge in normalised inverse depth (logistic); 0: hard masks."""
-    min_area: Annotated[int, Field(ge=0)] = 64
+    min_area: Annotated[int, Field(ge=0), Unit("pixels")] = 64
     """Islands and pin-holes of fewer pixels than this are removed."""
     edge_filter: bool = True
     """Median-filter depth at its discontinuities first, so that halos don't stay with the far
     layer."""
-    within: (
-        Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=4, max_length=4)]
-        | None
-    ) = None
+    within: Annotated[
+        Annotated[
+            list[Annotated[float, Field(ge=0, le=1)]],
+            Field(min_length=4, max_length=4, examples=[[0.2, 0.3, 0.6, 0.9]]),
+        ]
+        | None,
+        FRACTIONS,
+    ] = None
     """Only what lies in this box of the picture is near: x0, y0, x1, y1 as fractions; all else is
     the far layer's. So a table stays when what stands on it is lifted."""
     fill: Annotated[SerializeAsAny[Fill], chosen_from(FILLERS)] = OpenCVFill()
@@ -114,19 +134,27 @@ class Segmentation(Section):
     before the workers start.
     """
 
-    model: Annotated[str, Field(min_length=1), Names("model")]
+    model: Annotated[str, Field(min_length=1, examples=["facebook/sam-vit-base"]), Names("model")]
     """Hub id, for example ``facebook/sam-vit-base``, or local directory of a Segment Anything
     checkpoint of transformers."""
-    point: (
-        Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)]
-        | None
-    ) = None
+    point: Annotated[
+        Annotated[
+            list[Annotated[float, Field(ge=0, le=1)]],
+            Field(min_length=2, max_length=2, examples=[[0.5, 0.7]]),
+        ]
+        | None,
+        FRACTIONS,
+    ] = None
     """A point on the object, x, y as fractions of the picture's width and height; null, without
     ``box``: its middle."""
-    box: (
-        Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=4, max_length=4)]
-        | None
-    ) = None
+    box: Annotated[
+        Annotated[
+            list[Annotated[float, Field(ge=0, le=1)]],
+            Field(min_length=4, max_length=4, examples=[[0.2, 0.3, 0.6, 0.9]]),
+        ]
+        | None,
+        FRACTIONS,
+    ] = None
     """A box around the object, x0, y0, x1, y1 as fractions of the picture's width and height."""
 
     @model_validator(mode="after")

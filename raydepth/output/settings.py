@@ -10,7 +10,7 @@ from raydepth.section import Section
 class Output(Section):
     """Where results go: ``output``."""
 
-    path: Annotated[str, Field(min_length=1)]
+    path: Annotated[str, Field(min_length=1, examples=["runs/out"])]
     """Folder, local (relative to the current one, wherever the job file lies) or ``s3://`` /
     ``gs://``."""
     images: Literal["parquet", "png", "both", "none"] = "parquet"

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from raydepth import interrupt
 from raydepth.files.text import printable
 from raydepth.run.tracker import Snapshot
 
@@ -83,7 +84,7 @@ def watch(
     line = ProgressLine(total, echo)
     stopped: Stop | None = None
     said = 0
-    with sigterm_interrupts():
+    with sigterm_interrupts(), interrupt.expected() as only_once:
         thread.start()
         while thread.is_alive():
             try:
@@ -99,6 +100,7 @@ def watch(
                     and time.monotonic() >= limits.deadline
                 ):
                     stopped = "deadline"
+                    only_once()
                     echo(
                         "deadline: finishing what is in flight; run the same command again to go on"
                     )
@@ -120,6 +122,7 @@ def watch(
                 if stopped:
                     raise
                 stopped = "interrupt"
+                only_once()
                 echo("interrupted: finishing what is in flight (Ctrl-C again to give up at once)")
                 tracker.stop()
     snapshot = tracker.snapshot()

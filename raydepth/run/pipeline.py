@@ -47,6 +47,7 @@ from raydepth.run import cluster  # isort: skip
 
 import ray
 
+from raydepth import interrupt
 from raydepth.compose.crop import Crops
 from raydepth.compose.stage import ComposeStage
 from raydepth.depth.files import DepthFiles
@@ -352,7 +353,7 @@ def finish(
         workers=min(MOST_VIDEOS, available_cpus()),
         stop=lambda: over() or work.lost(),
     )
-    with sigterm_interrupts():
+    with sigterm_interrupts(), interrupt.expected():
         try:
             with closing(lines):
                 for line in lines:

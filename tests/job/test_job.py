@@ -1,5 +1,6 @@
 """The job file refuses what it does not know, names the field, and takes overrides as YAML."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raydepth.errors import JobError, JobNote
-from raydepth.job import load_job, parse_job
+from raydepth.job import Job, load_job, parse_job
 
 MINIMAL = {"schema_version": 1, "input": {"paths": ["a.mp4"]}, "output": {"path": "out"}}
+
+
+FIELDS = (
+    *(f"{name}" for name in Job.model_fields),
+    *(
+        f"{name}.{field}"
+        for name, section in Job.model_fields.items()
+        for field in getattr(section.annotation, "model_fields", ())
+    ),
+)
 
 
 def with_field(field: str, value: object) -> dict:
@@ -33,14 +44,60 @@ def test_defaults_survive_a_round_trip():
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("input.sise", 256, ["input.sise", "unknown key"]),
-        ("input.stride", 0, ["input.stride", "got 0", "greater than or equal to 1"]),
-        ("input.stride", "2", ["input.stride", "got '2'", "integer"]),
-        ("input.paths", [], ["input.paths", "at least 1"]),
-        ("input.paths", "a.mp4", ["input.paths", "list"]),
-        ("layers.at", "otsu", ["layers.at", "'otsu'", "'auto'"]),
-        ("layers.at", {"metres": -1}, ["layers.at.metres", "got -1"]),
-        ("layers.at", [0.5, {"point": [0.5, 1.5]}], ["layers.at.1.point.1", "got 1.5"]),
+        ("input.sise", 256, ["input.sise: unknown key; is size meant?"]),
+        (
+            "input.stride",
+            0,
+            ["input.stride: got 0; allowed: a whole number of 1 or more, for example 1"],
+        ),
+        (
+            "input.stride",
+            "2",
+            ["input.stride: got '2'; allowed: a whole number", "write it without quotes"],
+        ),
+        (
+            "input.paths",
+            [],
+            ["input.paths: got []; allowed: a list of text, for example [clips/*.mp4]"],
+        ),
+        (
+            "layers.at",
+            "otsu",
+            ["layers.at: got 'otsu'; allowed: auto, a normalised inverse depth", "{quantile: 0.6}"],
+        ),
+        ("layers.at", 300, ["layers.at: got 300", "0 farthest, 1 nearest", "a list of 1 to 8"]),
+        ("layers.at", {"metre": 2.0}, ["layers.at: got {'metre': 2.0}", "is metres meant?"]),
+        ("layers.at", {"metres": -1}, ["layers.at.metres: got -1; allowed: a number above 0 (met"]),
+        (
+            "layers.at",
+            [0.5, {"point": [0.5, 300]}],
+            [
+                "layers.at.1.point.1: got 300; allowed: a number from 0 to 1 (fractions of width",
+                "pixels are not taken",
+            ],
+        ),
+        ("edit", {"kind": "insert", "object": "a", "point": [0.5, 1], "at": "far"}, ["{behind: ["]),
+        ("layers.within", [0.1, 0.1], ["a list of 4, each a number from 0 to 1 (fractions"]),
+        ("input.size", 0.5, ["from 32 to 8192 (pixels) or null", "fractions are not taken"]),
+        ("compose.edge_band", 40, ["fraction of the picture's short side", "pixels are not taken"]),
+        ("compose.strength", "1e-1", ["a number above 0 and up to 1", "1.0e-3"]),
+        ("run.batch", 8.0, ["allowed: a whole number from 1 to 256, for example 8; write 8"]),
+        ("run.btch", 8, ["run.btch: unknown key; is batch meant?"]),
+        ("input.batch", 8, ["input.batch: unknown key; is run.batch meant?"]),
+        ("compose.batch", 8, ["compose.batch: unknown key; is run.batch meant?"]),
+        ("inputs", {}, ["inputs: unknown key; is input meant?"]),
+        ("layers.at", {"metres": 2.0, "x": 1}, ["layers.at.metres.x: unknown key"]),
+        ("compose.inject.windw", [0, 1], ["compose.inject.windw: unknown key; is window meant?"]),
+        ("output.keep", "edit", ["output.keep.0: got 'edit'", "is edited meant?"]),
+        ("edit", {"kind": "background", "source": "#20"}, ["'#20'", "six hexadecimal digits"]),
+        (
+            "edit",
+            {"kind": "planes", "layers": ["kep", "keep"]},
+            [
+                "edit.layers.0: got 'kep'; allowed: keep, remove, {replace: wall.jpg} or {grade: ",
+                "is keep meant?",
+            ],
+        ),
         ("layers.fill", {"method": "onnx"}, ["layers.fill", "layers.fill.model"]),
         (
             "layers.fill",
@@ -48,15 +105,23 @@ def test_defaults_survive_a_round_trip():
             ["layers.fill.model", ".onnx", "builtin"],
         ),
         ("layers.within", [0.5, 0.1, 0.5, 0.9], ["layers", "x0 < x1", "0.5"]),
-        ("edit.kind", "teleport", ["edit", "teleport", "recompose", "remove"]),
+        ("edit.kind", "teleport", ["edit.kind: got 'teleport'", "recompose", "remove"]),
+        ("compose.method", "pste", ["compose.method: got 'pste'", "is paste meant?"]),
         (
             "compose.method",
             "magic",
             ["compose.method", "'magic'", "featglac-kv", "paste", "poisson"],
         ),
         ("compose.inject.window", [0.8, 0.2], ["compose.inject", "first <= last"]),
-        ("run.dtype", "float8", ["run.dtype", "'float8'", "bfloat16"]),
-        ("run", 3, ["run", "got 3"]),
+        (
+            "run.dtype",
+            "float8",
+            [
+                "run.dtype: got 'float8'; allowed: 'auto', 'float32'",
+                "'bfloat16'; is float32 meant?",
+            ],
+        ),
+        ("run", 3, ["run: got 3; allowed: {workers: 1}"]),
         ("schema_version", 2, ["schema_version", "got 2", "1"]),
     ],
 )
@@ -72,6 +137,42 @@ def test_every_wrong_field_has_its_line():
         parse_job({"schema_version": 1, "inputs": {}, "run": {"batch": 0}})
     lines = str(error.value).splitlines()
     assert {line.split(":")[0] for line in lines} == {"input", "output", "inputs", "run.batch"}
+
+
+@pytest.mark.parametrize("missing", ["input", "output", "schema_version"])
+def test_what_is_missing_is_shown(missing: str):
+    with pytest.raises(JobError) as error:
+        parse_job({key: value for key, value in MINIMAL.items() if key != missing})
+    example = {
+        "input": "{paths: [clips/*.mp4]}",
+        "output": "{path: runs/out}",
+        "schema_version": "1",
+    }[missing]
+    assert str(error.value) == f"{missing}: required, but missing; allowed: {example}"
+
+
+def test_no_message_is_in_the_words_of_the_library_that_checks(capsys):
+    """Every field of every section, given what no field takes."""
+    for field in FIELDS:
+        for value in (object(), ["x", object()], {"nothing": 1}, -1e300):
+            with pytest.raises(JobError) as error:
+                parse_job(with_field(field, value))
+            for line in str(error.value).splitlines():
+                assert "Input should" not in line and "valid " not in line, line
+                assert re.search("allowed: |unknown key|expected|required, but missing|give ", line)
+
+
+def test_one_word_stands_for_a_list_of_one(tmp_path: Path):
+    file = tmp_path / "job.yaml"
+    file.write_text(
+        "schema_version: 1\ninput: {paths: a.mp4}\noutput: {path: out, keep: edited}\n"
+        "compose: {inject: {blocks: mid}}\n"
+    )
+    job = load_job(file)
+    assert (job.input.paths, job.output.keep) == (["a.mp4"], ["edited"])
+    assert job.compose.inject.blocks == ["mid"]
+    assert load_job(file, ["input.paths=b c.mp4"]).input.paths == ["b c.mp4"]
+    assert job == load_job(file, ["input.paths=[a.mp4]", "output.keep=[edited]"])
 
 
 def test_overrides_are_yaml_and_make_sections(tmp_path: Path):

@@ -1,15 +1,22 @@
 """No imports in circles: among the rooms (folders and files at the top of ``raydepth``), nor among
 modules. Counted is every import statement, also those inside functions and for type checkers only.
+And no package is imported that is not declared.
 """
 
 import ast
 import itertools
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import networkx
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import raydepth
 
+STANDARD = {*sys.stdlib_module_names, "raydepth"}
 PACKAGE = Path(raydepth.__file__).parent
 
 
@@ -96,3 +103,24 @@ def test_the_contract_names_every_room():
         }
     )
     assert not missing
+
+
+def test_what_is_imported_is_declared():
+    """Every third-party package is a dependency or of an extra: none comes by way of another."""
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    extras = ("onnx", "cluster", "synth")
+    lines = project["dependencies"] + [
+        line for extra in extras for line in project["optional-dependencies"][extra]
+    ]
+    declared = {canonicalize_name(Requirement(line).name) for line in lines}
+    distributions = packages_distributions()
+    undeclared = {}
+    for module, file in FILES.items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [str(node.module)]
+            for name in {name.partition(".")[0] for name in names} - STANDARD:
+                if not declared & {canonicalize_name(d) for d in distributions.get(name, [name])}:
+                    undeclared[name] = module
+    assert not undeclared

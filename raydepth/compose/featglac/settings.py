@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from raydepth.compose.settings import Compose
 from raydepth.diffusion.settings import Diffusion, Sampling
 from raydepth.edits.settings import Light
-from raydepth.section import Names, Section
+from raydepth.section import Form, Names, Section, Unit
 
 
 class Inject(Section):
@@ -24,7 +24,9 @@ class Inject(Section):
     """Names of U-Net parts whose self-attention is injected: ``down``, ``mid``, ``up`` or prefixes
     such as ``up_blocks.2``."""
     window: Annotated[
-        list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=2, max_length=2)
+        list[Annotated[float, Field(ge=0, le=1)]],
+        Field(min_length=2, max_length=2),
+        Unit("first and last part of the steps"),
     ] = [
         0.0,
         1.0,
@@ -81,11 +83,15 @@ class Grad(Section):
 class IPAdapter(Section):
     """A picture prompt that keeps an inserted object's identity: ``compose.ip_adapter``."""
 
-    model: Annotated[str, Field(min_length=1), Names("model")]
+    model: Annotated[str, Field(min_length=1, examples=["h94/IP-Adapter"]), Names("model")]
     """Hub id or local directory, for example ``h94/IP-Adapter``."""
     subfolder: str = ""
     """Folder of the weights in it, ``models`` there."""
-    weight_name: Annotated[str, Field(pattern=r"\.safetensors$")]
+    weight_name: Annotated[
+        str,
+        Field(pattern=r"\.safetensors$", examples=["ip-adapter_sd15.safetensors"]),
+        Form("the name of a .safetensors file, such as ip-adapter_sd15.safetensors"),
+    ]
     """File of the weights, ``ip-adapter_sd15.safetensors`` there."""
     image_encoder: str = "image_encoder"
     """Folder of the CLIP image encoder in ``subfolder``, or, with a slash in it, in the model."""
@@ -101,7 +107,7 @@ cost. What is best with Stable Diffusion nobody has measured yet. So other model
 method's defaults: much noise, the whole region.
 """
 
-EdgeBand = Annotated[float, Field(gt=0, le=1)]
+EdgeBand = Annotated[float, Field(gt=0, le=1), Unit("fraction of the picture's short side")]
 
 
 class Latent(Compose, Diffusion):

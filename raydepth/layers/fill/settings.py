@@ -4,9 +4,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from raydepth.section import Names, Section
+from raydepth.section import Names, Section, Unit
 
-_RADIUS = Annotated[float, Field(gt=0, le=100)]
+_RADIUS = Annotated[float, Field(gt=0, le=100), Unit("pixels")]
 
 
 class Fill(Section):
@@ -14,7 +14,7 @@ class Fill(Section):
 
     method: str
     """Name of the filler."""
-    dilate: Annotated[int, Field(ge=0, le=256)] = 8
+    dilate: Annotated[int, Field(ge=0, le=256), Unit("pixels")] = 8
     """Pixels at working resolution by which the near mask grows to become the hole."""
 
 
@@ -30,7 +30,7 @@ class OnnxFill(Fill):
     """Method ``onnx``: an inpainting network."""
 
     method: Literal["onnx"]
-    model: Annotated[str, Field(min_length=1), Names("model")]
+    model: Annotated[str, Field(min_length=1, examples=["migan.onnx"]), Names("model")]
     """Path of the ``.onnx`` file: image and mask in, image out."""
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import raydepth
+from raydepth import interrupt
 from raydepth.errors import JobError
 from raydepth.job import Job
 from raydepth.run.submit.packing import JOB, Parcel, pack
@@ -236,6 +237,10 @@ class Submission:
         """Prints the log until the job ends; returns the exit code to end with (``submit`` says
         which).
         """
+        with interrupt.expected():
+            return self._follow(on_interrupt)
+
+    def _follow(self, on_interrupt: OnInterrupt) -> int:
         stopping = False
         while True:
             try:
