@@ -19,7 +19,7 @@ class Run(Section):
     batch: Annotated[int, Field(ge=1, le=256)] = 8
     """Frames that go through the models together; fewer where memory does not hold them."""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """CPU threads of a worker's models; null: the machine's cores, shared among its workers. The
+    """CPU threads of a worker's models; null: a node's CPUs, shared among its workers. The
     last bits of results depend on it, so set it where runs on different machines must agree to the
     bit."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"

@@ -1,12 +1,13 @@
 """Ray: the embedded default or a running cluster, and whether a job can be scheduled."""
 
 import logging
+import math
 import os
 import site
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,11 +67,42 @@ class _Config(JobConfig):
 
 
 @dataclass(frozen=True)
-class Resources:
-    """What a cluster has in all."""
+class NodeResources:
+    """What one node of a cluster has."""
 
     cpus: float
     gpus: float
+
+    def room(self, run: Run) -> int:
+        """How many workers it can hold. Where they take parts of GPUs, each takes them of one."""
+        each = run.gpus_per_worker
+        if each >= 1:
+            return int(self.gpus // each)
+        if each > 0:
+            return int(self.gpus) * int(1 / each + 1e-6)
+        return int(self.cpus // worker_cpus(run))
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a cluster has, node by node."""
+
+    nodes: tuple[NodeResources, ...]
+
+    @property
+    def cpus(self) -> float:
+        """Of all nodes."""
+        return sum(node.cpus for node in self.nodes)
+
+    @property
+    def gpus(self) -> float:
+        """Of all nodes."""
+        return sum(node.gpus for node in self.nodes)
+
+    @property
+    def largest(self) -> NodeResources:
+        """The node with the most GPUs, and of these the most CPUs."""
+        return max(self.nodes, key=lambda node: (node.gpus, node.cpus), default=NodeResources(0, 0))
 
 
 def connect(run: Run, address: str | None) -> Resources:
@@ -146,8 +178,38 @@ def connect(run: Run, address: str | None) -> Resources:
         logging.getLogger(name).setLevel(
             logging.CRITICAL
         )  # errors reach the user by way of the tracker
-    total = ray.cluster_resources()
-    return Resources(total.get("CPU", 0.0), total.get("GPU", 0.0))
+    return Resources(tuple(_nodes().values()))
+
+
+def _nodes() -> dict[str, NodeResources]:
+    """The nodes that live, by Ray's id."""
+    return {
+        node["NodeID"]: NodeResources(
+            node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0)
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    }
+
+
+def workers_here(run: Run) -> int:
+    """How many of the job's workers share this process's node, as Ray spreads them over the nodes
+    that have room; all of them where there is no Ray.
+    """
+    if not ray.is_initialized():
+        return run.workers
+    return share_of(run, _nodes(), ray.get_runtime_context().get_node_id())
+
+
+def share_of(run: Run, nodes: Mapping[str, NodeResources], node: str) -> int:
+    """How many of the job's workers a node holds, at least 1, where each node holds as many as its
+    part of the cluster's room.
+    """
+    room = {name: found.room(run) for name, found in nodes.items()}
+    total = sum(room.values())
+    if not room.get(node):
+        return run.workers
+    return min(room[node], math.ceil(run.workers * room[node] / total))
 
 
 def disconnect() -> None:
@@ -296,17 +358,26 @@ def worker_cpus(run: Run) -> int:
 
 
 def preflight(run: Run, resources: Resources) -> None:
-    """Refuses a job that Ray would wait for without end: the needed workers' sum, and one CPU left
-    for reading.
+    """Refuses a job that Ray would wait for without end: the needed workers must find room on the
+    nodes, each on one, and one CPU must be left for reading.
 
     Raises:
         JobError: required and available resources, and what to change.
     """
+    each = run.gpus_per_worker
+    if each > 1 and each != int(each):
+        raise JobError(
+            f"run.gpus_per_worker: got {each:g}; expected a whole number, or a part of one GPU "
+            "below 1"
+        )
     workers, name = (
         run.needed_workers,
         "run.workers" if run.min_workers is None else "run.min_workers",
     )
     cpus = workers * worker_cpus(run) + (1 if run.decode == "stream" else 0)
+    takers = " and ".join(
+        [f"{workers} workers"] * worker_cpus(run) + ["one to decode"] * (run.decode == "stream")
+    )
     gpus = workers * run.gpus_per_worker
     if gpus > resources.gpus:
         raise JobError(
@@ -315,9 +386,23 @@ def preflight(run: Run, resources: Resources) -> None:
         )
     if cpus > resources.cpus:
         raise JobError(
-            f"{name}: required {cpus} CPUs ({workers} workers and one to decode), available "
-            f"{resources.cpus:g}; "
+            f"{name}: required {cpus} CPUs ({takers}), available {resources.cpus:g}; "
             f"lower {name} or set run.decode: in_actor"
+        )
+    largest, room = resources.largest, sum(node.room(run) for node in resources.nodes)
+    has = f"the largest node has {largest.gpus:g} GPUs and {largest.cpus:g} CPUs"
+    if run.gpus_per_worker and workers > room:
+        raise JobError(
+            f"{name} x run.gpus_per_worker: a worker's {each:g} GPUs must be on one node (a part "
+            f"of a GPU, on one GPU), and the {len(resources.nodes)} nodes have room for {room} of "
+            f"{workers} workers; {has}: lower run.gpus_per_worker or {name}"
+        )
+    # Workers without GPUs take whole CPUs, and the decoder one that is left on any node.
+    whole = sum(int(node.cpus) for node in resources.nodes)
+    if cpus > whole:
+        raise JobError(
+            f"{name}: required {cpus} whole CPUs ({takers}), but the {len(resources.nodes)} nodes "
+            f"hold {whole}; {has}: lower {name} or set run.decode: in_actor"
         )
 
 

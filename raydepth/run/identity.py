@@ -16,26 +16,13 @@ from raydepth.job import Job
 from raydepth.models import builtin
 from raydepth.models.names import NamedModel, cached_commit
 from raydepth.run.check import edit_files, named_models
+from raydepth.run.load import resolved
 
 WHOLE_BYTES = 64 << 20
 """Files of up to so many bytes are hashed whole, of larger ones so many in ``_PLACES`` pieces."""
 _PLACES = 1024
 _WEIGHTS = (".safetensors", ".json", ".txt", ".model")
 """Endings of what is loaded from a checkpoint's folder."""
-
-Device = Literal["cpu", "cuda"]
-
-
-def resolved(job: Job) -> dict[str, str]:
-    """``device`` (``cpu`` or ``cuda``) and ``dtype`` of the job's models, without looking at the
-    machine.
-    """
-    cpu = job.run.gpus_per_worker == 0 or job.run.logical_gpus is not None
-    auto = "float32" if cpu else "float16"
-    return {
-        "device": "cpu" if cpu else "cuda",
-        "dtype": auto if job.run.dtype == "auto" else job.run.dtype,
-    }
 
 
 def identify(job: Job) -> dict[str, str]:

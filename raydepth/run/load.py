@@ -1,6 +1,5 @@
 """What a worker loads once, when it starts: the device, and every model that its job names."""
 
-import os
 from dataclasses import dataclass
 
 from raydepth.compose.protocol import Compositor
@@ -14,7 +13,7 @@ from raydepth.job import Job
 from raydepth.layers.fill.protocol import Filler
 from raydepth.layers.fill.registry import FillHost, load_filler
 from raydepth.layers.settings import AtMetres
-from raydepth.run.identity import resolved
+from raydepth.run.cpus import available_cpus
 
 
 @dataclass(frozen=True)
@@ -80,9 +79,25 @@ def check_metres(job: Job, kind: DepthKind) -> None:
         )
 
 
-def device_and_dtype(job: Job) -> dict[str, str]:
+def resolved(job: Job) -> dict[str, str]:
+    """``device`` (``cpu`` or ``cuda``) and ``dtype`` of the job's models, without looking at the
+    machine.
+    """
+    cpu = job.run.gpus_per_worker == 0 or job.run.logical_gpus is not None
+    auto = "float32" if cpu else "float16"
+    return {
+        "device": "cpu" if cpu else "cuda",
+        "dtype": auto if job.run.dtype == "auto" else job.run.dtype,
+    }
+
+
+def device_and_dtype(job: Job, *, workers_here: int | None = None) -> dict[str, str]:
     """The device and the resolved dtype of a worker on this machine, as keyword arguments of the
-    model loaders.
+    model loaders. A worker on the CPU takes its share of the CPUs for them.
+
+    Args:
+        job: the resolved job.
+        workers_here: workers that share this machine; None: all of the job's.
 
     Raises:
         JobError: the job asks for a GPU but torch sees none here, and the GPUs are not declared
@@ -99,5 +114,6 @@ def device_and_dtype(job: Job) -> dict[str, str]:
     if found["device"] == "cpu":
         # Ray sets OMP_NUM_THREADS to the reserved CPUs; models should use the cores that are there,
         # fairly shared.
-        torch.set_num_threads(job.run.threads or max(1, (os.cpu_count() or 1) // job.run.workers))
+        share = available_cpus() // (workers_here or job.run.workers)
+        torch.set_num_threads(job.run.threads or max(1, share))
     return found

@@ -5,7 +5,7 @@ from raydepth.edits.registry import EDITS
 from raydepth.job import Job
 from raydepth.layers.fill.registry import FILLERS
 from raydepth.models.footprint import Workload
-from raydepth.run.identity import resolved
+from raydepth.run.load import resolved
 
 _ROUND = 64
 """Picture sizes are rounded up to this many pixels, as four levels below a compression of 8 need

@@ -19,6 +19,7 @@ from raydepth.output.folder import OutputFolder
 from raydepth.output.plan import Part
 from raydepth.output.record import ClipCalibration
 from raydepth.run.calibrator import ClipCalibrator, beating, calibration_unit
+from raydepth.run.cluster import workers_here
 from raydepth.run.decoder import Decoder
 from raydepth.run.device_errors import poisons_process
 from raydepth.run.editor import PartEditor, Step, Together
@@ -84,7 +85,7 @@ class Worker:
     @staticmethod
     def load(job: Job) -> WorkerModels:
         """Every model of this worker, on its device."""
-        return load_worker(job, **device_and_dtype(job))
+        return load_worker(job, **device_and_dtype(job, workers_here=workers_here(job.run)))
 
     def measure(self, segments: list[Segment], attempt: Attempt) -> ClipCalibration | None:
         """One clip's calibration; see ``ClipCalibrator``."""

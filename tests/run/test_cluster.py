@@ -12,9 +12,10 @@ import ray
 
 from raydepth.errors import JobError
 from raydepth.job import parse_job
-from raydepth.run import cluster
+from raydepth.run import cluster, load
 from raydepth.run.check import check_paths
-from raydepth.run.cluster import Resources, connect, preflight
+from raydepth.run.cluster import NodeResources, Resources, connect, preflight, share_of
+from raydepth.run.load import device_and_dtype
 from tests.support.runs import small_job
 
 
@@ -78,9 +79,76 @@ def test_no_worker_outlives_a_run(tmp_path: Path):
     assert not worker.is_running()
 
 
+def nodes(*found: tuple[float, float]) -> Resources:
+    """A cluster of nodes of so many CPUs and GPUs."""
+    return Resources(tuple(NodeResources(*one) for one in found))
+
+
+@pytest.mark.parametrize(
+    ("fields", "cluster", "error"),
+    [
+        # the sum would do, and Ray would wait for ever
+        (
+            {"gpus_per_worker": 2},
+            [(8, 1), (4, 1)],
+            r"2 GPUs must be on one node .*room for 0 of 1 .*largest node has 1 GPUs and 8 CPUs",
+        ),
+        ({"gpus_per_worker": 2, "workers": 2}, [(8, 3), (8, 1)], "room for 1 of 2 workers"),
+        ({"gpus_per_worker": 2, "workers": 2}, [(8, 3), (8, 2)], None),
+        ({"gpus_per_worker": 0.6, "workers": 3}, [(8, 2)], "room for 2 of 3 workers"),
+        ({"gpus_per_worker": 0.3, "workers": 7}, [(8, 2), (8, 1)], None),
+        ({"gpus_per_worker": 0.1, "workers": 10}, [(8, 1)], None),
+        ({"gpus_per_worker": 1.5}, [(8, 4)], "got 1.5; expected a whole number"),
+        ({"gpus_per_worker": 1}, [(0.5, 1), (0.5, 0)], r"1 whole CPUs \(one to decode\), .*hold 0"),
+        ({"gpus_per_worker": 1}, [(0, 1), (1, 0)], None),
+        ({"gpus_per_worker": 1, "decode": "in_actor"}, [(0, 1)], None),
+        (
+            {"workers": 3},
+            [(1.5, 0), (2.5, 0)],
+            r"4 whole CPUs \(3 workers and one to decode\), .*hold 3",
+        ),
+        ({"workers": 3}, [(2, 0), (2, 0)], None),
+        ({"workers": 3}, [(1, 0), (1, 0)], "required 4 CPUs"),
+    ],
+)
+def test_every_worker_finds_a_node(fields, cluster, error):
+    run = small_job(["a.mp4"], Path("out"), **{f"run__{k}": v for k, v in fields.items()}).run
+    if error is None:
+        preflight(run, nodes(*cluster))
+    else:
+        with pytest.raises(JobError, match=error):
+            preflight(run, nodes(*cluster))
+
+
+@pytest.mark.parametrize(
+    ("fields", "cluster", "shares"),
+    [
+        ({"workers": 8}, [(8, 0)], [8]),
+        ({"workers": 8}, [(8, 0)] * 4, [2] * 4),
+        ({"workers": 6, "gpus_per_worker": 1}, [(16, 4), (8, 2), (8, 0)], [4, 2, 6]),
+        ({"workers": 9, "gpus_per_worker": 1, "min_workers": 1}, [(4, 1)], [1]),
+    ],
+)
+def test_threads_are_shared_by_the_workers_of_a_node(monkeypatch, fields, cluster, shares):
+    job = small_job(
+        ["a.mp4"],
+        Path("out"),
+        run__threads=None,
+        run__logical_gpus=8,
+        **{f"run__{k}": v for k, v in fields.items()},
+    )
+    found = {str(i): NodeResources(*one) for i, one in enumerate(cluster)}
+    assert [share_of(job.run, found, name) for name in found] == shares
+    monkeypatch.setattr(load, "available_cpus", lambda: 16)
+    threads: list[int] = []
+    monkeypatch.setattr("torch.set_num_threads", threads.append)
+    device_and_dtype(job, workers_here=shares[0])
+    assert threads == [16 // shares[0]]
+
+
 def test_fewer_workers_may_do_at_the_start():
     four = {"run__workers": 4, "run__gpus_per_worker": 1, "run__logical_gpus": 4}
-    small = Resources(cpus=2, gpus=1)
+    small = nodes((2, 1))
     with pytest.raises(
         JobError, match=r"run.workers x run.gpus_per_worker: required 4 GPUs, available 1"
     ):

@@ -16,7 +16,8 @@ from raydepth.models import builtin
 from raydepth.output import record
 from raydepth.output.folder import OutputFolder
 from raydepth.run import identity
-from raydepth.run.identity import check_worker, digest, identify, resolved
+from raydepth.run.identity import check_worker, digest, identify
+from raydepth.run.load import resolved
 from raydepth.run.memory import job_memory
 from tests.support.runs import small_job
 
