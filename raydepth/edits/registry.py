@@ -65,6 +65,8 @@ class EditEntry(Entry):
     """What happened to the frames, for the report: follows "N frames"."""
     references: Callable[[Any], int] = lambda edit: 2
     """Distinct layer pictures of a frame."""
+    matted_references: int = 0
+    """How many more there are where edges are matted (``compose.matte_edges``)."""
     held_references: int = 3
     """Layer pictures that memory is planned for."""
     held_pictures: int = 3
@@ -283,6 +285,7 @@ EDITS.register(
         Insert,
         _load_insert,
         "were edited by depth",
+        matted_references=1,
         files=lambda edit: [("edit.object", edit.object)],
         models=_segmentation_model,
         check=_check_insert,

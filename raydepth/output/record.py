@@ -148,15 +148,50 @@ def read_benchmark(folder: OutputFolder) -> dict[str, Any]:
 
     Empty where it is not there or damaged, as the next run measures again.
     """
+    return {
+        name: value
+        for name, value in _benchmark(folder).items()
+        if isinstance(value, int | float) and math.isfinite(value)
+    }
+
+
+def benchmark_differs(folder: OutputFolder, job: dict[str, Any]) -> list[str]:
+    """The fields that cost time in which ``benchmark.json`` is of another job (see ``costs``);
+    ``job`` where it does not say of which.
+    """
+    there = _benchmark(folder).get("measured_for")
+    if not isinstance(there, dict):
+        return ["job"]
+    here = costs(job)
+    return [field for field in sorted(here.keys() | there.keys()) if _other(there, here, field)]
+
+
+def costs(job: dict[str, Any]) -> dict[str, Any]:
+    """What of a resolved job's tree costs time, by dotted field."""
+    return {field: value for field, value in _flat(job).items() if _costs_time(field)}
+
+
+def _costs_time(field: str) -> bool:
+    section, _, rest = field.partition(".")
+    if section == "run":
+        return rest in ("batch", "dtype", "gpus_per_worker", "logical_gpus")
+    if section == "output":
+        return rest in ("size", "images", "keep", "layers")
+    if field == "compose.every":  # how many frames, not how long each takes
+        return False
+    return field == "input.size" or section in ("depth", "layers", "edit", "compose", "evaluate")
+
+
+def _other(there: dict[str, Any], here: dict[str, Any], field: str) -> bool:
+    return not _same(there.get(field), here.get(field))
+
+
+def _benchmark(folder: OutputFolder) -> dict[str, Any]:
     try:
         tree = json.loads(folder.read(BENCHMARK))
     except (FileNotFoundError, ValueError, RecursionError):
         return {}
-    return {
-        name: value
-        for name, value in (tree.items() if isinstance(tree, dict) else ())
-        if isinstance(value, int | float) and math.isfinite(value)
-    }
+    return tree if isinstance(tree, dict) else {}
 
 
 def _damaged(folder: OutputFolder, name: str, error: Exception) -> JobError:

@@ -10,7 +10,7 @@ from raydepth.frames.find import find_segments, note_lines
 from raydepth.job import Job
 from raydepth.output.plan import cut_parts
 from raydepth.run.check import check_depth_files, check_models
-from raydepth.run.cost import check_deadline, lanes_per_frame, seconds_per_frame
+from raydepth.run.cost import check_deadline, lanes_per_frame, mean_pixels, seconds_per_frame
 
 MEMORY_FROM = (
     "the diffusion models' code run on shapes, not confirmed on a GPU; depth model, CUDA context "
@@ -26,9 +26,9 @@ def estimate(job: Job, *, address: str | None = None) -> dict[str, Any]:
     """Frames, segments, seconds per frame, hours and disk of a job, and whether its machine can
     schedule it.
 
-    Seconds per frame come from ``benchmark.json`` of an earlier run into the same folder where
-    there is one, else from the T4 anchor for Stable-Diffusion-class models on GPUs, else they are
-    unknown (None).
+    Videos count with their own sizes, and memory is that of the largest. Seconds per frame come
+    from ``benchmark.json`` of an earlier run of such a job into the same folder where there is one,
+    else from the T4 anchor for Stable-Diffusion-class models on GPUs, else they are unknown (None).
 
     Raises:
         JobError: as ``raydepth run`` would.
@@ -45,16 +45,17 @@ def estimate(job: Job, *, address: str | None = None) -> dict[str, Any]:
         full_size=job.output.size == "source",
     )
     frames = sum(part.frames for part in parts)
-    pixels = parts[0].segment.height * parts[0].segment.width
+    sizes = sorted({(part.segment.height, part.segment.width) for part in parts}, key=math.prod)
+    pixels = mean_pixels(parts)
     check_deadline(job, frames, pixels)
     seconds, source = seconds_per_frame(job, pixels)
-    kept = math.prod(parts[0].segment.size(job.output.size))
-    stored = sum(BITS_PER_PIXEL[kind] for kind in job.output.keep) / 8 * kept * frames
+    kept = sum(part.frames * math.prod(part.segment.size(job.output.size)) for part in parts)
+    stored = sum(BITS_PER_PIXEL[kind] for kind in job.output.keep) / 8 * kept
     copies = {"parquet": 1, "png": 1, "both": 2, "none": 0}[job.output.images]
     from raydepth.run import cluster
     from raydepth.run.memory import job_memory
 
-    memory = job_memory(job, parts[0].segment.height, parts[0].segment.width)
+    memory = job_memory(job, *sizes[-1])
     resources = cluster.connect(job.run, address)
     cluster.preflight(job.run, resources)
     cluster.disconnect()
@@ -65,7 +66,7 @@ def estimate(job: Job, *, address: str | None = None) -> dict[str, Any]:
         "notes": note_lines(found.notes),
         "segments": len({(part.segment.video, part.segment.index) for part in parts}),
         "shards": len(parts),
-        "working_size": f"{parts[0].segment.width}x{parts[0].segment.height}",
+        "working_size": _in_words(sizes),
         "unet_lanes_per_frame": lanes_per_frame(job),
         "seconds_per_frame": seconds,
         "seconds_per_frame_from": source,
@@ -77,3 +78,9 @@ def estimate(job: Job, *, address: str | None = None) -> dict[str, Any]:
         "cpus_available": resources.cpus,
         "gpus_available": resources.gpus,
     }
+
+
+def _in_words(sizes: list[tuple[int, int]]) -> str:
+    """WIDTHxHEIGHT; of several sizes, the smallest and the largest."""
+    ends = dict.fromkeys((sizes[0], sizes[-1]))
+    return " to ".join(f"{width}x{height}" for height, width in ends)

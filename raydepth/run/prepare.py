@@ -21,7 +21,7 @@ from raydepth.output.plan import GONE, Part, write_plan
 from raydepth.output.shards import FRAMES
 from raydepth.run import cluster
 from raydepth.run.check import named_models
-from raydepth.run.cost import check_deadline
+from raydepth.run.cost import check_deadline, mean_pixels
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def prepare(
     frames = sum(part.frames for part in todo)
     cut: bytes | None = None
     if todo:
-        check_deadline(job, frames, todo[0].segment.height * todo[0].segment.width)
+        check_deadline(job, frames, mean_pixels(todo))
         cut = None if folder.exists(record.OBJECT) and not changes.anew else cut_object(job, echo)
         stack.callback(cluster.disconnect)
         cluster.preflight(job.run, cluster.connect(job.run, address))

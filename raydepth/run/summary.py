@@ -139,6 +139,7 @@ def _benchmark(
         "bytes": _bytes(folder),
         "restarts": restarts,
         "workers": job["run"]["workers"],
+        "measured_for": record.costs(job),
         "environment": record.read_environment(folder),
     }
 

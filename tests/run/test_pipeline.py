@@ -70,6 +70,7 @@ def test_every_frame_goes_through_every_step_once(clip: Path, tmp_path: Path):
     benchmark = json.loads((out / "benchmark.json").read_text())
     assert benchmark["frames_edited"] == 26
     assert benchmark["restarts"] == 0
+    assert {"compose.method", "depth.model", "run.dtype"} <= benchmark["measured_for"].keys()
     assert {"decode", "depth", "compose"} <= benchmark["seconds_per_frame_per_stage"].keys()
     assert status(OutputFolder.at(str(out)))["frames"]["done"] == 26
 
