@@ -221,9 +221,9 @@ class PartEditor:
 
         A part whose worker died is tried again as it is; when it dies ``run.attempts`` times, its
         frames are tried alone, and those that kill the worker become error rows (``WorkerCrashed``)
-        that no later run tries again. Where no frame alone does, they are edited one at a time.
-        A part whose frames hang ``run.attempts`` times when they are
-        decoded again, at source size, becomes error rows (``DecodeTimeout``).
+        that no later run tries again. Where no frame alone does, they are edited one at a time. A
+        part whose frames hang ``run.attempts`` times when they are decoded again, at source size,
+        becomes error rows (``DecodeTimeout``).
         """
         attempt = self._progress.begin(part.name)
         if attempt.finished:
