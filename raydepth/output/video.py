@@ -231,8 +231,10 @@ def _read_record(folder: OutputFolder) -> dict[str, ClipVideo]:
     """Video id -> what became of it; what can't be read is written again."""
     try:
         clips = [ClipVideo(**row) for row in json.loads(folder.read(RECORD))]
-        if not all(isinstance(text, str) for clip in clips for text in (clip.video, clip.outcome)):
-            raise ValueError("its fields are others")
+        for clip in clips:
+            texts = (clip.video, clip.path, clip.made_of, clip.outcome)
+            if not all(isinstance(text, str) for text in texts):
+                raise ValueError("its fields are others")
         return {clip.video: clip for clip in clips}
     except (FileNotFoundError, ValueError, TypeError, RecursionError):
         return {}

@@ -30,6 +30,7 @@ from raydepth.output.shards import (
     shard_name,
     write_shard,
 )
+from raydepth.output.video import RECORD, recorded_videos
 from raydepth.run.summary import rebuild
 from tests.safety.fuzzing import check_refusal, quick
 from tests.support.clips import write_clip
@@ -64,6 +65,8 @@ def finished(
     )
     for part in parts:
         write_shard(folder, part.name, [shard_table(part)], job.output)
+    made = {"video": video, "path": str(clip), "outcome": "12 frames; no audio"}
+    folder.write(RECORD, json.dumps([made]).encode())
     rebuild(folder)
     names = [
         *folder.files(FRAMES),
@@ -250,7 +253,14 @@ def test_damage_in_pictures_is_noticed_where_they_are_read(finished: Any) -> Non
 @settings(quick, max_examples=40)
 @given(
     name=st.sampled_from(
-        ["segments.parquet", "job.yaml", "environment.json", "calibrations.json", "benchmark.json"]
+        [
+            "segments.parquet",
+            "job.yaml",
+            "environment.json",
+            "calibrations.json",
+            "benchmark.json",
+            RECORD,
+        ]
     ),
     data=st.binary(max_size=60)
     | st.floats(0, 1, exclude_max=True)
@@ -284,6 +294,7 @@ def test_damaged_records_are_named_or_made_anew(
         lambda: record.check_same_job(folder, job.tree()),
         lambda: record.read_calibrations(folder),
         lambda: record.read_benchmark(folder),
+        lambda: recorded_videos(folder, read_plan(folder)),
     ):
         try:
             read()
