@@ -112,20 +112,27 @@ class Tracker:
         self._kept: dict[str, ClipCalibration | None] = {}
 
     def begin(self, unit: str) -> Attempt:
-        """Opens a unit and says which try this is."""
+        """Opens a unit and says which try this is.
+
+        A finished unit stays closed until something of it is touched (``at``): its results may have
+        been lost with a node, and what kills its process is known still.
+        """
         self._last_sign = time.monotonic()
-        if unit in self._finished:
-            return Attempt(1, True, {})
-        if unit in self._open:
+        finished, died = unit in self._finished, unit in self._open
+        if died:
             self._restarts += 1
             what = self._at.pop(unit, None)
             if what is not None:
                 self._deaths.setdefault(unit, Counter())[what] += 1
-        self._open.add(unit)
-        self._attempts[unit] = self._attempts.get(unit, 0) + 1
+        if finished:
+            self._open.discard(unit)
+        else:
+            self._open.add(unit)
+        if died or not finished:
+            self._attempts[unit] = self._attempts.get(unit, 0) + 1
         deaths = dict(self._deaths.get(unit, {}))
         hung = frozenset(self._hung & deaths.keys())
-        return Attempt(self._attempts[unit], False, deaths, hung, self._hangs[unit])
+        return Attempt(self._attempts[unit], finished, deaths, hung, self._hangs[unit])
 
     def claim(self, unit: str, who: str = "") -> Attempt | None:
         """Begins a unit that several workers may come to; None while another one is at it.
@@ -184,6 +191,7 @@ class Tracker:
         """Notes what a unit's process is about to touch, in case it dies; None: it survived."""
         self._last_sign = time.monotonic()
         self._at[unit] = what
+        self._open.add(unit)
 
     def hung(self, unit: str) -> None:
         """Notes that a unit's process is about to end itself because what it is at does not come

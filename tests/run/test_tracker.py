@@ -52,6 +52,27 @@ def test_a_finished_unit_may_be_begun_again_without_blame():
     assert (snapshot.restarts, snapshot.done) == (0, 1)  # counted once
 
 
+def test_what_killed_a_finished_unit_is_known_when_it_is_run_again():
+    """A segment is decoded again where the node with its frames is lost."""
+    tracker = Tracker()
+    for _ in range(2):
+        tracker.begin("decode")
+        tracker.at("decode", "poison")
+    assert tracker.begin("decode").deaths == {"poison": 2}
+    tracker.at("decode", "good")
+    tracker.at("decode", None)
+    tracker.finish("decode", 0, 0)
+    assert tracker.begin("decode").deaths == {"poison": 2}
+    tracker.at("decode", "late")  # a death while it is run again counts like any other
+    restarts = tracker.snapshot().restarts
+    again = tracker.begin("decode")
+    assert again.deaths == {"poison": 2, "late": 1}
+    assert tracker.snapshot().restarts == restarts + 1
+    tracker.finish("decode", 0, 0)
+    assert tracker.begin("decode").deaths == {"poison": 2, "late": 1}
+    assert tracker.snapshot().restarts == restarts + 1
+
+
 def test_starts_count_until_one_worker_is_ready():
     tracker = Tracker()
     assert [tracker.starting(), tracker.starting()] == [1, 2]
