@@ -16,6 +16,7 @@ import typer
 from raydepth import __version__, interrupt
 from raydepth.errors import JobError, JobNote
 from raydepth.files.text import printable
+from raydepth.run.log import route_libraries, speak
 from raydepth.run.surroundings import find_home, leave_current_folder, speak_utf8
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def main() -> None:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
+        route_libraries()
         code = _run()
     sys.exit(code if isinstance(code, int) else OK)
 
@@ -79,13 +81,14 @@ def _run() -> object:
         ):  # a usage error of click's: unknown option, missing argument
             code = _complain(error.format_message(), WRONG)
         else:
-            code = _complain(f"{type(error).__name__}: {error}", FAILED)
+            code = _complain(error, FAILED, kind=f"{type(error).__name__}: ")
     return code
 
 
-def _complain(error: object, code: int) -> int:
+def _complain(error: object, code: int, *, kind: str = "") -> int:
     # Line ends are ours; what came from file names and other programs may hold anything else.
-    lines = [printable(line) for line in str(error).split("\n")]
+    notes = getattr(error, "__notes__", [])  # where the log is
+    lines = [printable(line) for text in (f"{kind}{error}", *notes) for line in text.split("\n")]
     print("raydepth: " + "\n".join(lines), file=sys.stderr, flush=True)
     return code
 
@@ -141,6 +144,9 @@ def run(
         bool | None, typer.Option("--overwrite", help="Delete what an earlier run left.")
     ] = None,
     address: Address = None,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Show the run's log on standard error.")
+    ] = False,
 ) -> None:
     """Run a job; running it again goes on where it stopped."""
     resolved = _load(
@@ -151,6 +157,9 @@ def run(
         output={"overwrite": overwrite},
     )
     from raydepth.run.pipeline import run as run_job
+
+    if verbose:
+        speak()
 
     outcome = run_job(resolved, address=address, echo=lambda line: print(line, flush=True))
     frames = outcome.frames
@@ -164,6 +173,8 @@ def run(
         print(f"{len(outcome.unreadable)} sources could not be read, or not to their end:")
     for source in outcome.unreadable:
         print(printable(f"  {source['error_type']}: {source['path']}"))
+    if outcome.log is not None and (frames["failed"] or frames["missing"] or outcome.videos_failed):
+        print(printable(f"log: {outcome.log}"))
     where = f"report: {outcome.report}" if outcome.report else "stopped before anything was changed"
     print(where, flush=True)  # before what Ray does when the process ends
     if outcome.videos_failed:

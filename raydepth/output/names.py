@@ -28,6 +28,8 @@ REPORT = (
     "report/pictures",
     "report/figures",
 )
+LOGS = "logs"
+"""Folder of the runs' logs."""
 
 _OF_VIDEO = (FRAMES, IMAGES, LAYERS, VIDEOS)
 """Folders whose next level is a video id: what a source's results are in."""
@@ -39,6 +41,7 @@ _MEMBER = re.compile(
     rf"|((?:{GONE})?{LAYERS}/{_VIDEO}/\d{{6,}})/(?:\d\d_[^/]+\.png|composite\.png|{INDEX})"
     r"|(report/pictures)/\d\d_[a-z_]+\.jpg"
     r"|(report/figures)/(?:distribution|spread|curves|seconds)_[a-z0-9_]+\.png"
+    rf"|({LOGS})/\d{{8}}T\d{{6}}Z-\d+-[0-9a-f]{{6}}\.log"
 )
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")
 
@@ -64,7 +67,7 @@ def planned_entries(
         measures_clips: whether it keeps plates or reference frames.
         cuts_object: whether it keeps the object that it has cut out.
     """
-    planned = {JOB, ENVIRONMENT, CALIBRATIONS, BENCHMARK, SEGMENTS, *REPORT}
+    planned = {JOB, ENVIRONMENT, CALIBRATIONS, BENCHMARK, SEGMENTS, LOGS, *REPORT}
     if cuts_object:
         planned.add(OBJECT)
     videos = set()
@@ -189,7 +192,7 @@ def _present(folder: OutputFolder, entries: set[str]) -> Iterator[str]:
 
 def _has_members_below(name: str) -> bool:
     """Whether an entry stands for files in a folder of that name."""
-    return name in REPORT[2:] or name.removeprefix(GONE).startswith(f"{LAYERS}/")
+    return name in (*REPORT[2:], LOGS) or name.removeprefix(GONE).startswith(f"{LAYERS}/")
 
 
 def clear_results(folder: OutputFolder, listed: Listed) -> None:

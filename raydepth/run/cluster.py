@@ -31,6 +31,7 @@ from raydepth.errors import JobError
 from raydepth.job.run import Run
 from raydepth.run import surroundings
 from raydepth.run.cpus import available_cpus
+from raydepth.run.log import RoutedLogger
 from raydepth.run.submit.requirements import lacking
 
 OBJECT_STORE_GB = 1.0
@@ -175,9 +176,9 @@ def connect(run: Run, address: str | None) -> Resources:
     # A segment in an actor is silent to Ray for long; monitor.watch gives the alarm.
     context.execution_no_progress_timeout_s = -1
     for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(
-            logging.CRITICAL
-        )  # errors reach the user by way of the tracker
+        # Errors reach the user by way of the tracker; of what is routed the run's log takes more.
+        routed = isinstance(logging.getLogger(name), RoutedLogger)
+        logging.getLogger(name).setLevel(logging.WARNING if routed else logging.CRITICAL)
     return Resources(tuple(_nodes().values()))
 
 

@@ -1,6 +1,7 @@
 """Steps 3 to 7 on one worker, without Ray: micro-batches through the steps, and a part's shard."""
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,7 +29,7 @@ from raydepth.run.device_errors import is_out_of_memory, poisons_process, releas
 from raydepth.run.tracker import Attempt, Progress
 from raydepth.run.watchdog import watched
 
-log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 Step = Callable[[Batch], Batch]
 
@@ -81,7 +82,7 @@ def edit_pieces(steps: list[Step], batch: Batch, together: Together) -> Iterator
             note = (
                 f"out of memory with {count} frames at a time: edited {together.frames} at a time"
             )
-            log.warning("%s (%s)", note, error)
+            _logger.warning("%s (%s)", note, error)
             continue
         if note:
             for row in ok_rows(piece):
@@ -150,6 +151,13 @@ def blank(batch: Batch, row: int, error_type: str, message: str) -> None:
     """Turns a frame into an error row whose pixels are zeros, so that a batch keeps its shape
     without it.
     """
+    _logger.warning(
+        "frame %s: %s: %s",
+        batch["frame_id"][row] if "frame_id" in batch else row,
+        error_type,
+        message,
+        exc_info=sys.exc_info()[0] is not None,
+    )
     mark_error(batch, row, error_type, message)
     batch["rgb"] = batch["rgb"].copy()  # batches from the object store are read-only
     batch["rgb"][row] = 0

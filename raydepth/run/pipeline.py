@@ -76,6 +76,7 @@ from raydepth.run.editor import Step
 from raydepth.run.identity import identify
 from raydepth.run.keeper import CalibrationKeeper
 from raydepth.run.load import WorkerModels
+from raydepth.run.log import logged, phase, take_from
 from raydepth.run.monitor import FolderLost, Limits, Stop, sigterm_interrupts, watch
 from raydepth.run.opening import Opening
 from raydepth.run.prepare import Source, Work, prepare
@@ -109,6 +110,8 @@ class Outcome:
     """Videos (``output.video``) that are still to be written."""
     videos_failed: int = 0
     """Videos that could not be written."""
+    log: str | None = None
+    """The file with the run's tracebacks; None where the run changed nothing."""
 
 
 class WorkerFailed(RuntimeError):
@@ -117,6 +120,7 @@ class WorkerFailed(RuntimeError):
     """
 
 
+@logged
 def run(job: Job, *, address: str | None = None, echo: Callable[[str], None] = print) -> Outcome:
     """Runs a job to its end, its deadline, or the first Ctrl-C; running it again goes on where it
     stopped.
@@ -149,6 +153,7 @@ def run(job: Job, *, address: str | None = None, echo: Callable[[str], None] = p
         return outcome(work, written, stopped)
 
 
+@phase
 def probe(job: Job, address: str | None, echo: Callable[[str], None]) -> Source:
     """1. Opens every file that the job names, and lists its frames."""
     check_models(job)
@@ -185,6 +190,7 @@ class End:
     load their models."""
 
 
+@phase
 def calibrate_and_edit(work: Work, started: float, echo: Callable[[str], None]) -> End:
     """2. to 7. Streams clips to calibrate, then parts to edit, through one pool of workers.
 
@@ -211,6 +217,7 @@ def calibrate_and_edit(work: Work, started: float, echo: Callable[[str], None]) 
     def attend() -> None:
         opening()
         keep()
+        take_from(tracker)
 
     # Workers load their models now; the report's modules take as long, and the driver has nothing
     # else to do.
@@ -220,10 +227,12 @@ def calibrate_and_edit(work: Work, started: float, echo: Callable[[str], None]) 
         stopped = watch(consume, tracker, total=frames, limits=limits, keep=attend, echo=echo)
         keep(last=True)
     except ray.exceptions.RayError as error:
+        take_from(tracker)
         if (failure := tracker.failure()) is None:
             raise
         wrong_job = failure.wrong_job and not opening.done
         raise (JobError if wrong_job else WorkerFailed)(failure.message) from error
+    take_from(tracker)
     end = tracker.snapshot()
     cluster.disconnect()  # workers hold memory that the report may need
     return End(stopped, end.done + end.failed, end.restarts, opening.done)
@@ -323,6 +332,7 @@ def build_steps(
     ]
 
 
+@phase
 def report(work: Work, end: End, seconds: float) -> "Report":
     """8. The shards fold into ``benchmark.json`` and the report."""
     return importlib.import_module(SUMMARY).summarise(
@@ -334,6 +344,7 @@ def report(work: Work, end: End, seconds: float) -> "Report":
     )
 
 
+@phase
 def finish(
     work: Work, end: End, written: "Report", started: float, echo: Callable[[str], None]
 ) -> Stop | None:

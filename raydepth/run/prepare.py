@@ -22,6 +22,7 @@ from raydepth.output.shards import FRAMES
 from raydepth.run import cluster
 from raydepth.run.check import named_models
 from raydepth.run.cost import check_deadline, mean_pixels
+from raydepth.run.log import open_log, phase
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Work:
         self.changes.make(self.cut, echo)
 
 
+@phase
 def prepare(
     job: Job, source: Source, address: str | None, stack: ExitStack, echo: Callable[[str], None]
 ) -> Work:
@@ -132,6 +134,7 @@ class Changes:
         else:
             self._name_gone(echo)
             self.moves.make(self.folder)
+        open_log(self.folder, names.LOGS)
         if cut is not None:
             self.folder.write(record.OBJECT, cut)
         record.record_job(self.folder, self.job.tree(), self.source.loaded)

@@ -47,6 +47,12 @@ class RemoteTracker:
     def failure(self) -> Failure | None:
         return ray.get(self._actor.failure.remote())
 
+    def log(self, text: str) -> None:
+        self._actor.log.remote(text)
+
+    def logged(self) -> list[str]:
+        return ray.get(self._actor.logged.remote())
+
     def starting(self) -> int:
         return ray.get(self._actor.starting.remote())
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:  # the tracker's own process imports nothing of them: it holds
     from raydepth.frames.segments import Segment
     from raydepth.output.record import ClipCalibration
 
+LOG_RECORDS = 1000
+"""What all workers of a run may log."""
+
 LEASE_S = 30.0
 """A worker that claimed a unit and gave no beat for so long counts as dead."""
 
@@ -76,6 +79,7 @@ class Progress(Protocol):
     def hung(self, unit: str) -> None: ...
     def stopping(self) -> bool: ...
     def fail(self, failure: Failure) -> None: ...
+    def log(self, text: str) -> None: ...
     def starting(self) -> int: ...
     def started(self) -> None: ...
     def note(self, text: str) -> None: ...
@@ -105,6 +109,8 @@ class Tracker:
         self._stop = self._loaded = self._opened = False
         self._notes: list[str] = []
         self._failure: Failure | None = None
+        self._log: list[str] = []
+        self._log_left = LOG_RECORDS
         self._last_sign = time.monotonic()
         self._claims: dict[str, tuple[str, float]] = {}
         self._segments: dict[str, list[Segment]] = {}
@@ -220,6 +226,17 @@ class Tracker:
     def failure(self) -> Failure | None:
         """What made a worker give up, if one did."""
         return self._failure
+
+    def log(self, text: str) -> None:
+        """Takes a record for the run's log from a worker, up to ``LOG_RECORDS``."""
+        if self._log_left > 0:
+            self._log_left -= 1
+            self._log.append(text if self._log_left else "workers log no more; the log is full")
+
+    def logged(self) -> list[str]:
+        """Hands over what has come for the log since it was last asked."""
+        texts, self._log = self._log, []
+        return texts
 
     def starting(self) -> int:
         """Notes that a worker begins to load its models; returns how many have begun since one was

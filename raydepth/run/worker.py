@@ -25,9 +25,10 @@ from raydepth.run.device_errors import poisons_process
 from raydepth.run.editor import PartEditor, Step, Together
 from raydepth.run.identity import check_worker
 from raydepth.run.load import WorkerModels, device_and_dtype, load_worker
+from raydepth.run.log import forward_to
 from raydepth.run.tracker import Attempt, Calibrated, Failure, Progress
 
-log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 WAIT_S = 0.05
 """A worker that waits for the output folder, or for a clip's calibration, looks so often."""
@@ -67,6 +68,7 @@ class Worker:
             cut: the inserted object, as PNG, where it is not in the folder yet.
             expected: which models the run was begun with; see ``run.identity.check_worker``.
         """
+        forward_to(progress)
         if (starts := progress.starting()) > job.run.workers + job.run.attempts:
             raise RuntimeError(
                 f"worker processes died {starts - 1} times while loading models; is memory too "
@@ -201,8 +203,9 @@ class Worker:
             raise
         except Exception as error:
             if poisons_process(error):
-                log.exception("this process can use its device no more, and ends")
+                _logger.exception("this process can use its device no more, and ends")
                 end_process()
+            _logger.exception("the worker gives up the run")
             self._progress.fail(Failure(f"{type(error).__name__}: {error}", wrong_job=False))
             raise
 
