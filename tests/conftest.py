@@ -13,6 +13,11 @@ os.environ["RAY_ENABLE_AUTO_CONNECT"] = (
     "0"  # as raydepth.run.cluster sets it, but before a test module imports ray
 )
 
+ROOT = Path(__file__).resolve().parents[1]
+# Nodes of test clusters find the tests' workers here; no worker looks in the current folder.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).strip(
+    os.pathsep
+)
 
 pytest_plugins = ["tests.support.small_models", "tests.support.scenes"]
 
