@@ -59,6 +59,12 @@ class Marks:
         return crop if fits else (0, 0, 0, 0)
 
 
+def _size_of(stream: VideoStream) -> str:
+    if stream.codec_context is None:
+        return "no decoder"
+    return f"{stream.width}x{stream.height}"
+
+
 def remarks_on(
     container: av.container.InputContainer, stream: VideoStream, first: VideoFrame
 ) -> list[str]:
@@ -70,14 +76,14 @@ def remarks_on(
     """
     covers = Disposition.attached_pic | Disposition.timed_thumbnails
     others = [
-        f"{other.index} ({other.width}x{other.height})"
+        f"{other.index} ({_size_of(other)})"
         for other in container.streams.video
         if other.index != stream.index and not other.disposition & covers
     ]
     said = []
     if others:
         said.append(
-            f"of its video streams {stream.index} ({stream.width}x{stream.height}) is edited; left "
+            f"of its video streams {stream.index} ({_size_of(stream)}) is edited; left "
             f"out: {', '.join(others)}"
         )
     if first.color_trc in (_PQ, _HLG):

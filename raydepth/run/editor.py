@@ -1,8 +1,8 @@
 """Steps 3 to 7 on one worker, without Ray: micro-batches through the steps, and a part's shard."""
 
 import logging
-import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -58,6 +58,7 @@ class _Fault:
     type: str
     message: str
     memory: bool
+    trace: str
 
 
 def edit_pieces(steps: list[Step], batch: Batch, together: Together) -> Iterator[Batch]:
@@ -111,7 +112,7 @@ def edit_batch(steps: list[Step], batch: Batch) -> Batch:
     for row in ok_rows(batch):
         alone = _attempt(steps, {name: column[row : row + 1] for name, column in batch.items()})
         if isinstance(alone, _Fault):
-            blank(batch, row, alone.type, _advised(alone))
+            blank(batch, row, alone.type, _advised(alone), alone.trace)
     if not len(ok_rows(batch)):
         return batch
     again = _attempt(steps, batch)
@@ -121,7 +122,7 @@ def edit_batch(steps: list[Step], batch: Batch) -> Batch:
                 f"its batch of {len(batch['status'])} fails as a whole ({again.message}); "
                 "a smaller run.batch may help"
             )
-            blank(batch, row, again.type, message)
+            blank(batch, row, again.type, message, again.trace)
         return batch
     return again
 
@@ -133,7 +134,8 @@ def _attempt(steps: list[Step], batch: Batch) -> Batch | _Fault:
     except Exception as error:  # whatever a model or a frame raises must cost frames, not the job
         if poisons_process(error):
             raise
-        fault = _Fault(type(error).__name__, str(error), is_out_of_memory(error))
+        trace = traceback.format_exc().rstrip()
+        fault = _Fault(type(error).__name__, str(error), is_out_of_memory(error), trace)
     if fault.memory:
         release_memory()
         if len(batch["status"]) > 1:
@@ -147,17 +149,12 @@ def _advised(fault: _Fault) -> str:
     return f"{fault.message} (memory does not hold one frame; a smaller input.size needs less)"
 
 
-def blank(batch: Batch, row: int, error_type: str, message: str) -> None:
+def blank(batch: Batch, row: int, error_type: str, message: str, trace: str = "") -> None:
     """Turns a frame into an error row whose pixels are zeros, so that a batch keeps its shape
-    without it.
+    without it. The log gets the traceback, where there is one.
     """
-    _logger.warning(
-        "frame %s: %s: %s",
-        batch["frame_id"][row] if "frame_id" in batch else row,
-        error_type,
-        message,
-        exc_info=sys.exc_info()[0] is not None,
-    )
+    frame = batch["frame_id"][row] if "frame_id" in batch else row
+    _logger.warning("frame %s: %s: %s%s", frame, error_type, message, trace and f"\n{trace}")
     mark_error(batch, row, error_type, message)
     batch["rgb"] = batch["rgb"].copy()  # batches from the object store are read-only
     batch["rgb"][row] = 0

@@ -8,6 +8,7 @@ from typing import Any
 from raydepth.edits.registry import check_edit
 from raydepth.frames.find import find_segments, note_lines
 from raydepth.job import Job
+from raydepth.output.folder import OutputFolder
 from raydepth.output.plan import cut_parts
 from raydepth.run.check import check_depth_files, check_models
 from raydepth.run.cost import check_deadline, lanes_per_frame, mean_pixels, seconds_per_frame
@@ -35,6 +36,7 @@ def estimate(job: Job, *, address: str | None = None) -> dict[str, Any]:
     """
     check_models(job)
     check_edit(job.edit, job.layers)
+    OutputFolder.at(job.output.path).check_ours()
     found = find_segments(job.input, job.compose.every)
     check_depth_files(job, found.segments)
     parts = cut_parts(

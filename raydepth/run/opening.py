@@ -1,7 +1,9 @@
 """The moment from which a run changes its output folder; on the driver."""
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 
@@ -28,10 +30,27 @@ class Opening:
         """Looks whether it is time."""
         if self.done or not self._tracker.ready():
             return
-        with ThreadPoolExecutor(1) as pool:  # where Ctrl-C does not end it by halves
-            taken = pool.submit(self._take_over)
-            try:
-                taken.result()
-            finally:
-                self.done = taken.exception() is None
+        with _interrupts_wait():
+            self._take_over()
+            self.done = True
         self._tracker.open()
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Lets Ctrl-C and SIGTERM interrupt what follows, so that what is within is not done by halves:
+    the next run must know whose the frames are.
+    """
+    if threading.current_thread() is not threading.main_thread():  # which alone is interrupted
+        yield
+        return
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    kept = {number: signal.signal(number, lambda *at: came.append(at[0])) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt

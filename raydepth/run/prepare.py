@@ -33,7 +33,7 @@ class Source:
     parts: list[Part]
     """Segments cut into what is decoded, edited and stored together: whole batches."""
     unreadable: list[UnreadableSource]
-    notes: list[SourceNote]
+    notes: list[SourceNote] = field(default_factory=list)
     loaded: dict[str, str] = field(default_factory=dict)
     """What the job's names stand for here; see ``run.identity.identify``."""
 

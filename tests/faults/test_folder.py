@@ -17,6 +17,7 @@ import pytest
 import raydepth
 from raydepth.errors import JobError
 from raydepth.job import Job
+from raydepth.output.folder import LOCK
 from raydepth.run.pipeline import WorkerFailed, run
 from tests.faults.conftest import FRAMES
 from tests.faults.processes import kill_and_outlive, shards, start, wait_for
@@ -103,7 +104,7 @@ def test_a_job_that_only_a_worker_finds_wrong_changes_nothing(
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file of a run's folder but its lock."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != LOCK)
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 

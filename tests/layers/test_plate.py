@@ -286,7 +286,7 @@ def test_a_resumed_run_uses_the_very_same_plate(clip, tmp_path):
     folder.write(plate_name(video), b"not a picture")
     with pytest.raises(JobError, match="cannot be read"):
         cache_plates(folder, {video: clips[video].plate})(video)
-    folder.clear(["plates"])
+    folder.delete(folder.files("plates"))
     with pytest.raises(JobError, match=r"is gone; delete calibrations\.json"):
         steps_here(job, video, clips[video])
 

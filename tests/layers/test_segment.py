@@ -150,7 +150,7 @@ def test_pictures_that_cannot_be_cut_out_or_need_not_be(picture: str, make_objec
         ({"model": "u2net.onnx"}, "Segment Anything"),
         ({"model": "a/b", "point": [0.5, 0.5], "box": [0, 0, 1, 1]}, "one of them"),
         ({"model": "a/b", "box": [0.5, 0, 0.4, 1]}, "x0 < x1"),
-        ({"model": "a/b", "point": [12, 40]}, "less than or equal to 1"),
+        ({"model": "a/b", "point": [12, 40]}, "pixels are not taken"),
         ({"model": "a/b", "mask": "x.png"}, "unknown key"),
     ],
 )

@@ -117,6 +117,7 @@ def test_json_has_the_documented_schema_and_only_valid_numbers(
         "failures",
         "unreadable",
         "gone",
+        "notes",
         "environment",
         "pictures",
         "figures",

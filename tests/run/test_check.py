@@ -167,7 +167,7 @@ def test_depth_files_of_another_kind(tmp_path: Path):
 def test_depth_files_that_no_frame_has(tmp_path: Path):
     clip = write_clip(tmp_path / "clip.mp4", frames=6)
     job = small_job(clip, tmp_path / "out", depth__model="files:{parent}/{frame_index}.png")
-    segments, _ = find_segments(job.input)
+    segments = find_segments(job.input).segments
     with pytest.raises(JobError, match=r"no depth for any frame .*no depth file .*0\.png"):
         check_depth_files(job, segments)
     with pytest.raises(JobError, match="no depth for any frame"):

@@ -149,7 +149,7 @@ def test_every_video_counts_with_its_own_size(tmp_path):
         str(write_clip(tmp_path / "wide.mp4", frames=12, height=64, width=192)),
     ]
     for paths in (clips, clips[::-1]):
-        segments, _ = find_segments(small_job(paths, tmp_path / "out").input)
+        segments = find_segments(small_job(paths, tmp_path / "out").input).segments
         parts = cut_parts(segments, batch=4, shard_frames=8, limit=None)
         assert mean_pixels(parts) == (4 * 64 * 128 + 12 * 64 * 192) / 16
 

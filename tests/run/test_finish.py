@@ -16,10 +16,11 @@ import raydepth.output.video
 from raydepth.output import record
 from raydepth.output.folder import OutputFolder
 from raydepth.output.ledger import Ledger
+from raydepth.output.names import Listed, Moves
 from raydepth.output.plan import write_plan
 from raydepth.run import pipeline
 from raydepth.run.pipeline import End, finish, outcome, report
-from raydepth.run.prepare import Source, Work
+from raydepth.run.prepare import Changes, Source, Work
 from tests.frames.barcodes import make_clip
 from tests.output.finished import finished
 from tests.support.runs import small_job
@@ -38,7 +39,8 @@ def work(tmp_path: Path) -> Work:
     record.record_job(folder, job.tree())
     write_plan(folder, parts, [])
     source = Source([part.segment for part in parts], parts, [])
-    return Work(job, folder, lambda: False, source, Ledger({}), [])
+    changes = Changes(job, source, folder, Listed(), frozenset(), False, Moves((), ()))
+    return Work(job, folder, lambda: False, source, Ledger({}), [], changes, None)
 
 
 def ended(work: Work, started: float | None = None) -> tuple[pipeline.Outcome, list[str]]:

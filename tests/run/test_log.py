@@ -48,7 +48,7 @@ def work(problem: BaseException | None) -> None:
 def run(job, *, folder: OutputFolder | None, problem: BaseException | None = None, echo=print):
     echo("4 frames of 1 videos; 4 to do")
     if folder is not None:
-        log.open_log(folder)
+        log.open_log(folder, "logs")
     work(problem)
     return Ended()
 

@@ -1,8 +1,6 @@
 """The output folder is taken over when a worker has loaded its models, and whole."""
 
 import signal
-import threading
-import time
 
 import pytest
 
@@ -37,8 +35,7 @@ def test_an_interrupt_in_the_middle_leaves_no_half():
 
     def take_over() -> None:
         steps.append("cleared")
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        time.sleep(0.3)
+        signal.raise_signal(signal.SIGINT)
         steps.append("recorded")
 
     opening = Opening(take_over, tracker)

@@ -50,7 +50,7 @@ def edit(job: Job, models: WorkerModels, clips: Sequence[Sequence[Part]]) -> Non
     """Calibrates and edits clips one after the other, as one worker does."""
     tracker, out = Tracker(), OutputFolder.at(job.output.path)
     out.prepare()
-    segments, _ = find_segments(job.input)
+    segments = find_segments(job.input).segments
     for parts in clips:
         video = parts[0].segment.video
         own = [segment for segment in segments if segment.video == video]
@@ -70,7 +70,7 @@ def test_two_clips_in_both_orders_on_one_worker(
     fields = JOBS[name]
     paths = [str(folder / "high.mp4"), str(folder / "wide.mp4")]
     one, other = (small_job(paths, tmp_path / out, **fields) for out in ("one", "other"))
-    parts = cut_parts(find_segments(one.input)[0], batch=4, shard_frames=4, limit=None)
+    parts = cut_parts(find_segments(one.input).segments, batch=4, shard_frames=4, limit=None)
     videos = list(dict.fromkeys(part.segment.video for part in parts))
     clips = [[part for part in parts if part.segment.video == video] for video in videos]
     models = load_worker(one, device="cpu", dtype="float32")

@@ -71,7 +71,7 @@ def finished(
     names = [
         *folder.files(FRAMES),
         "segments.parquet",
-        *(record.JOB, record.ENVIRONMENT, record.CALIBRATIONS, record.BENCHMARK),
+        *(record.JOB, record.ENVIRONMENT, record.CALIBRATIONS, record.BENCHMARK, RECORD),
     ]
     return folder, parts, {name: folder.read(name) for name in names}
 

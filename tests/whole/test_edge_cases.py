@@ -5,6 +5,7 @@ Depth comes from files, so masks are exact; the model is the built-in one, which
 outside an edit's region as it is, like any other.
 """
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,8 @@ def edit(tmp_path: Path) -> Edit:
             "input__size": None,
         } | fields
         depth = {"depth__model": f"files:{tmp_path}/depth_{{frame_index}}.npy"}
-        rows = edit_first_part(small_job(clip, tmp_path / "out", edit=edit, **depth | fields))
+        out = Path(tempfile.mkdtemp(dir=tmp_path))  # good rows of another job's would stay
+        rows = edit_first_part(small_job(clip, out, edit=edit, **depth | fields))
         assert [row["status"] for row in rows] == ["ok"] * frames, rows[0]["error_message"]
         for row in rows:
             row |= {"edited": decode_rgb(row["edited_png"]), "rgb": decode_rgb(row["rgb_png"])}
