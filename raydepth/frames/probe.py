@@ -117,18 +117,17 @@ def _probe_video(
             "its pictures are too large",
         )
     marks = read_marks(path, container, stream)
-    if marks.without_base_layer:
-        raise SourceError(
-            "DolbyVision",
-            f"{path} is Dolby Vision without a base layer that others can show (profile 5 and its "
-            "like): its colours would be wrong; convert it first, with FFmpeg's filter libplacebo "
-            "for example",
-        )
     packets = plan_by_pts(container, stream, table, trial)
     by_pts = packets is not None
     seekable = by_pts and seeks_are_exact(container, stream, table, trial)
     time_base = cast(Fraction, stream.time_base)
     remarks, changed = remarks_on(container, stream, trial.first), trial.carried.changed
+    if marks.without_base_layer:
+        remarks.append(
+            "it is Dolby Vision without a base layer that others can show (profile 5 and its "
+            "like): its colours are wrong; convert it first, with FFmpeg's filter libplacebo for "
+            "example"
+        )
     if packets is None:
         with open_container(path) as again:
             sequence = plan_sequentially(again, again.streams[stream.index])

@@ -79,7 +79,7 @@ class SourceError(Exception):
 
     Attributes:
         error_type: "Missing", "EmptyFile", "NotAVideo", "NoVideoStream", "NoDecoder", "NoFrames",
-            "TooLarge", "DolbyVision" or "Unreadable".
+            "TooLarge" or "Unreadable".
     """
 
     def __init__(self, error_type: str, message: str) -> None:
