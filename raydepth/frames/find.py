@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from raydepth.errors import JobError
 from raydepth.files.text import printable
-from raydepth.frames.probe import probe
+from raydepth.frames.known_probes import probe_once
 from raydepth.frames.segments import Segment, plan_segments
 from raydepth.frames.settings import Input
 from raydepth.frames.sources import SourceError, SourceNote, UnreadableSource, expand
@@ -45,7 +45,7 @@ def find_segments(settings: Input, every: int = 1) -> Found:
 
     def read(path: str) -> tuple[list[Segment], UnreadableSource | None, list[SourceNote]]:
         try:
-            source = probe(path)
+            source = probe_once(path)
         except SourceError as error:
             return [], UnreadableSource(path, error.error_type, str(error)), []
         found = plan_segments(
