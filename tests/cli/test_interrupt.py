@@ -117,7 +117,7 @@ main()
     ("place", "command"),
     [
         ("raydepth.job.load_job", "run"),
-        ("raydepth.frames.find.probe", "run"),  # by threads, one a source
+        ("raydepth.frames.find.probe_once", "run"),  # by threads, one a source
         ("raydepth.run.estimate.find_segments", "plan"),
         ("raydepth.run.summary.rebuild", "report"),
         ("raydepth.output.ledger.status", "status"),

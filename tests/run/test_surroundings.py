@@ -114,7 +114,8 @@ def test_the_folder_for_rays_sockets_is_short_and_can_be_written(monkeypatch, tm
 def test_a_home_that_can_hold_a_token_is_left_to_ray(monkeypatch, tmp_path: Path):
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that it is what it was afterwards, also where it was none
+        monkeypatch.delenv(name)
     surroundings.give_ray_a_token()
     assert "RAY_AUTH_TOKEN" not in os.environ
     monkeypatch.setenv("HOME", "/nonexistent")
@@ -122,7 +123,7 @@ def test_a_home_that_can_hold_a_token_is_left_to_ray(monkeypatch, tmp_path: Path
     made = os.environ["RAY_AUTH_TOKEN"]
     surroundings.give_ray_a_token()
     assert os.environ["RAY_AUTH_TOKEN"] == made and len(made) == 64
-    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    del os.environ["RAY_AUTH_TOKEN"]
 
 
 def test_a_user_without_a_home_gets_one_for_the_process(monkeypatch):
