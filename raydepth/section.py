@@ -5,7 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from raydepth.errors import JobNote
 
@@ -41,6 +48,18 @@ class Form:
 
 
 FRACTIONS = Unit("fractions of width and height, from the upper left corner")
+
+Point = Annotated[
+    list[Annotated[float, Field(ge=0, le=1)]],
+    Field(min_length=2, max_length=2, examples=[[0.5, 0.7]]),
+]
+"""x, y in a picture; mark the field with FRACTIONS."""
+
+Box = Annotated[
+    list[Annotated[float, Field(ge=0, le=1)]],
+    Field(min_length=4, max_length=4, examples=[[0.2, 0.3, 0.6, 0.9]]),
+]
+"""x0, y0, x1, y1 in a picture; mark the field with FRACTIONS."""
 
 
 class Section(BaseModel):

@@ -14,7 +14,7 @@ from raydepth.layers.settings import (
     Segmentation,
     plane_form,
 )
-from raydepth.section import FRACTIONS, Form, Names, Section, Unit
+from raydepth.section import FRACTIONS, Form, Names, Point, Section, Unit
 
 
 class Recompose(Section):
@@ -43,11 +43,7 @@ class AtBehind(Section):
     height.
     """
 
-    behind: Annotated[
-        list[Annotated[float, Field(ge=0, le=1)]],
-        Field(min_length=2, max_length=2, examples=[[0.5, 0.7]]),
-        FRACTIONS,
-    ]
+    behind: Annotated[Point, FRACTIONS]
 
 
 class AtFront(Section):
@@ -55,11 +51,7 @@ class AtFront(Section):
     height.
     """
 
-    front: Annotated[
-        list[Annotated[float, Field(ge=0, le=1)]],
-        Field(min_length=2, max_length=2, examples=[[0.5, 0.7]]),
-        FRACTIONS,
-    ]
+    front: Annotated[Point, FRACTIONS]
 
 
 InsertPlane = Annotated[

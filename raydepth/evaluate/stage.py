@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from raydepth.batch import Batch, ok_rows
+from raydepth.batch import Batch, ok_rows, take_rows
 from raydepth.depth.stage import refined
 from raydepth.evaluate import depth as depth_metrics
 from raydepth.evaluate import image as image_metrics
@@ -72,12 +72,12 @@ class MetricStage:
         for row in rows:
             _measure_edit(columns, row, batch)
         if self.truth is not None and rows.size:
-            part = _take(batch, rows)
+            part = take_rows(batch, rows)
             for row, truth in zip(rows, self.truth(part), strict=True):
                 self._measure_truth(columns, row, batch, truth)
         if self.true_edits is not None and rows.size:
             columns["note"] = batch["note"].copy()
-            for row, picture in zip(rows, self.true_edits(_take(batch, rows)), strict=True):
+            for row, picture in zip(rows, self.true_edits(take_rows(batch, rows)), strict=True):
                 if isinstance(picture, str):
                     columns["note"][row] = "; ".join(filter(None, [batch["note"][row], picture]))
                 else:
@@ -113,7 +113,7 @@ class MetricStage:
         columns["order_truth"][row] = depth_metrics.order_accuracy(inv_depth, truth, pairs)
 
     def _measure_again(self, columns: Batch, rows: np.ndarray, batch: Batch) -> None:
-        part = _take(batch, rows)
+        part = take_rows(batch, rows)
         decoded = self.compositor.round_trip(part["rgb"])
         if getattr(self.estimator, "reads_pixels", True):
             unedited = part["rgb"] if decoded is None else decoded
@@ -161,7 +161,3 @@ def _measure_true_edit(columns: Batch, row: int, batch: Batch, truth: np.ndarray
     columns["rmse_true_edit_inside"][row] = image_metrics.rmse(edited, truth, inside)
     columns["ssim_true_edit"][row] = image_metrics.ssim(edited, truth)
     columns["ssim_true_edit_inside"][row] = image_metrics.ssim(edited, truth, inside)
-
-
-def _take(batch: Batch, rows: np.ndarray) -> Batch:
-    return {name: column[rows] for name, column in batch.items()}

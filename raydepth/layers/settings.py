@@ -7,7 +7,7 @@ from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
 from raydepth.layers.fill.registry import FILLERS
 from raydepth.layers.fill.settings import Fill, OpenCVFill
 from raydepth.registry import chosen_from
-from raydepth.section import FRACTIONS, Form, Names, Section, Unit
+from raydepth.section import FRACTIONS, Box, Form, Names, Point, Section, Unit
 
 
 class AtQuantile(Section):
@@ -27,11 +27,7 @@ class AtPoint(Section):
     width and height.
     """
 
-    point: Annotated[
-        list[Annotated[float, Field(ge=0, le=1)]],
-        Field(min_length=2, max_length=2, examples=[[0.5, 0.7]]),
-        FRACTIONS,
-    ]
+    point: Annotated[Point, FRACTIONS]
 
 
 class AtBox(Section):
@@ -39,11 +35,7 @@ class AtBox(Section):
     fractions.
     """
 
-    box: Annotated[
-        list[Annotated[float, Field(ge=0, le=1)]],
-        Field(min_length=4, max_length=4, examples=[[0.2, 0.3, 0.6, 0.9]]),
-        FRACTIONS,
-    ]
+    box: Annotated[Box, FRACTIONS]
 
     @model_validator(mode="after")
     def _box_is_not_empty(self) -> "AtBox":
@@ -101,14 +93,7 @@ class Layers(Section):
     edge_filter: bool = True
     """Median-filter depth at its discontinuities first, so that halos don't stay with the far
     layer."""
-    within: Annotated[
-        Annotated[
-            list[Annotated[float, Field(ge=0, le=1)]],
-            Field(min_length=4, max_length=4, examples=[[0.2, 0.3, 0.6, 0.9]]),
-        ]
-        | None,
-        FRACTIONS,
-    ] = None
+    within: Annotated[Box | None, FRACTIONS] = None
     """Only what lies in this box of the picture is near: x0, y0, x1, y1 as fractions; all else is
     the far layer's. So a table stays when what stands on it is lifted."""
     fill: Annotated[SerializeAsAny[Fill], chosen_from(FILLERS)] = OpenCVFill()
@@ -137,24 +122,10 @@ class Segmentation(Section):
     model: Annotated[str, Field(min_length=1, examples=["facebook/sam-vit-base"]), Names("model")]
     """Hub id, for example ``facebook/sam-vit-base``, or local directory of a Segment Anything
     checkpoint of transformers."""
-    point: Annotated[
-        Annotated[
-            list[Annotated[float, Field(ge=0, le=1)]],
-            Field(min_length=2, max_length=2, examples=[[0.5, 0.7]]),
-        ]
-        | None,
-        FRACTIONS,
-    ] = None
+    point: Annotated[Point | None, FRACTIONS] = None
     """A point on the object, x, y as fractions of the picture's width and height; null, without
     ``box``: its middle."""
-    box: Annotated[
-        Annotated[
-            list[Annotated[float, Field(ge=0, le=1)]],
-            Field(min_length=4, max_length=4, examples=[[0.2, 0.3, 0.6, 0.9]]),
-        ]
-        | None,
-        FRACTIONS,
-    ] = None
+    box: Annotated[Box | None, FRACTIONS] = None
     """A box around the object, x0, y0, x1, y1 as fractions of the picture's width and height."""
 
     @model_validator(mode="after")

@@ -21,6 +21,13 @@ import pyarrow.fs as pafs
 import raydepth
 from raydepth.errors import JobError
 from raydepth.files import storage
+from raydepth.files.local_folders import (
+    is_bare,
+    missing_folders,
+    remove_empty,
+    sync_folder,
+    walk,
+)
 from raydepth.files.ranges import CONNECTIONS, RemoteFile, StorageError, reason
 from raydepth.output.lease import Lease, LocalLock, Lock
 
@@ -90,10 +97,10 @@ class OutputFolder:
         try:
             marker = self.read(MARKER) if marked else json.dumps(about).encode()
             if self.is_local:
-                made = _missing_folders(self.root)
+                made = missing_folders(self.root)
             self.write(MARKER, marker)
         except OSError as error:
-            _remove_empty(made)
+            remove_empty(made)
             raise JobError(f"output.path: {self.uri} cannot be written: {reason(error)}") from error
         return made if marked else [self.path(MARKER), *made]
 
@@ -136,7 +143,7 @@ class OutputFolder:
 
     def _holds_nothing(self, below: str) -> bool:
         if self.is_local:
-            return not os.path.islink(self.path(below)) and _is_bare(self.path(below))
+            return not os.path.islink(self.path(below)) and is_bare(self.path(below))
         return all(
             is_folder and self._holds_nothing(name)
             for name, is_folder in self.entries(below).items()
@@ -166,7 +173,7 @@ class OutputFolder:
         if self.is_local:
             with suppress(FileNotFoundError):
                 os.unlink(self.path(LOCK))
-            _remove_empty(made)
+            remove_empty(made)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[str]:
@@ -190,7 +197,7 @@ class OutputFolder:
                 with open(temporary, "rb") as stream:
                     os.fsync(stream.fileno())
                 os.replace(temporary, final)
-                _sync_folder(near)
+                sync_folder(near)
             else:
                 try:
                     with (
@@ -230,7 +237,7 @@ class OutputFolder:
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(temporary, final)
-            _sync_folder(os.path.dirname(final))
+            sync_folder(os.path.dirname(final))
         except BaseException:
             if os.path.exists(temporary):
                 os.unlink(temporary)
@@ -261,7 +268,7 @@ class OutputFolder:
         Hidden files, as temporaries are, are left out unless asked for.
         """
         if self.is_local:
-            found = dict(_walk(self.root, self.path(below)))
+            found = dict(walk(self.root, self.path(below)))
         else:
             selector = pafs.FileSelector(self.path(below), recursive=True, allow_not_found=True)
             found = {
@@ -334,7 +341,7 @@ class OutputFolder:
         """Removes the local folders of these files that are empty now, but for the root."""
         parents = {parent for name in names for parent in PurePosixPath(name).parents}
         inmost_first = sorted(parents - {PurePosixPath(".")}, key=lambda p: -len(p.parts))
-        _remove_empty([self.path(str(parent)) for parent in inmost_first])
+        remove_empty([self.path(str(parent)) for parent in inmost_first])
 
     def lock(self) -> Lock:
         """Holds the folder for this run until the lock is closed or the process dies.
@@ -352,62 +359,5 @@ class OutputFolder:
             raise JobError(f"output.path: {self.uri} cannot be locked: {reason(error)}") from error
 
 
-def _walk(root: str, folder: str) -> Iterator[tuple[str, int]]:
-    """Name relative to the root and size of every file below a local folder.
-
-    By the system's own calls: names need not be UTF-8, as Arrow's must. Raises OSError.
-    """
-
-    def refuse(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError | NotADirectoryError):
-            raise error
-
-    for where, _, names in os.walk(folder, onerror=refuse):
-        for name in names:
-            path = os.path.join(where, name)
-            with suppress(FileNotFoundError):  # gone since, or a link to nothing
-                yield path.removeprefix(root).lstrip("/"), os.stat(path).st_size
-
-
 def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") for part in PurePosixPath(name).parts)
-
-
-def _missing_folders(folder: str) -> list[str]:
-    """The folder and those above it that are not there, the inmost first."""
-    missing = []
-    while not os.path.exists(folder):
-        missing.append(folder)
-        folder = os.path.dirname(folder)
-    return missing
-
-
-def _is_bare(folder: str) -> bool:
-    """Whether a local folder and those below it can be listed and hold nothing else."""
-
-    def refuse(error: OSError) -> None:
-        raise error
-
-    try:
-        return not any(
-            files or any(os.path.islink(os.path.join(where, name)) for name in folders)
-            for where, folders, files in os.walk(folder, onerror=refuse)
-        )
-    except OSError:
-        return False
-
-
-def _remove_empty(folders: list[str]) -> None:
-    """Removes local folders that hold nothing; names of other things are passed by."""
-    for folder in folders:
-        with suppress(OSError):
-            os.rmdir(folder)
-
-
-def _sync_folder(folder: str) -> None:
-    """Makes a rename in a folder outlast a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

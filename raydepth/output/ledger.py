@@ -1,7 +1,7 @@
 """The ledger of what is done, read from the shards: what a run has still to do, and the status."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
@@ -145,6 +145,17 @@ def sources_in(folder: OutputFolder, shards: Iterable[str]) -> list[GoneSource]:
     return sorted(found.values(), key=lambda gone: (gone["path"], gone["video"]))
 
 
+def count(frame_ids: Sequence[str], ledger: Ledger) -> tuple[dict[str, int], dict[str, int]]:
+    """How many of these frames there are in all (``total``), and are ``done``, ``failed`` and
+    ``missing``; and the failed ones by error type, the most frequent first.
+    """
+    rows = [ledger.rows.get(frame_id, ("missing", 0, "")) for frame_id in frame_ids]
+    states = Counter(state for state, _, _ in rows)
+    errors = Counter(reason for state, _, reason in rows if state == "error")
+    frames = {"total": len(rows), "done": states["ok"], "failed": states["error"]}
+    return frames | {"missing": states["missing"]}, dict(errors.most_common())
+
+
 def status(folder: OutputFolder) -> dict:
     """What ``raydepth status --json`` prints.
 
@@ -159,28 +170,15 @@ def status(folder: OutputFolder) -> dict:
     """
     plan = read_plan(folder)
     ledger = Ledger.read(folder)
-    errors: Counter[str] = Counter()
-    done = failed = 0
-    frames = plan["frame_id"].drop_null().to_pylist()
-    for frame_id in frames:
-        state, _, reason = ledger.rows.get(frame_id, ("missing", 0, ""))
-        done += state == "ok"
-        failed += state == "error"
-        if state == "error":
-            errors[reason] += 1
+    frames, errors = count(plan["frame_id"].drop_null().to_pylist(), ledger)
     sizes = folder.files(FRAMES)
     aside = [name for name in folder.files(GONE + FRAMES) if name.endswith(".parquet")]
     return {
-        "frames": {
-            "total": len(frames),
-            "done": done,
-            "failed": failed,
-            "missing": len(frames) - done - failed,
-        },
+        "frames": frames,
         "shards": len(sizes),
         "bytes": sum(sizes.values()),
         "damaged": list(ledger.damaged),
-        "errors": dict(errors.most_common()),
+        "errors": errors,
         "unreadable": unreadable_sources(plan),
         "gone": sources_in(folder, aside),
     }

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from raydepth.errors import JobError
+from raydepth.output.clip_videos import RECORD, VIDEOS
 from raydepth.output.folder import MARKER, NAMES, OutputFolder
 from raydepth.output.layers import INDEX, LAYERS, layers_name
 from raydepth.output.plan import GONE, SEGMENTS, Part
@@ -20,7 +21,6 @@ from raydepth.output.record import BENCHMARK, CALIBRATIONS, ENVIRONMENT, JOB, OB
 from raydepth.output.references import reference_names
 from raydepth.output.settings import Output
 from raydepth.output.shards import FRAMES, IMAGES, PICTURES, shard_name
-from raydepth.output.video import RECORD, VIDEOS
 
 REPORT = (
     "report/report.json",

@@ -12,6 +12,7 @@ from raydepth.output.folder import OutputFolder
 from raydepth.output.plan import cut_parts
 from raydepth.run.check import check_depth_files, check_models
 from raydepth.run.cost import check_deadline, lanes_per_frame, mean_pixels, seconds_per_frame
+from raydepth.run.placing import preflight
 
 MEMORY_FROM = (
     "the diffusion models' code run on shapes, not confirmed on a GPU; depth model, CUDA context "
@@ -59,7 +60,7 @@ def estimate(job: Job, *, address: str | None = None) -> dict[str, Any]:
 
     memory = job_memory(job, *sizes[-1])
     resources = cluster.connect(job.run, address)
-    cluster.preflight(job.run, resources)
+    preflight(job.run, resources)
     cluster.disconnect()
     return {
         "frames": frames,

@@ -34,10 +34,8 @@ import importlib
 import pickle
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from contextlib import ExitStack
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -47,7 +45,6 @@ from raydepth.run import cluster  # isort: skip
 
 import ray
 
-from raydepth import interrupt
 from raydepth.compose.crop import Crops
 from raydepth.compose.stage import ComposeStage
 from raydepth.depth.files import DepthFiles
@@ -63,55 +60,36 @@ from raydepth.layers.fill.registry import FILLERS
 from raydepth.layers.stage import LayerStage
 from raydepth.output import record
 from raydepth.output.folder import OutputFolder
-from raydepth.output.ledger import status
 from raydepth.output.plan import by_segment, cut_parts
 from raydepth.output.plates import cache_plates
 from raydepth.output.record import ClipCalibration
 from raydepth.output.references import cache_references
-from raydepth.output.video import ClipVideo, clip_videos, write_videos
 from raydepth.run.check import check_depth_files, check_models, check_paths
-from raydepth.run.cpus import available_cpus
 from raydepth.run.decoder import Decoder
 from raydepth.run.editor import Step
+from raydepth.run.ending import (
+    SUMMARY,
+    End,
+    Outcome,
+    deadline_of,
+    edited_videos,
+    finish,
+    outcome,
+    report,
+    unchanged,
+)
 from raydepth.run.identity import identify
 from raydepth.run.keeper import CalibrationKeeper
 from raydepth.run.load import WorkerModels
 from raydepth.run.log import logged, phase, take_from
-from raydepth.run.monitor import FolderLost, Limits, Stop, sigterm_interrupts, watch
+from raydepth.run.monitor import Limits, watch
 from raydepth.run.opening import Opening
 from raydepth.run.prepare import Source, Work, prepare
 from raydepth.run.remote_tracker import RemoteTracker
 from raydepth.run.worker import Worker
 
 if TYPE_CHECKING:
-    from raydepth.run.summary import Report
-
-SUMMARY = "raydepth.run.summary"
-"""The module of step 8. It draws, and takes seconds to import: not here."""
-
-MOST_VIDEOS = 8
-"""Videos written at a time: each holds its encoder's frames and a shard's pictures in memory."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: the counts of ``raydepth status``, the sources that could not be read, and
-    what stopped it before everything was tried, if anything.
-    """
-
-    frames: dict[str, int]
-    errors: dict[str, int]
-    stopped: Stop | None
-    report: str | None
-    """The report's page; None where the run was stopped before it changed anything."""
-    unreadable: Sequence[dict[str, str]] = ()
-    """Sources that could not be read, as in ``raydepth status``."""
-    videos_left: int = 0
-    """Videos (``output.video``) that are still to be written."""
-    videos_failed: int = 0
-    """Videos that could not be written."""
-    log: str | None = None
-    """The file with the run's tracebacks; None where the run changed nothing."""
+    pass
 
 
 class WorkerFailed(RuntimeError):
@@ -148,9 +126,10 @@ def run(job: Job, *, address: str | None = None, echo: Callable[[str], None] = p
             end = End(None, 0, 0)
         if not end.begun:
             return unchanged(work, end)
-        written = report(work, end, time.monotonic() - started)
-        stopped = finish(work, end, written, started, echo)
-        return outcome(work, written, stopped)
+        videos = edited_videos(work)
+        written = report(work, end, videos, time.monotonic() - started)
+        stopped, videos = finish(work, end.stopped, written, videos, started, echo)
+        return outcome(work, written, stopped, videos)
 
 
 @phase
@@ -174,20 +153,6 @@ def probe(job: Job, address: str | None, echo: Callable[[str], None]) -> Source:
         full_size=job.output.size == "source",
     )
     return Source(found.segments, parts, found.unreadable, found.notes, identify(job))
-
-
-@dataclass(frozen=True)
-class End:
-    """How the workers came to an end."""
-
-    stopped: Stop | None
-    edited: int
-    """Frames that this run edited, or failed to."""
-    restarts: int
-    """Worker processes that died and were replaced."""
-    begun: bool = True
-    """Whether the output folder was taken over; it is not where a run is stopped while its workers
-    load their models."""
 
 
 @phase
@@ -330,101 +295,3 @@ def build_steps(
             guided=job.depth.guided,
         ),
     ]
-
-
-@phase
-def report(work: Work, end: End, seconds: float) -> "Report":
-    """8. The shards fold into ``benchmark.json`` and the report."""
-    return importlib.import_module(SUMMARY).summarise(
-        work.folder,
-        seconds=seconds,
-        edited=end.edited,
-        restarts=end.restarts,
-        videos=edited_videos(work),
-    )
-
-
-@phase
-def finish(
-    work: Work, end: End, written: "Report", started: float, echo: Callable[[str], None]
-) -> Stop | None:
-    """8. The shards become videos, where asked, several at a time; returns what stopped the run."""
-    if not work.job.output.video or end.stopped is not None:
-        return end.stopped
-    deadline = deadline_of(work.job, started)
-    interrupted = False
-
-    def over() -> bool:
-        return deadline is not None and time.monotonic() >= deadline
-
-    lines = write_videos(
-        work.folder,
-        work.source.parts,
-        crf=work.job.output.crf,
-        workers=min(MOST_VIDEOS, available_cpus()),
-        stop=lambda: over() or work.lost(),
-    )
-    with sigterm_interrupts(), interrupt.expected():
-        try:
-            with closing(lines):
-                for line in lines:
-                    echo(printable(line))
-        except KeyboardInterrupt:
-            interrupted = True
-    if work.lost():
-        raise FolderLost(
-            "the lease on the output folder is lost (storage out of reach, or deleted by another "
-            "run); what is done is kept, run the same command again to go on"
-        )
-    videos = edited_videos(work)
-    written.add_videos(videos)
-    left = sum(not clip.outcome for clip in videos)
-    if not left or not (interrupted or over()):
-        return None
-    why = "interrupted" if interrupted else "deadline"
-    echo(f"{why}: {left} videos are left; run the same command again to go on")
-    return "interrupt" if interrupted else "deadline"
-
-
-def edited_videos(work: Work) -> list[ClipVideo]:
-    """What became of every clip's video; none where none is asked for."""
-    if not work.job.output.video:
-        return []
-    return clip_videos(work.folder, work.source.parts, crf=work.job.output.crf)
-
-
-def unchanged(work: Work, end: End) -> Outcome:
-    """What a run comes to that was stopped before it changed anything: the counts of before."""
-    states: Counter[str] = Counter()
-    errors: Counter[str] = Counter()
-    for part in work.source.parts:
-        for frame in part.frame_ids:
-            state, _, reason = work.ledger.rows.get(frame, ("missing", 0, ""))
-            states[state] += 1
-            errors.update([reason] if state == "error" else [])
-    frames = {"total": states.total(), "done": states["ok"]}
-    frames |= {"failed": states["error"], "missing": states["missing"]}
-    unreadable = [
-        {name: getattr(source, name) for name in ("path", "error_type", "error_message")}
-        for source in work.source.unreadable
-    ]
-    return Outcome(frames, dict(errors.most_common()), end.stopped, None, unreadable)
-
-
-def outcome(work: Work, written: "Report", stopped: Stop | None) -> Outcome:
-    """How the run ended, counted from what is in its folder."""
-    state, videos = status(work.folder), edited_videos(work)
-    return Outcome(
-        state["frames"],
-        state["errors"],
-        stopped,
-        written.page,
-        state["unreadable"],
-        videos_left=sum(not clip.outcome for clip in videos),
-        videos_failed=sum(clip.failed for clip in videos),
-    )
-
-
-def deadline_of(job: Job, started: float) -> float | None:
-    """``time.monotonic()`` at which nothing new is begun (``run.max_hours``)."""
-    return started + job.run.max_hours * 3600 if job.run.max_hours else None

@@ -23,6 +23,7 @@ from raydepth.run import cluster
 from raydepth.run.check import named_models
 from raydepth.run.cost import check_deadline, mean_pixels
 from raydepth.run.log import open_log, phase
+from raydepth.run.placing import preflight
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def prepare(
         check_deadline(job, frames, mean_pixels(todo))
         cut = None if folder.exists(record.OBJECT) and not changes.anew else cut_object(job, echo)
         stack.callback(cluster.disconnect)
-        cluster.preflight(job.run, cluster.connect(job.run, address))
+        preflight(job.run, cluster.connect(job.run, address))
         if address is not None:
             cluster.check_nodes()
     if EDITS.of(job.edit).segmentation(job.edit):

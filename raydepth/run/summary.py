@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from raydepth.evaluate.fold import Fold, fold, row_columns
 from raydepth.output import record
+from raydepth.output.clip_videos import VIDEOS, ClipVideo, recorded_videos
 from raydepth.output.folder import OutputFolder
 from raydepth.output.layers import LAYERS
 from raydepth.output.ledger import status
@@ -25,7 +26,6 @@ from raydepth.output.shards import (
     image_name,
     read_shards,
 )
-from raydepth.output.video import VIDEOS, ClipVideo, recorded_videos
 from raydepth.report.build import Summary, build_report, write_page
 from raydepth.report.numbers import stages
 

@@ -16,10 +16,11 @@ from raydepth.errors import JobError
 from raydepth.frames.decode import decode
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
+from raydepth.output.clip_videos import clip_videos
 from raydepth.output.codecs import encode_rgb
 from raydepth.output.folder import OutputFolder
 from raydepth.output.plan import Part, cut_parts
-from raydepth.output.video import Shown, clip_videos, write_video, write_videos
+from raydepth.output.video import Shown, write_video, write_videos
 from tests.frames.barcodes import clip_of, make_clip, oblong, read_barcode
 from tests.output.finished import finished, times, video_of
 from tests.output.sounding import BEEPS, beeps, sounding

@@ -14,8 +14,9 @@ from raydepth.errors import JobError
 from raydepth.job import parse_job
 from raydepth.run import cluster, load
 from raydepth.run.check import check_paths
-from raydepth.run.cluster import NodeResources, Resources, connect, preflight, share_of
+from raydepth.run.cluster import connect
 from raydepth.run.load import device_and_dtype
+from raydepth.run.placing import NodeResources, Resources, preflight, share_of
 from tests.support.runs import small_job
 
 

@@ -18,8 +18,7 @@ from raydepth.output.folder import OutputFolder
 from raydepth.output.ledger import Ledger
 from raydepth.output.names import Listed, Moves
 from raydepth.output.plan import write_plan
-from raydepth.run import pipeline
-from raydepth.run.pipeline import End, finish, outcome, report
+from raydepth.run.ending import End, Outcome, edited_videos, finish, outcome, report
 from raydepth.run.prepare import Changes, Source, Work
 from tests.frames.barcodes import make_clip
 from tests.output.finished import finished
@@ -43,14 +42,15 @@ def work(tmp_path: Path) -> Work:
     return Work(job, folder, lambda: False, source, Ledger({}), [], changes, None)
 
 
-def ended(work: Work, started: float | None = None) -> tuple[pipeline.Outcome, list[str]]:
+def ended(work: Work, started: float | None = None) -> tuple[Outcome, list[str]]:
     """What the end of a run comes to, and what it printed."""
     printed: list[str] = []
     started = time.monotonic() if started is None else started
     end = End(None, 27, 0)
-    written = report(work, end, 1.0)
-    stopped = finish(work, end, written, started, printed.append)
-    return outcome(work, written, stopped), printed
+    videos = edited_videos(work)
+    written = report(work, end, videos, 1.0)
+    stopped, videos = finish(work, end.stopped, written, videos, started, printed.append)
+    return outcome(work, written, stopped, videos), printed
 
 
 def videos_in_report(work: Work) -> list[dict]:

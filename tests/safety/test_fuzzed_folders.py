@@ -19,6 +19,7 @@ from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
 from raydepth.job import parse_job
 from raydepth.output import record
+from raydepth.output.clip_videos import RECORD, recorded_videos
 from raydepth.output.folder import OutputFolder
 from raydepth.output.ledger import Ledger, status
 from raydepth.output.plan import Part, cut_parts, read_plan, write_plan
@@ -30,7 +31,6 @@ from raydepth.output.shards import (
     shard_name,
     write_shard,
 )
-from raydepth.output.video import RECORD, recorded_videos
 from raydepth.run.summary import rebuild
 from tests.safety.fuzzing import check_refusal, quick
 from tests.support.clips import write_clip
