@@ -15,9 +15,19 @@ column                 dtype, shape         meaning
 ``pts``                int64 [N]            presentation time stamp in the stream's time base
 ``time_s``             float64 [N]          presentation time in seconds
 ``rgb``                uint8 [N,H,W,3]      frame at working resolution; zeros where not decoded
+``shot``               int64 [N]            number of the frame's shot in the source, from 0
 ``inv_depth``          float32 [N,H,W]      normalised inverse depth, larger = nearer, about 0..1
 ``depth_lo``           float64 [N]          raw inverse depth at ``inv_depth`` 0; NaN: no scale
 ``depth_hi``           float64 [N]          raw inverse depth at ``inv_depth`` 1; NaN: no scale
+``thing_names``        str [N,T]            the job's things; this and the next four only where it
+                                            has any
+``thing_alpha``        float32 [N,T,H,W]    their mattes, 0..1; zeros where a thing is not
+``thing_inv_depth``    float32 [N,T]        their depth, one number a frame; NaN where not there
+``thing_state``        str [N,T]            ``seen``; ``hidden`` (in the shot, not in this frame);
+                                            ``lost`` (its track broke: where it is is not known);
+                                            ``absent`` (nobody said or found it in this shot)
+``thing_iou``          float64 [N,T]        how well the mask agreed with its prediction; NaN: no
+                                            mask was found anew in this frame
 ``threshold``          float32 [N,K]        planes as normalised inverse depth, nearest first
 ``alphas``             float32 [N,K+1,H,W]  share of each layer, near first; their sum is 1
 ``near``               float32 [N,H,W]      1 - share of the far layer, 0..1
@@ -70,6 +80,18 @@ Batch = dict[str, np.ndarray]
 def ok_rows(batch: Batch) -> np.ndarray:
     """Indices int64 [M] of the frames that no step has failed on so far."""
     return np.flatnonzero(batch["status"] == "ok")
+
+
+def shot_id(video: str, shot: int) -> str:
+    """What is fixed once per shot is kept under this: the video id, and the shot's number behind a
+    dot from the second shot on.
+    """
+    return f"{video}.{shot}" if shot else video
+
+
+def shot_of(batch: Batch, row: int = 0) -> str:
+    """The id of the shot that a frame is in; all frames of a batch are of one shot."""
+    return shot_id(str(batch["video"][row]), int(batch["shot"][row]) if "shot" in batch else 0)
 
 
 def take_rows(batch: Batch, rows: np.ndarray) -> Batch:

@@ -6,6 +6,8 @@ from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
 
 from raydepth.layers.fill.registry import FILLERS
 from raydepth.layers.fill.settings import Fill, OpenCVFill
+from raydepth.layers.things.registry import SEGMENTERS
+from raydepth.layers.things.settings import DepthSegmenter, Segmenter, Things
 from raydepth.registry import chosen_from
 from raydepth.section import FRACTIONS, Box, Form, Names, Point, Section, Unit
 
@@ -97,6 +99,10 @@ class Layers(Section):
     """Only what lies in this box of the picture is near: x0, y0, x1, y1 as fractions; all else is
     the far layer's. So a table stays when what stands on it is lifted."""
     fill: Annotated[SerializeAsAny[Fill], chosen_from(FILLERS)] = OpenCVFill()
+    things: Things = []
+    """Objects with layers of their own beside the planes: a list, or a CSV file of clicks."""
+    segmenter: Annotated[SerializeAsAny[Segmenter], chosen_from(SEGMENTERS)] = DepthSegmenter()
+    """What finds the things' masks from clicks."""
 
     @model_validator(mode="after")
     def _within_is_not_empty(self) -> "Layers":
