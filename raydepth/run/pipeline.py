@@ -8,7 +8,8 @@ On the driver, as ``run`` reads:
 On one pool of workers, each of which loads its models once:
 
 2. calibrate: one depth scale, one set of planes and what the edit needs, per clip (``calibrator``).
-   Then every micro-batch of ``run.batch`` frames goes through ``build_steps``, which adds columns:
+   Then every micro-batch of ``run.batch`` frames goes through ``steps.build_steps``, which add
+   columns:
 
    ====  ===================  ===================================================================
    0     Decoder              rgb [N,H,W,3], frame_id, video, frame_index, pts, time_s, status,
@@ -38,35 +39,21 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 # Before ray, which reads what this module sets when it is imported.
 from raydepth.run import cluster  # isort: skip
 
 import ray
 
-from raydepth.compose.crop import Crops
-from raydepth.compose.stage import ComposeStage
-from raydepth.depth.files import DepthFiles
-from raydepth.depth.stage import DepthStage
-from raydepth.edits.registry import check_edit, load_edit
+from raydepth.edits.registry import check_edit
 from raydepth.errors import JobError
-from raydepth.evaluate.stage import MetricStage
-from raydepth.evaluate.true_edits import TrueEdits
 from raydepth.files.text import printable
 from raydepth.frames.find import find_segments, note_lines
 from raydepth.job import Job
-from raydepth.layers.fill.registry import FILLERS
-from raydepth.layers.stage import LayerStage
 from raydepth.output import record
-from raydepth.output.folder import OutputFolder
 from raydepth.output.plan import by_segment, cut_parts
-from raydepth.output.plates import cache_plates
-from raydepth.output.record import ClipCalibration
-from raydepth.output.references import cache_references
 from raydepth.run.check import check_depth_files, check_models, check_paths
 from raydepth.run.decoder import Decoder
-from raydepth.run.editor import Step
 from raydepth.run.ending import (
     SUMMARY,
     End,
@@ -80,16 +67,13 @@ from raydepth.run.ending import (
 )
 from raydepth.run.identity import identify
 from raydepth.run.keeper import CalibrationKeeper
-from raydepth.run.load import WorkerModels
 from raydepth.run.log import logged, phase, take_from
 from raydepth.run.monitor import Limits, watch
 from raydepth.run.opening import Opening
 from raydepth.run.prepare import Source, Work, prepare
 from raydepth.run.remote_tracker import RemoteTracker
+from raydepth.run.steps import build_steps
 from raydepth.run.worker import Worker
-
-if TYPE_CHECKING:
-    pass
 
 
 class WorkerFailed(RuntimeError):
@@ -228,70 +212,3 @@ def stream(work: Work, to_measure: Sequence[str], tracker: RemoteTracker) -> "ra
         batch_size=1,
         **cluster.worker_pool(job.run, job.run.workers),
     )
-
-
-def build_steps(
-    job: Job, models: WorkerModels, video: str, clip: ClipCalibration | None
-) -> list[Step]:
-    """3. to 7.: what the micro-batches of one clip go through on a worker, in order; see the
-    module's table.
-
-    Args:
-        job: the resolved job.
-        models: the worker's.
-        video: the clip.
-        clip: its calibration; None: it has no scale, and its frames become error rows.
-
-    Raises:
-        JobError: a file that the edit or the clip needs is gone or damaged.
-    """
-    folder = OutputFolder.at(job.output.path)
-    estimator, compositor, filler = models.estimator, models.compositor, models.filler
-    clips = {} if clip is None else {video: clip}
-    scales = {video: clip.depth for video, clip in clips.items()}
-    fixed = {video: (clip.depth, clip.edit) for video, clip in clips.items()}
-    edit = load_edit(
-        job.edit,
-        job.layers,
-        fixed,
-        estimator,
-        scenes={video: clip.scene for video, clip in clips.items()},
-        matte=job.compose.matte_edges,
-    )
-    if with_plates := FILLERS.of(job.layers.fill).with_plates:
-        records = {video: clip.plate for video, clip in clips.items()}
-        filler = with_plates(cache_plates(folder, records), filler)
-    kept = cache_references(folder, {video: clip.samples for video, clip in clips.items()})
-    references = kept if job.depth.stabilise else lambda video: None
-    crops = Crops(compositor, keep_source=job.compose.paste_back)
-    truth = None
-    if job.depth.truth:
-        truth = DepthFiles(job.depth.truth, kind="depth_m", scale=job.depth.scale)
-    return [
-        DepthStage(
-            estimator,
-            scales,
-            references=references,
-            guided=job.depth.guided,
-        ),
-        LayerStage(job.layers, {video: clip.planes for video, clip in clips.items()}, filler),
-        ComposeStage(
-            edit,
-            compositor,
-            job.run.seed,
-            keep_stack=job.output.layers or job.output.size == "source",
-            crops=crops if job.compose.crop == "region" else None,
-            light=job.compose.matched_light,
-            lights={video: clip.light for video, clip in clips.items()},
-        ),
-        MetricStage(
-            estimator,
-            scales,
-            compositor,
-            reestimate_every=job.evaluate.reestimate_every,
-            truth=truth,
-            true_edits=TrueEdits(job.evaluate.truth) if job.evaluate.truth else None,
-            references=references,
-            guided=job.depth.guided,
-        ),
-    ]

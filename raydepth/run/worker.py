@@ -34,7 +34,7 @@ WAIT_S = 0.05
 """A worker that waits for the output folder, or for a clip's calibration, looks so often."""
 
 BuildSteps = Callable[[Job, WorkerModels, str, ClipCalibration | None], list[Step]]
-"""The steps of one clip's micro-batches, from what is loaded; see ``pipeline.build_steps``."""
+"""The steps of one clip's micro-batches, from what is loaded; see ``run.steps.build_steps``."""
 
 
 class Worker:

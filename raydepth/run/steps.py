@@ -1,0 +1,85 @@
+"""Steps 3 to 7 of a job, without Ray: what the micro-batches of one clip go through, in order."""
+
+from raydepth.compose.crop import Crops
+from raydepth.compose.stage import ComposeStage
+from raydepth.depth.files import DepthFiles
+from raydepth.depth.stage import DepthStage
+from raydepth.edits.registry import load_edit
+from raydepth.evaluate.stage import MetricStage
+from raydepth.evaluate.true_edits import TrueEdits
+from raydepth.job import Job
+from raydepth.layers.fill.registry import FILLERS
+from raydepth.layers.stage import LayerStage
+from raydepth.output.folder import OutputFolder
+from raydepth.output.plates import cache_plates
+from raydepth.output.record import ClipCalibration
+from raydepth.output.references import cache_references
+from raydepth.run.editor import Step
+from raydepth.run.load import WorkerModels
+
+
+def build_steps(
+    job: Job, models: WorkerModels, video: str, clip: ClipCalibration | None
+) -> list[Step]:
+    """3. to 7.: what the micro-batches of one clip go through on a worker, in order; see the table
+    of ``pipeline``.
+
+    Args:
+        job: the resolved job.
+        models: the worker's.
+        video: the clip.
+        clip: its calibration; None: it has no scale, and its frames become error rows.
+
+    Raises:
+        JobError: a file that the edit or the clip needs is gone or damaged.
+    """
+    folder = OutputFolder.at(job.output.path)
+    estimator, compositor, filler = models.estimator, models.compositor, models.filler
+    clips = {} if clip is None else {video: clip}
+    scales = {video: clip.depth for video, clip in clips.items()}
+    fixed = {video: (clip.depth, clip.edit) for video, clip in clips.items()}
+    edit = load_edit(
+        job.edit,
+        job.layers,
+        fixed,
+        estimator,
+        scenes={video: clip.scene for video, clip in clips.items()},
+        matte=job.compose.matte_edges,
+    )
+    if with_plates := FILLERS.of(job.layers.fill).with_plates:
+        records = {video: clip.plate for video, clip in clips.items()}
+        filler = with_plates(cache_plates(folder, records), filler)
+    kept = cache_references(folder, {video: clip.samples for video, clip in clips.items()})
+    references = kept if job.depth.stabilise else lambda video: None
+    crops = Crops(compositor, keep_source=job.compose.paste_back)
+    truth = None
+    if job.depth.truth:
+        truth = DepthFiles(job.depth.truth, kind="depth_m", scale=job.depth.scale)
+    return [
+        DepthStage(
+            estimator,
+            scales,
+            references=references,
+            guided=job.depth.guided,
+        ),
+        LayerStage(job.layers, {video: clip.planes for video, clip in clips.items()}, filler),
+        ComposeStage(
+            edit,
+            compositor,
+            job.run.seed,
+            keep_stack=job.output.layers or job.output.size == "source",
+            crops=crops if job.compose.crop == "region" else None,
+            light=job.compose.matched_light,
+            lights={video: clip.light for video, clip in clips.items()},
+        ),
+        MetricStage(
+            estimator,
+            scales,
+            compositor,
+            reestimate_every=job.evaluate.reestimate_every,
+            truth=truth,
+            true_edits=TrueEdits(job.evaluate.truth) if job.evaluate.truth else None,
+            references=references,
+            guided=job.depth.guided,
+        ),
+    ]
