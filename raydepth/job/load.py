@@ -23,6 +23,7 @@ from raydepth.job.paths import locate_files
 from raydepth.job.run import Run
 from raydepth.layers.fill.registry import FILLERS
 from raydepth.layers.settings import Layers
+from raydepth.layers.things.registry import SEGMENTERS
 from raydepth.output.settings import Output
 from raydepth.registry import Registry, chosen_from
 from raydepth.section import Section
@@ -145,7 +146,7 @@ def _apply(tree: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 _CHOICES: dict[str, Registry[Any]] = {
-    registry.field: registry for registry in (COMPOSITORS, EDITS, FILLERS)
+    registry.field: registry for registry in (COMPOSITORS, EDITS, FILLERS, SEGMENTERS)
 }
 
 

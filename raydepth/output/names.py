@@ -21,6 +21,7 @@ from raydepth.output.record import BENCHMARK, CALIBRATIONS, ENVIRONMENT, JOB, OB
 from raydepth.output.references import reference_names
 from raydepth.output.settings import Output
 from raydepth.output.shards import FRAMES, IMAGES, PICTURES, shard_name
+from raydepth.output.things import THINGS, things_name
 
 REPORT = (
     "report/report.json",
@@ -41,6 +42,7 @@ _MEMBER = re.compile(
     rf"|((?:{GONE})?{LAYERS}/{_VIDEO}/\d{{6,}})/(?:\d\d_[^/]+\.png|composite\.png|{INDEX})"
     r"|(report/pictures)/\d\d_[a-z_]+\.jpg"
     r"|(report/figures)/(?:distribution|spread|curves|seconds)_[a-z0-9_]+\.png"
+    rf"|({THINGS}/{_VIDEO}(?:\.\d+)?)-(?:frames|\d{{6,}})\.parquet"
     rf"|({LOGS})/\d{{8}}T\d{{6}}Z-\d+-[0-9a-f]{{6}}\.log"
 )
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")
@@ -49,15 +51,20 @@ _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")
 def entry(name: str) -> str:
     """The entry of the list that a file of this name stands under.
 
-    A frame's pictures and the files of an exported frame have one together, and so have the
-    report's pictures and its figures. Every other file has its own name.
+    A frame's pictures and the files of an exported frame have one together, and so have the files
+    of a shot's things, the report's pictures and its figures. Every other file has its own name.
     """
     found = _MEMBER.fullmatch(name)
     return next(filter(None, found.groups())) if found else name
 
 
 def planned_entries(
-    parts: Iterable[Part], output: Output, *, measures_clips: bool, cuts_object: bool
+    parts: Iterable[Part],
+    output: Output,
+    *,
+    measures_clips: bool,
+    cuts_object: bool,
+    tracks_things: bool = False,
 ) -> set[str]:
     """Entries of everything that a run may write.
 
@@ -66,6 +73,7 @@ def planned_entries(
         output: the job's section.
         measures_clips: whether it keeps plates or reference frames.
         cuts_object: whether it keeps the object that it has cut out.
+        tracks_things: whether it keeps masks of things.
     """
     planned = {JOB, ENVIRONMENT, CALIBRATIONS, BENCHMARK, SEGMENTS, LOGS, *REPORT}
     if cuts_object:
@@ -75,6 +83,8 @@ def planned_entries(
         video = part.segment.video
         videos.add(video)
         planned.add(shard_name(part.name))
+        if tracks_things:
+            planned.add(things_name(video))
         indices = part.segment.frame_index[part.start : part.stop].tolist()
         if output.images in ("png", "both"):
             planned |= {f"{IMAGES}/{video}/{index:06d}" for index in indices}

@@ -6,7 +6,7 @@ import math
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import yaml
@@ -50,6 +50,18 @@ class PlateRecord:
 
 
 @dataclass(frozen=True)
+class ThingsRecord:
+    """What is recorded of a shot's things, whose masks are written by ``output.things``."""
+
+    segmenter: str
+    """Name of what found the masks."""
+    counts: dict[str, dict[str, int]]
+    """By thing, how many frames say so of it: ``seen``, ``hidden``, ``lost``, ``absent``."""
+    notes: dict[str, str] = field(default_factory=dict)
+    """By thing, what became of it in words, where it is absent or its track broke."""
+
+
+@dataclass(frozen=True)
 class ClipCalibration:
     """What is fixed once per clip.
 
@@ -69,6 +81,8 @@ class ClipCalibration:
     moves."""
     scene: Calibration | None = None
     """Scale of the depth of the scene that the edit brings in; None: it needs none, or has none."""
+    things: ThingsRecord | None = None
+    """Of the things in it; None: the job has none."""
 
 
 def job_yaml(tree: dict[str, Any]) -> str:
@@ -291,6 +305,7 @@ def write_calibrations(folder: OutputFolder, clips: dict[str, ClipCalibration]) 
             "light": asdict(clip.light) if clip.light else None,
             "samples": clip.samples,
             "scene": asdict(clip.scene) if clip.scene else None,
+            "things": asdict(clip.things) if clip.things else None,
         }
         for video, clip in sorted(clips.items())
     }
@@ -319,8 +334,9 @@ def read_calibrations(folder: OutputFolder) -> dict[str, ClipCalibration]:
             scene = Calibration(**clip["scene"]) if clip.get("scene") else None
             if scene and not (math.isfinite(scene.lo) and math.isfinite(scene.hi)):
                 raise ValueError(f"the scale of {video}'s new scene is no scale")
+            things = _things(clip["things"]) if clip.get("things") else None
             clips[video] = ClipCalibration(
-                scale, planes, edit, plate, light, int(clip.get("samples", 0)), scene
+                scale, planes, edit, plate, light, int(clip.get("samples", 0)), scene, things
             )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise JobError(
@@ -329,3 +345,12 @@ def read_calibrations(folder: OutputFolder) -> dict[str, ClipCalibration]:
             "which gives the same scales unless depth.calibration_frames has changed"
         ) from error
     return clips
+
+
+def _things(tree: dict[str, Any]) -> ThingsRecord:
+    counts = {
+        str(name): {str(state): int(count) for state, count in states.items()}
+        for name, states in tree["counts"].items()
+    }
+    notes = {str(name): str(text) for name, text in tree.get("notes", {}).items()}
+    return ThingsRecord(str(tree["segmenter"]), counts, notes)

@@ -57,6 +57,7 @@ _ARRAYS = (
     "layer_rgb",
     "layer_alpha",
     "layer_inv_depth",
+    "thing_alpha",
 )
 
 
@@ -99,7 +100,8 @@ def encode_pictures(frames: Iterable[Mapping[str, np.ndarray]]) -> dict[str, lis
 
 
 def batch_table(batch: Batch, pictures: dict[str, list]) -> pa.Table:
-    """One Arrow row a frame: scalar columns, thresholds as lists, pictures as bytes.
+    """One Arrow row a frame: scalar columns, thresholds and things as lists, pictures as
+    bytes.
 
     There are no tensor columns. What is not measured (NaN) or has no number (the infinite PSNR of
     equal pictures, whose RMSE beside it is 0) is null, which every reader of Parquet leaves out.
@@ -114,6 +116,8 @@ def batch_table(batch: Batch, pictures: dict[str, list]) -> pa.Table:
             columns[name] = pa.array(values.astype(np.int64))
         elif name in _INT32:
             columns[name] = pa.array(values.astype(np.int32))
+        elif values.ndim == 2 and values.dtype == object:
+            columns[name] = pa.array(values.tolist(), pa.list_(pa.string()))
         elif values.ndim == 2:
             rows = [[_finite(value) for value in row] for row in values.tolist()]
             columns[name] = pa.array(rows, pa.list_(pa.float64()))

@@ -15,6 +15,8 @@ On one pool of workers, each of which loads its models once:
    0     Decoder              rgb [N,H,W,3], frame_id, video, frame_index, pts, time_s, status,
                               error_type, error_message, note
    3     DepthStage           inv_depth [N,H,W] on the clip's scale, depth_lo, depth_hi
+         ThingStage           where the job has things: thing_names [N,T], thing_alpha [N,T,H,W],
+                              thing_inv_depth, thing_state, thing_iou [N,T]
    4, 5  LayerStage           threshold, alphas [N,K+1,H,W], near, hole; then what the holes hide:
                               background [N,H,W,3], far_inv_depth
    6     ComposeStage         edited [N,H,W,3], region, target_inv_depth; patch where crops are

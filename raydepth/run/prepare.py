@@ -171,6 +171,7 @@ def plan_changes(job: Job, source: Source, folder: OutputFolder) -> Changes:
         job.output,
         measures_clips=job.depth.stabilise or FILLERS.of(job.layers.fill).with_plates is not None,
         cuts_object=EDITS.of(job.edit).segmentation(job.edit) is not None,
+        tracks_things=bool(job.layers.things),
     )
     videos = {segment.video for segment in source.segments}
     moves = Moves((), ()) if anew else Moves.find(folder, listed, videos)

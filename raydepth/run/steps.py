@@ -10,12 +10,15 @@ from raydepth.evaluate.true_edits import TrueEdits
 from raydepth.job import Job
 from raydepth.layers.fill.registry import FILLERS
 from raydepth.layers.stage import LayerStage
+from raydepth.layers.things.said import thing_names
+from raydepth.layers.things.stage import ThingStage
 from raydepth.output.folder import OutputFolder
 from raydepth.output.plates import cache_plates
 from raydepth.output.record import ClipCalibration
 from raydepth.output.references import cache_references
 from raydepth.run.editor import Step
 from raydepth.run.load import WorkerModels
+from raydepth.run.things import read_things
 
 
 def build_steps(
@@ -55,6 +58,10 @@ def build_steps(
     truth = None
     if job.depth.truth:
         truth = DepthFiles(job.depth.truth, kind="depth_m", scale=job.depth.scale)
+    names = thing_names(job.layers.things)
+    tracks = {
+        video: read_things(job, folder, video) for video, clip in clips.items() if clip.things
+    }
     return [
         DepthStage(
             estimator,
@@ -62,6 +69,7 @@ def build_steps(
             references=references,
             guided=job.depth.guided,
         ),
+        *([ThingStage(names, tracks)] if names else []),
         LayerStage(job.layers, {video: clip.planes for video, clip in clips.items()}, filler),
         ComposeStage(
             edit,

@@ -13,6 +13,7 @@ from raydepth.errors import JobError
 from raydepth.job import Job, load_job
 from raydepth.job.paths import locate_files, refuse_missing
 from raydepth.layers.fill.registry import FILLERS
+from raydepth.layers.things.registry import SEGMENTERS
 from raydepth.output.folder import OutputFolder
 from raydepth.output.record import check_same_job, record_job
 from raydepth.run.submit.packing import pack
@@ -102,13 +103,19 @@ def test_every_path_of_the_job_file_is_marked():
         return [s for part in getattr(annotation, "__args__", ()) for s in sections_in(part)]
 
     walk(Job, "")
-    for registry in (COMPOSITORS, EDITS, FILLERS):
+    for registry in (COMPOSITORS, EDITS, FILLERS, SEGMENTERS):
         for name in registry:
             walk(registry[name].settings, f"{registry.field.rpartition('.')[0]}.")
     assert marked == {
         "input.paths",
         "depth.model",
         "depth.truth",
+        "layers.things",
+        "layers.things.masks",
+        "layers.segmenter.model",
+        "layers.segmenter.model.encoder",
+        "layers.segmenter.model.decoder",
+        "layers.segmenter.detector",
         "layers.fill.model",
         "edit.object",
         "edit.segment.model",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -54,6 +54,30 @@ class Segmenter(Protocol):
 
     def __call__(self, picture: Picture, prompts: Sequence[Prompt]) -> list[Found]:
         """One mask for each prompt."""
+        ...
+
+
+class Follower(Protocol):
+    """Things that a model with memory follows from one picture to the next."""
+
+    found: list[Found]
+    """What it found in the picture that it began with."""
+
+    def step(self, picture: Picture) -> list[Found]:
+        """One mask for each thing in the next picture; empty where a thing is not in it."""
+        ...
+
+    def stop(self) -> None:
+        """Gives its memory back."""
+        ...
+
+
+@runtime_checkable
+class VideoSegmenter(Protocol):
+    """A segmenter that follows things by itself; it is a Segmenter too."""
+
+    def start(self, picture: Picture, prompts: Sequence[Prompt]) -> Follower:
+        """Begins with things in one picture; pictures then come in order, or all in reverse."""
         ...
 
 

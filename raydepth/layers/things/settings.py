@@ -87,8 +87,8 @@ class Thing(Section):
 
 
 Things = Annotated[
-    Annotated[list[Thing], Tag("list")] | Annotated[str, Field(min_length=1), Tag("file")],
-    Discriminator(lambda value: "file" if isinstance(value, str) else "list"),
+    Annotated[list[Thing], Tag("several")] | Annotated[str, Field(min_length=1), Tag("word")],
+    Discriminator(lambda value: "word" if isinstance(value, str) else "several"),
     Names("file"),
     Form(
         "a list of things such as [{name: dog, point: [0.4, 0.6]}], or a CSV file with the columns "
@@ -133,9 +133,9 @@ class SamSegmenter(Segmenter):
 
     method: Literal["sam"]
     model: Annotated[
-        Annotated[str, Field(min_length=1), Names("model"), Tag("name")]
-        | Annotated[OnnxPair, Tag("pair")],
-        Discriminator(lambda value: "name" if isinstance(value, str) else "pair"),
+        Annotated[str, Field(min_length=1), Tag("word")] | Annotated[OnnxPair, Tag("one")],
+        Discriminator(lambda value: "word" if isinstance(value, str) else "one"),
+        Names("model"),
         Form(
             "a hub id such as facebook/sam2.1-hiera-tiny, a local directory, or "
             "{encoder: FILE.onnx, decoder: FILE.onnx}"
