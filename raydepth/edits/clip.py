@@ -1,6 +1,6 @@
 """What an edit fixes once per clip: where an inserted object stands, and the camera's motion."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from raydepth.camera.track import Track, View, measure_track
 from raydepth.depth.calibrate import Calibration
 from raydepth.edits.alignment import align_scale_and_shift, thumbnail
-from raydepth.edits.place import STILL, ground_contact, height_px, place
+from raydepth.edits.place import STILL, beside_thing, ground_contact, height_px, named_at, place
 from raydepth.edits.settings import AtBehind, AtFront, Insert
 from raydepth.edits.shadow import Floor, floor_at
 from raydepth.edits.support import support_plane
@@ -74,6 +74,7 @@ def fix_insert(
     picture: np.ndarray,
     scale: Calibration,
     views: Callable[[], Iterable[View]],
+    things: Mapping[str, float],
 ) -> ClipEdit:
     """Fixes where the object stands in a clip; see ``raydepth.edits.registry.fix_edit``.
 
@@ -91,7 +92,7 @@ def fix_insert(
         x, y = ground_contact(edit)
         height, width = sampled[0].shape
         track = measure_track(views(), (x * width / height, y))
-    inv_depth, size = _object_depth(edit, sampled, scale), sampled[0].shape
+    inv_depth, size = _object_depth(edit, sampled, scale, things), sampled[0].shape
     picture_size = read_object(edit.object).shape
     height = height_px(edit, scale, inv_depth, size)
     at = place(edit, picture_size[1] / picture_size[0], height, STILL, size)
@@ -104,7 +105,9 @@ def fix_insert(
     )
 
 
-def _object_depth(edit: Insert, sampled: list[np.ndarray], scale: Calibration) -> float:
+def _object_depth(
+    edit: Insert, sampled: list[np.ndarray], scale: Calibration, things: Mapping[str, float]
+) -> float:
     first = sampled[0]
     match edit.at:
         case None:
@@ -119,9 +122,15 @@ def _object_depth(edit: Insert, sampled: list[np.ndarray], scale: Calibration) -
             ]
             return float(np.median(around))
         case AtBehind():
-            return plane_behind_point(first, *edit.at.behind)
+            if not isinstance(edit.at.behind, str):
+                return plane_behind_point(first, *edit.at.behind)
         case AtFront():
-            return plane_before_point(first, *edit.at.front)
+            if not isinstance(edit.at.front, str):
+                return plane_before_point(first, *edit.at.front)
+    if (name := named_at(edit)) is not None:
+        # Where the clip does not show it, no frame gets the object.
+        return beside_thing(edit, things.get(name, 0.0))
+    assert not isinstance(edit.at, AtBehind | AtFront)
     try:
         return resolve_planes([edit.at], sampled, first, scale)[0]
     except JobError as error:

@@ -7,10 +7,12 @@ import cv2
 import numpy as np
 
 from raydepth.depth.calibrate import Calibration
-from raydepth.edits.settings import Insert
+from raydepth.edits.settings import AtBehind, AtFront, Insert
 
 STILL = np.eye(2, 3)
 """The motion of a clip's first frame."""
+_BESIDE = 0.01
+"""Inverse depth between an object and the thing that it stands behind or before."""
 _FINER = 2
 """Supersampling factor of the object's rendering, for soft edges that move in parts of a pixel."""
 
@@ -28,6 +30,19 @@ class Placement:
     width: float
     turn: float
     """Radians, clockwise."""
+
+
+def named_at(insert: Insert) -> str | None:
+    """The thing that the object stands behind or before, by name; None where none is named."""
+    match insert.at:
+        case AtBehind(behind=str(name)) | AtFront(front=str(name)):
+            return name
+    return None
+
+
+def beside_thing(insert: Insert, inv_depth: float) -> float:
+    """The inverse depth just behind or before a thing at that inverse depth; see ``named_at``."""
+    return inv_depth - _BESIDE if isinstance(insert.at, AtBehind) else inv_depth + _BESIDE
 
 
 def ground_contact(insert: Insert) -> tuple[float, float]:

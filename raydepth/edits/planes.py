@@ -1,5 +1,8 @@
 """Edit ``planes``: each layer of the frame is kept, removed, replaced by a picture, or graded."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 
 from raydepth.batch import Batch, ok_rows
@@ -37,12 +40,12 @@ class PlanesBuilder:
             JobError: a picture cannot be read.
         """
         self.edit, self.dilate = edit, dilate
-        for index, entry in enumerate(edit.layers):
+        for key, entry in entries(edit):
             if isinstance(entry, ReplaceLayer):
                 try:
                     read_cover(entry.replace, (8, 8))
                 except Exception as error:  # SourceError, OSError and what storage raises
-                    raise JobError(f"edit.layers.{index}.replace: {error}") from error
+                    raise JobError(f"edit.layers.{key}.replace: {error}") from error
 
     def __call__(self, batch: Batch) -> EditPlan:
         """The frame's own stack with the entries carried out.
@@ -105,6 +108,11 @@ class PlanesBuilder:
             elif isinstance(entry, GradeLayer):
                 layer.rgb = graded(layer.rgb, entry.grade)
         return EditPlan(stack, region, notes, inpainted=inpainted)
+
+
+def entries(edit: Planes) -> Iterator[tuple[int | str, Any]]:
+    """The entries, by their number or name in the job."""
+    yield from edit.layers.items() if isinstance(edit.layers, dict) else enumerate(edit.layers)
 
 
 def graded(rgb: np.ndarray, grade: Grade) -> np.ndarray:

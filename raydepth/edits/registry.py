@@ -4,6 +4,7 @@ An edit is a module with an ``EditBuilder``: a batch after the layer stage in, a
 Nothing after that step knows the difference.
 """
 
+import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,8 +18,9 @@ from raydepth.edits import recompose, remove
 from raydepth.edits.background import BackgroundBuilder, fix_scene
 from raydepth.edits.clip import ClipEdit, fix_insert
 from raydepth.edits.insert import InsertBuilder
+from raydepth.edits.place import named_at
 from raydepth.edits.plan import EditBuilder
-from raydepth.edits.planes import PlanesBuilder
+from raydepth.edits.planes import PlanesBuilder, entries
 from raydepth.edits.relight.light import ClipLight, background_light, insert_light
 from raydepth.edits.settings import (
     Background,
@@ -31,6 +33,8 @@ from raydepth.edits.settings import (
 from raydepth.errors import JobError
 from raydepth.files.pictures import read_object, read_opaque
 from raydepth.layers.settings import AtMetres, Layers, Segmentation
+from raydepth.layers.stack import layer_names
+from raydepth.layers.things.settings import RESERVED, said_things
 from raydepth.models.names import NamedModel, form_of
 from raydepth.registry import Entry, Registry
 from raydepth.section import Section
@@ -97,6 +101,12 @@ class EditEntry(Entry):
     """Fields that ask for metres, which not every depth model has."""
     estimates: Callable[[Any], bool] = lambda edit: False
     """Whether it asks the depth model about a picture that it brings in."""
+    things: Callable[[Any], list[str]] = lambda edit: []
+    """Names of ``layers.things`` that it speaks of: a frame without one of them is left alone."""
+    lifts: Callable[[Any], list[str]] = lambda edit: []
+    """Those that are the near layers, in the place of what is nearer than ``layers.at``."""
+    layered: Callable[[Any], bool] = lambda edit: False
+    """Whether every thing is a layer of its own beside those between the planes."""
 
 
 EDITS: Registry[EditEntry] = Registry("edit.kind", "recompose")
@@ -136,12 +146,33 @@ def check_edit(edit: Section, layers: Layers) -> None:
         load_edit(edit, layers, {})
 
 
+def check_names(names: Iterable[str], layers: Layers) -> None:
+    """Raises ValueError where a name is none of ``layers.things``, if they are a list."""
+    if isinstance(layers.things, str):
+        return
+    known = list(dict.fromkeys(thing.name for thing in said_things(layers.things)))
+    for name in names:
+        if name in known:
+            continue
+        if not known:
+            raise ValueError(
+                f"edit speaks of a thing {name!r}, but layers.things names none; say what it is, "
+                f"for example layers.things: [{{name: {name}, point: [0.5, 0.5]}}]"
+            )
+        near = difflib.get_close_matches(name, known, 1)
+        raise ValueError(
+            f"edit speaks of a thing {name!r}; layers.things has {', '.join(known)}"
+            + (f"; is {near[0]} meant?" if near else "")
+        )
+
+
 def fix_edit(
     edit: Section,
     sampled: list[np.ndarray],
     picture: np.ndarray,
     scale: Calibration,
     views: Callable[[], Iterable[View]],
+    things: Mapping[str, float] | None = None,
 ) -> ClipEdit | None:
     """Fixes what the edit needs for a clip; None for edits that need nothing.
 
@@ -153,12 +184,13 @@ def fix_edit(
         scale: the clip's.
         views: decodes the clip's wanted frames for tracking; called only for an object anchored in
             the scene.
+        things: by name, the inverse depth of each thing where the clip shows it first.
 
     Raises:
         JobError: metres are asked of a model that has none.
     """
     fix = EDITS.of(edit).fix
-    return None if fix is None else fix(edit, sampled, picture, scale, views)
+    return None if fix is None else fix(edit, sampled, picture, scale, views, things or {})
 
 
 def fix_scene_scale(
@@ -245,7 +277,25 @@ def _load_planes(edit: Planes, host: EditHost) -> EditBuilder:
     return PlanesBuilder(edit, host.layers.fill.dilate)
 
 
+def _insert_things(edit: Insert) -> list[str]:
+    name = named_at(edit)
+    return [] if name is None else [name]
+
+
+def _planes_things(edit: Planes) -> list[str]:
+    return [name for name in edit.named or () if not RESERVED.fullmatch(name)]
+
+
 def _planes_fit(edit: Planes, layers: Layers) -> None:
+    if edit.named is not None:
+        own = layer_names(len(layers.planes))
+        for name in edit.named:
+            if RESERVED.fullmatch(name) and name not in own:
+                raise ValueError(
+                    f"edit.layers names a layer {name}, but layers.at has {len(layers.planes)} "
+                    f"planes, which give the layers {', '.join(own)}"
+                )
+        return
     if len(edit.layers) != len(layers.planes) + 1:
         raise ValueError(
             f"edit.layers has {len(edit.layers)} entries, but layers.at has "
@@ -255,9 +305,16 @@ def _planes_fit(edit: Planes, layers: Layers) -> None:
 
 
 def _replaced(edit: Planes) -> Iterator[tuple[str, str]]:
-    for i, layer in enumerate(edit.layers):
-        if isinstance(layer, ReplaceLayer):
-            yield f"edit.layers.{i}.replace", layer.replace
+    for key, entry in entries(edit):
+        if isinstance(entry, ReplaceLayer):
+            yield f"edit.layers.{key}.replace", entry.replace
+
+
+def _planes_references(edit: Planes) -> int:
+    """Things that are kept share the frame's picture; a list may have as many as entries."""
+    if edit.named is None:
+        return len(edit.layers)
+    return 2 + sum(not isinstance(entry, str) for entry in edit.named.values())
 
 
 EDITS.register(
@@ -278,6 +335,8 @@ EDITS.register(
         references=lambda edit: 1,
         held_references=1,
         held_pictures=2,
+        things=lambda edit: edit.things,
+        lifts=lambda edit: edit.things,
     )
 )
 EDITS.register(
@@ -294,6 +353,7 @@ EDITS.register(
         image_prompt=lambda edit: edit.object,
         segmentation=lambda edit: edit.segment,
         metres=_insert_metres,
+        things=_insert_things,
     )
 )
 EDITS.register(
@@ -307,6 +367,8 @@ EDITS.register(
         light=background_light,
         prompt=lambda edit: edit.prompt,
         estimates=lambda edit: edit.depth == "aligned",
+        things=lambda edit: edit.keep,
+        lifts=lambda edit: edit.keep,
     )
 )
 EDITS.register(
@@ -314,8 +376,10 @@ EDITS.register(
         Planes,
         _load_planes,
         "were edited by depth",
-        references=lambda edit: len(edit.layers),
+        references=_planes_references,
         files=_replaced,
         fits=_planes_fit,
+        things=_planes_things,
+        layered=lambda edit: edit.named is not None,
     )
 )

@@ -14,6 +14,7 @@ from raydepth.layers.settings import (
     Segmentation,
     plane_form,
 )
+from raydepth.layers.things.settings import Name
 from raydepth.section import FRACTIONS, Form, Names, Point, Section, Unit
 
 
@@ -23,10 +24,17 @@ class Recompose(Section):
     kind: Literal["recompose"] = "recompose"
 
 
+ThingNames = Annotated[list[Name], Field(max_length=32, examples=[["dog"]])]
+"""Names of entries of ``layers.things``."""
+
+
 class Remove(Section):
     """The far layer alone, its hole filled: what lies behind."""
 
     kind: Literal["remove"]
+    things: ThingNames = []
+    """Names of ``layers.things`` that are removed, in the place of what is nearer than
+    ``layers.at``; []: that."""
 
 
 Place = Annotated[
@@ -38,20 +46,33 @@ Place = Annotated[
 frame."""
 
 
+PointOrName = Annotated[
+    Annotated[Point, FRACTIONS, Tag("value")] | Annotated[Name, Tag("word")],
+    Discriminator(lambda value: "word" if isinstance(value, str) else "value"),
+    Form(
+        "a point [0.5, 0.7] in fractions of width and height, or the name of one of layers.things"
+    ),
+]
+
+
 class AtBehind(Section):
-    """Just behind the thing at this point of the clip's first frame, in fractions of width and
-    height.
+    """Just behind a thing, which covers the object with its whole outline.
+
+    The thing is one of ``layers.things`` by its name, or what is at this point of the clip's first
+    frame, in fractions of width and height.
     """
 
-    behind: Annotated[Point, FRACTIONS]
+    behind: PointOrName
 
 
 class AtFront(Section):
-    """Just in front of the thing at this point of the clip's first frame, in fractions of width and
-    height.
+    """Just in front of a thing, which never covers the object.
+
+    The thing is one of ``layers.things`` by its name, or what is at this point of the clip's first
+    frame, in fractions of width and height.
     """
 
-    front: Annotated[Point, FRACTIONS]
+    front: PointOrName
 
 
 InsertPlane = Annotated[
@@ -64,7 +85,10 @@ InsertPlane = Annotated[
     | Annotated[AtBehind, Tag("behind")]
     | Annotated[AtFront, Tag("front")],
     Discriminator(plane_form),
-    Form(f"{PLANES}, {{behind: [0.5, 0.7]}} or {{front: [0.5, 0.7]}}"),
+    Form(
+        f"{PLANES}, {{behind: [0.5, 0.7]}}, {{front: [0.5, 0.7]}}, {{behind: dog}} or "
+        "{front: dog} with a name of layers.things"
+    ),
 ]
 
 
@@ -80,9 +104,9 @@ class Insert(Section):
     segment: Segmentation | None = None
     """Cuts the object out of a picture without alpha; null: the picture must have alpha."""
     at: InsertPlane | None = None
-    """The object's depth: a form of ``layers.at``, {behind: [x, y]} or {front: [x, y]} the thing at
-    a point of the clip's first frame; null: the scene's depth in that frame under the object's
-    foot."""
+    """The object's depth: a form of ``layers.at``; {behind: [x, y]} or {front: [x, y]} the thing at
+    a point of the clip's first frame; {behind: dog} or {front: dog} one of ``layers.things``, frame
+    by frame; null: the scene's depth in the first frame under the object's foot."""
     point: Place | None = None
     """Where the middle of the object's foot stands, as fractions of width and height of the clip's
     first frame."""
@@ -139,6 +163,9 @@ class Background(Section):
     """The frame's near layers over something else."""
 
     kind: Literal["background"]
+    keep: ThingNames = []
+    """Names of ``layers.things`` that are kept before the new scene, in the place of what is nearer
+    than ``layers.at``; []: that."""
     source: Annotated[Annotated[str, Field(min_length=1)] | None, Names("file")] = None
     """A picture, a clip (video or folder of images), or a colour ``#rrggbb``; scaled and cropped to
     cover the frame."""
@@ -212,19 +239,40 @@ LayerEntry = Annotated[
 ]
 
 
+LayerName = Annotated[
+    Name, Form("near (near1 and so on, with several planes), far, or the name of a thing")
+]
+
+PlaneLayers = Annotated[
+    Annotated[list[LayerEntry], Field(min_length=2, max_length=9), Tag("several")]
+    | Annotated[dict[LayerName, LayerEntry], Field(min_length=1, max_length=41), Tag("named")],
+    Discriminator(lambda value: "named" if isinstance(value, dict) else "several"),
+    Form(
+        "a list with one entry for each layer, nearest first, such as [remove, keep], or entries "
+        "by the layers' names, such as {dog: remove, far: {grade: {exposure: -1}}}"
+    ),
+]
+
+
 class Planes(Section):
     """Every layer of the frame on its own: kept, removed, replaced or graded."""
 
     kind: Literal["planes"]
-    layers: Annotated[
-        list[LayerEntry], Field(min_length=2, max_length=9, examples=[["remove", "keep"]])
-    ]
-    """One entry for each layer, nearest first: ``keep``, ``remove``, {replace: FILE} or {grade:
-    {exposure, saturation, tint}}; one more than ``layers.at`` has planes."""
+    layers: Annotated[PlaneLayers, Field(examples=[["remove", "keep"]])]
+    """Entries ``keep``, ``remove``, {replace: FILE} or {grade: {exposure, saturation, tint}}: a
+    list, nearest first, one more than ``layers.at`` has planes; or by name, where ``layers.things``
+    are layers of their own, ``near`` (``near1``, ``near2`` and so on with several planes) and
+    ``far`` are the rest, and what is not named is kept."""
+
+    @property
+    def named(self) -> dict[str, Any] | None:
+        """The entries by the layers' names; None where they are a list."""
+        return self.layers if isinstance(self.layers, dict) else None
 
     @model_validator(mode="after")
     def _something_lies_behind(self) -> "Planes":
-        if self.layers[-1] == "remove":
+        last = self.layers[-1] if isinstance(self.layers, list) else self.layers.get("far")
+        if last == "remove":
             raise ValueError(
                 "the farthest layer cannot be removed, as nothing lies behind it; replace it"
             )

@@ -11,7 +11,7 @@ from raydepth.compose.registry import COMPOSITORS
 from raydepth.compose.settings import Compose
 from raydepth.depth.settings import Depth
 from raydepth.diffusion.settings import Diffusion
-from raydepth.edits.registry import EDITS
+from raydepth.edits.registry import EDITS, check_names
 from raydepth.edits.settings import Recompose
 from raydepth.errors import JobError, JobNote
 from raydepth.evaluate.settings import Evaluate
@@ -47,6 +47,7 @@ class Job(Section):
     @model_validator(mode="after")
     def _edit_fits_the_other_sections(self) -> "Job":
         edit, compose, entry = self.edit, self.compose, EDITS.of(self.edit)
+        check_names(entry.things(edit), self.layers)
         entry.fits(edit, self.layers)
         if getattr(compose, "ip_adapter", None) and entry.image_prompt(edit) is None:
             kind = getattr(edit, EDITS.key)
@@ -172,7 +173,7 @@ def _drop_what_is_not_known(tree: dict[str, Any], path: list[str], value: Any) -
         )
 
 
-_TAGS = {"one", "several", "auto", "value", "word"}
+_TAGS = {"one", "several", "named", "auto", "value", "word"}
 _IN_WORDS = {"value_error", "value", "method"}
 """Types of errors whose messages are raydepth's own."""
 

@@ -89,6 +89,8 @@ def _each_name(section: _Section, at: str, change: Callable[[str, str, _Kind], s
             return [
                 changed(v, field if what else f"{field}.{i}", what) for i, v in enumerate(value)
             ]
+        if isinstance(value, dict):
+            return {key: changed(v, f"{field}.{key}", what) for key, v in value.items()}
         if not what or not isinstance(value, str):
             return value
         prefix = "files:" if what == "model" and value.startswith("files:") else ""

@@ -145,6 +145,8 @@ def _below(form: Spot, part: object) -> Spot | None:
     if get_origin(form.kind) is list and isinstance(part, int):
         units = tuple(mark for mark in form.marks if isinstance(mark, Unit))
         return Spot(get_args(form.kind)[0], units)
+    if get_origin(form.kind) is dict and isinstance(part, str):
+        return Spot(get_args(form.kind)[1])
     return None
 
 

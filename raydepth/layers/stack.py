@@ -173,6 +173,15 @@ def alpha_masks(
     return np.diff(nearer, axis=0)
 
 
+def layer_names(planes: int) -> list[str]:
+    """The layers between so many planes, nearest first: ``near``, or ``near1`` and so on, and
+    ``far``.
+    """
+    return (
+        ["near"] * (planes == 1) + [f"near{k + 1}" for k in range(planes) if planes > 1] + ["far"]
+    )
+
+
 def decompose(batch: Batch) -> LayerStack:
     """The layer stack of a batch, near layers over the filled far one.
 
@@ -189,10 +198,11 @@ def decompose(batch: Batch) -> LayerStack:
     layers = []
     left = np.ones_like(share[:, 0])
     count = share.shape[1] - 1
+    names = layer_names(count)
     for k in range(count):
         # What a layer hides of what reaches it; where nothing does, it may be anything.
         alpha = np.divide(share[:, k], left, out=np.zeros_like(left), where=left > 0)
-        layers.append(Layer("near" if count == 1 else f"near{k + 1}", rgb, alpha, inv_depth))
+        layers.append(Layer(names[k], rgb, alpha, inv_depth))
         left = left - share[:, k]
     hidden = left <= 0
     layers.append(

@@ -1,5 +1,6 @@
 """Sections ``layers.things`` and ``layers.segmenter``: what a thing is, and what finds its mask."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -12,6 +13,9 @@ Name = Annotated[
     Form("a name of letters, digits, - and _ that begins with a letter, such as dog"),
 ]
 """A thing's name, by which edits speak of it."""
+
+RESERVED = re.compile(r"near\d*|far|object|edited|rgb", re.IGNORECASE)
+"""Names of other layers and pictures, which no thing can have."""
 
 
 class Thing(Section):
@@ -57,6 +61,8 @@ class Thing(Section):
 
     @model_validator(mode="after")
     def _said_once(self) -> "Thing":
+        if RESERVED.fullmatch(self.name):
+            raise ValueError(f"{self.name} is the name of another layer; give the thing another")
         clicked = [name for name in ("point", "points", "box") if getattr(self, name) is not None]
         ways = [*(["click"] if clicked else []), *(["masks"] if self.masks else [])]
         ways += ["text"] if self.text else []
