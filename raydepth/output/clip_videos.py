@@ -5,8 +5,8 @@ only what is missing or stale.
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -19,6 +19,7 @@ from raydepth.output.plan import Part
 from raydepth.output.shards import FRAMES
 
 VIDEOS = "videos"
+ENDING = ".mp4"
 RECORD = "videos.json"
 _RECIPE = 2
 """Changes with how videos are made: those of another recipe are made again."""
@@ -40,17 +41,32 @@ class ClipVideo:
     """In words; empty: it is still to be written."""
     failed: bool = False
     """Whether something went wrong; the next run tries again."""
+    name: str = ""
+    """What the clip's outputs are called; empty in records that are older than such names."""
 
     @property
     def file(self) -> str:
         """Its name in the output folder."""
-        return f"{VIDEOS}/{self.video}.mp4"
+        return video_name(self.name or self.video)
 
 
-def clip_videos(folder: OutputFolder, parts: Sequence[Part], *, crf: int) -> list[ClipVideo]:
+def video_name(name: str) -> str:
+    """The file of a clip's video inside the output folder."""
+    return f"{VIDEOS}/{name}{ENDING}"
+
+
+def clip_videos(
+    folder: OutputFolder, parts: Sequence[Part], names: Mapping[str, str], *, crf: int
+) -> list[ClipVideo]:
     """What became of the videos of these clips, in order.
 
     Those that are not there as they should be have no outcome, or that of the try that failed.
+
+    Args:
+        folder: the output of the run.
+        parts: of the clips, in order.
+        names: what each clip is called, by video id; others go by that.
+        crf: of the videos.
 
     Raises:
         OSError: the storage fails.
@@ -61,24 +77,27 @@ def clip_videos(folder: OutputFolder, parts: Sequence[Part], *, crf: int) -> lis
     for video, group in groupby(parts, key=lambda part: part.segment.video):
         clip = list(group)
         path, made_of = utf8(clip[0].segment.path), _made_of(clip, shards.get(video, []), crf)
-        there = known.get(video, ClipVideo(video, path))
+        name = names.get(video, video)
+        there = replace(known.get(video, ClipVideo(video, path)), name=name)
         size = sizes.get(there.file)
         same = there.made_of == made_of and there.size == size
         outcome = there.outcome if same or there.failed else ""
-        found.append(ClipVideo(video, path, made_of, size, outcome, there.failed))
+        found.append(ClipVideo(video, path, made_of, size, outcome, there.failed, name))
     return found
 
 
-def recorded_videos(folder: OutputFolder, plan: pa.Table) -> list[ClipVideo]:
+def recorded_videos(
+    folder: OutputFolder, plan: pa.Table, names: Mapping[str, str]
+) -> list[ClipVideo]:
     """What the last run said of the video of every clip of a plan (``output.plan.read_plan``)."""
     known, sizes = read_record(folder), folder.files(VIDEOS)
     clips = dict(zip(plan["video"].to_pylist(), plan["path"].to_pylist(), strict=True))
     found = []
     for video, path in clips.items():
         if video is not None:  # not of a source that can't be read
-            clip = known.get(video, ClipVideo(video, path))
-            there = clip.size == sizes.get(clip.file)
-            found.append(clip if there else ClipVideo(video, path))
+            new = ClipVideo(video, path, name=names.get(video, video))
+            clip = replace(known.get(video, new), name=new.name)
+            found.append(clip if clip.size == sizes.get(clip.file) else new)
     return found
 
 
@@ -87,7 +106,7 @@ def read_record(folder: OutputFolder) -> dict[str, ClipVideo]:
     try:
         clips = [ClipVideo(**row) for row in json.loads(folder.read(RECORD))]
         for clip in clips:
-            texts = (clip.video, clip.path, clip.made_of, clip.outcome)
+            texts = (clip.video, clip.path, clip.made_of, clip.outcome, clip.name)
             if not all(isinstance(text, str) for text in texts):
                 raise ValueError("its fields are others")
         return {clip.video: clip for clip in clips}

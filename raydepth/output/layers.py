@@ -31,9 +31,9 @@ _DEPTH = (
 )
 
 
-def layers_name(video: str, frame_index: int) -> str:
-    """The folder of a frame's layers inside the output folder."""
-    return f"{LAYERS}/{video}/{frame_index:06d}"
+def layers_name(clip: str, frame_index: int) -> str:
+    """The folder of a frame's layers inside the output folder; the clip by its name."""
+    return f"{LAYERS}/{clip}/{frame_index:06d}"
 
 
 def write_layers(

@@ -7,12 +7,13 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from raydepth.errors import JobError
-from raydepth.output.clip_videos import RECORD, VIDEOS
+from raydepth.output.clip_names import is_name
+from raydepth.output.clip_videos import ENDING, RECORD, VIDEOS, video_name
 from raydepth.output.folder import MARKER, NAMES, OutputFolder
 from raydepth.output.layers import INDEX, LAYERS, layers_name
 from raydepth.output.plan import GONE, SEGMENTS, Part
@@ -32,17 +33,18 @@ REPORT = (
 LOGS = "logs"
 """Folder of the runs' logs."""
 
-_OF_VIDEO = (FRAMES, IMAGES, LAYERS, VIDEOS)
-"""Folders whose next level is a video id: what a source's results are in."""
+_OF_CLIP = (FRAMES, IMAGES, LAYERS, VIDEOS)
+"""Folders whose next level is a clip: what a source's results are in. It is called by its video id
+in ``frames/`` and by its name (``output.clip_names``) in the others."""
 
-_VIDEO = "[0-9a-f]{16}"
+_ID = "[0-9a-f]{16}"
 _KINDS = "|".join(name.split("_")[0] for name in PICTURES)
 _MEMBER = re.compile(
-    rf"((?:{GONE})?{IMAGES}/{_VIDEO}/\d{{6,}})_(?:{_KINDS})\.png"
-    rf"|((?:{GONE})?{LAYERS}/{_VIDEO}/\d{{6,}})/(?:\d\d_[^/]+\.png|composite\.png|{INDEX})"
+    rf"((?:{GONE})?{IMAGES}/[^/]+/\d{{6,}})_(?:{_KINDS})\.(?:png|jpg)"
+    rf"|((?:{GONE})?{LAYERS}/[^/]+/\d{{6,}})/(?:\d\d_[^/]+\.png|composite\.png|{INDEX})"
     r"|(report/pictures)/\d\d_[a-z_]+\.jpg"
     r"|(report/figures)/(?:distribution|spread|curves|seconds)_[a-z0-9_]+\.png"
-    rf"|({THINGS}/{_VIDEO}(?:\.\d+)?)-(?:frames|\d{{6,}})\.parquet"
+    rf"|({THINGS}/{_ID}(?:\.\d+)?)-(?:frames|\d{{6,}})\.parquet"
     rf"|({LOGS})/\d{{8}}T\d{{6}}Z-\d+-[0-9a-f]{{6}}\.log"
 )
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")
@@ -61,6 +63,7 @@ def entry(name: str) -> str:
 def planned_entries(
     parts: Iterable[Part],
     output: Output,
+    clips: Mapping[str, str],
     *,
     measures_clips: bool,
     cuts_object: bool,
@@ -71,6 +74,7 @@ def planned_entries(
     Args:
         parts: all parts of the job.
         output: the job's section.
+        clips: name by video id (``output.clip_names``).
         measures_clips: whether it keeps plates or reference frames.
         cuts_object: whether it keeps the object that it has cut out.
         tracks_things: whether it keeps masks of things.
@@ -87,12 +91,12 @@ def planned_entries(
             planned.add(things_name(video))
         indices = part.segment.frame_index[part.start : part.stop].tolist()
         if output.images in ("png", "both"):
-            planned |= {f"{IMAGES}/{video}/{index:06d}" for index in indices}
+            planned |= {f"{IMAGES}/{clips[video]}/{index:06d}" for index in indices}
         if output.layers:
-            planned |= {layers_name(video, index) for index in indices}
+            planned |= {layers_name(clips[video], index) for index in indices}
     for video in videos:
         if output.video:
-            planned |= {RECORD, f"{VIDEOS}/{video}.mp4"}
+            planned |= {RECORD, video_name(clips[video])}
         if measures_clips:
             planned |= {plate_name(video), *reference_names(video)}
     return planned
@@ -106,10 +110,13 @@ class Listed:
         entries: see entry().
         jobs: SHA-256 of the ``job.yaml`` that was last written, and of the one before, should the
             run have died between.
+        clips: by video id, what the files of each clip are called (``output.clip_names``), of
+            clips too whose sources are gone.
     """
 
     entries: frozenset[str] = frozenset()
     jobs: tuple[str, ...] = ()
+    clips: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: OutputFolder) -> "Listed":
@@ -123,6 +130,9 @@ class Listed:
             names, jobs = tree["names"], tree["jobs"]
             if not all(isinstance(text, str) for text in [*names, *jobs]):
                 raise ValueError("it holds other things than names")
+            clips = tree["clips"] if "clips" in tree else _called_by_id(names)
+            if not all(re.fullmatch(_ID, video) and is_name(clips[video]) for video in clips):
+                raise ValueError("its clips have other names than raydepth gives")
         except FileNotFoundError:
             return cls()
         except (zlib.error, ValueError, TypeError, KeyError, RecursionError) as error:
@@ -131,21 +141,40 @@ class Listed:
                 "so which files there are raydepth's is not known; put it back or name another "
                 "folder"
             ) from error
-        return cls(frozenset(names), tuple(jobs))
+        return cls(frozenset(names), tuple(jobs), dict(clips))
 
     def write(self, folder: OutputFolder) -> None:
         """Keeps the list; raises OSError."""
-        tree = {"version": 1, "jobs": self.jobs, "names": sorted(self.entries)}
+        tree = {"version": 1, "jobs": self.jobs, "clips": dict(self.clips)}
+        tree["names"] = sorted(self.entries)
         folder.write(NAMES, zlib.compress(json.dumps(tree).encode()))
 
-    def with_run(self, folder: OutputFolder, planned: Collection[str], job: bytes) -> "Listed":
-        """The list with what a run may write, and with the ``job.yaml`` that it will write."""
+    def with_run(
+        self,
+        folder: OutputFolder,
+        planned: Collection[str],
+        job: bytes,
+        clips: Mapping[str, str],
+    ) -> "Listed":
+        """The list with what a run may write, how it calls its clips, and with the ``job.yaml``
+        that it will write.
+        """
         there = [digest(folder.read(JOB))] if self.jobs and folder.exists(JOB) else []
-        return Listed(self.entries | frozenset(planned), (*there, digest(job)))
+        entries = self.entries | frozenset(planned)
+        return Listed(entries, (*there, digest(job)), {**self.clips, **clips})
 
     def holds(self, name: str) -> bool:
         """Whether a file of this name is raydepth's."""
         return entry(name) in self.entries
+
+
+def _called_by_id(names: Iterable[str]) -> dict[str, str]:
+    """The clips of a list that is older than their names: their outputs go by the video id."""
+    return {
+        parts[1]: parts[1]
+        for name in names
+        if len(parts := name.removeprefix(GONE).split("/")) == 3 and parts[0] == FRAMES
+    }
 
 
 def digest(data: bytes) -> str:
@@ -261,20 +290,22 @@ class Moves:
     back: tuple[str, ...]
 
     @classmethod
-    def find(cls, folder: OutputFolder, listed: Listed, videos: Collection[str]) -> "Moves":
+    def find(cls, folder: OutputFolder, listed: Listed, clips: Mapping[str, str]) -> "Moves":
         """Compares the results that there are with the job's sources.
 
         Args:
             folder, listed: the output folder, whose results are gone on with.
-            videos: ids of the job's sources, of all their frames.
+            clips: name by video id of the job's sources, of all their frames.
         """
+        called = {area: frozenset(clips.values()) for area in _OF_CLIP}
+        called[FRAMES] = frozenset(clips)
 
         def below(place: str, wanted: bool) -> tuple[str, ...]:
             return tuple(
                 name.removeprefix(place)
-                for area in _OF_VIDEO
+                for area in _OF_CLIP
                 for child, is_folder in folder.entries(place + area).items()
-                if (PurePosixPath(child).stem in videos) == wanted
+                if (PurePosixPath(child).name.removesuffix(ENDING) in called[area]) == wanted
                 for name in (folder.files(child) if is_folder else [child])
                 if listed.holds(name)
             )

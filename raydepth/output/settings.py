@@ -36,10 +36,11 @@ class Output(Section):
     """Exports each frame's layers as PNG with 16-bit depth and ``layers.json`` (a layered depth
     image) to ``layers/``."""
     video: bool = False
-    """Writes each edited clip as ``videos/<video>.mp4`` after the run, several at a time: the
-    source's frame times, its audio copied, or encoded as AAC where an mp4 does not hold it (PCM,
-    TrueHD ...). A clip that begins below zero, or more than ten seconds after it, is shifted so
-    that its first frame is at time 0. What is left at the deadline is written by the next run."""
+    """Writes each edited clip as ``videos/NAME.mp4`` after the run, named after its source, several
+    at a time: the source's frame times, its audio copied, or encoded as AAC where an mp4 does not
+    hold it (PCM, TrueHD ...). A clip that begins below zero, or more than ten seconds after it, is
+    shifted so that its first frame is at time 0. What is left at the deadline is written by the
+    next run."""
     crf: Annotated[int, Field(ge=0, le=51)] = 18
     """Quality of that video (H.264 constant rate factor): 0 is lossless, 18 looks so, 51 is the
     worst."""

@@ -73,9 +73,11 @@ def shard_name(part_name: str) -> str:
     return f"{FRAMES}/{part_name}.parquet"
 
 
-def image_name(video: str, frame_index: int, kind: str) -> str:
-    """The file of a picture inside the output folder, where pictures are kept as files."""
-    return f"{IMAGES}/{video}/{frame_index:06d}_{kind}.png"
+def image_name(clip: str, frame_index: int, kind: str, ending: str = "png") -> str:
+    """The file of a picture inside the output folder, where pictures are kept as files; the clip by
+    its name (``output.clip_names``).
+    """
+    return f"{IMAGES}/{clip}/{frame_index:06d}_{kind}.{ending}"
 
 
 def encode_pictures(frames: Iterable[Mapping[str, np.ndarray]]) -> dict[str, list]:
@@ -142,6 +144,7 @@ def write_shard(
     tables: list[pa.Table],
     output: Output,
     *,
+    clip: str | None = None,
     kept: pa.Table | None = None,
 ) -> int:
     """Writes a part's rows as one shard, and PNG files where asked; returns the bytes written.
@@ -154,21 +157,20 @@ def write_shard(
         part_name: names the shard.
         tables: the part's new rows, in order.
         output: the job's section.
+        clip: what the part's clip is called; None: by its video id.
         kept: rows of the part's earlier shard that stay as they are, and so do their PNG files; of
             none of their frames there is a new row.
     """
     table = pa.concat_tables(tables, promote_options="default")
+    clip = clip or part_name.split("/")[0]
     written = 0
     if output.images in ("png", "both"):
         for name in PICTURES:
-            for video, index, data in zip(
-                table["video"].to_pylist(),
-                table["frame_index"].to_pylist(),
-                table[name].to_pylist(),
-                strict=True,
+            for index, data in zip(
+                table["frame_index"].to_pylist(), table[name].to_pylist(), strict=True
             ):
                 if data is not None:
-                    folder.write(image_name(video, index, name.split("_")[0]), data)
+                    folder.write(image_name(clip, index, name.split("_")[0]), data)
                     written += len(data)
     if output.images in ("png", "none"):
         table = table.drop_columns([name for name in PICTURES if name in table.column_names])

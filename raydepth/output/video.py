@@ -4,7 +4,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -55,12 +55,13 @@ class Shown:
 def write_videos(
     folder: OutputFolder,
     parts: Sequence[Part],
+    names: Mapping[str, str],
     *,
     crf: int,
     workers: int = 1,
     stop: Callable[[], bool] = lambda: False,
 ) -> Generator[str, None, None]:
-    """Writes ``videos/<video>.mp4`` for every clip of a finished run; yields a line on each.
+    """Writes ``videos/<name>.mp4`` for every clip of a finished run; yields a line on each.
 
     Videos that are there and as they should be are left. A clip whose video can't be written costs
     that video only. A generator that is closed drops what it is writing.
@@ -68,6 +69,7 @@ def write_videos(
     Args:
         folder: the output of the run.
         parts: all parts of the job, in order.
+        names: what each clip is called, by video id (``output.clip_names``).
         crf: of H.264, 0..51.
         workers: threads, each of which writes a video at a time.
         stop: asked all the time; once true, what is being written is dropped and nothing is begun.
@@ -75,7 +77,7 @@ def write_videos(
     Raises:
         OSError: the storage fails where the record of the videos is written.
     """
-    videos = clip_videos(folder, parts, crf=crf)
+    videos = clip_videos(folder, parts, names, crf=crf)
     clips = {
         video: list(group) for video, group in groupby(parts, key=lambda part: part.segment.video)
     }
@@ -119,7 +121,7 @@ def _write_clip(
     """Writes one video; what went wrong is in what it gives back."""
 
     def frames() -> Iterator[Shown]:
-        for shown in shown_frames(folder, parts):
+        for shown in shown_frames(folder, parts, clip.name):
             if stopped.is_set():
                 raise _Stopped
             yield shown
@@ -141,10 +143,10 @@ def _write_clip(
     return ClipVideo(**done | {"size": size, "outcome": outcome})
 
 
-def shown_frames(folder: OutputFolder, parts: Sequence[Part]) -> Iterator[Shown]:
+def shown_frames(folder: OutputFolder, parts: Sequence[Part], name: str) -> Iterator[Shown]:
     """The edited frames of a clip in order, a shard at a time in memory.
 
-    Frames that are not done come without a picture.
+    Frames that are not done come without a picture. ``name`` is what the clip is called.
     """
     shards = ClipShards(folder, parts[0].segment.video)
     for part in parts:
@@ -154,7 +156,7 @@ def shown_frames(folder: OutputFolder, parts: Sequence[Part]) -> Iterator[Shown]
         ):
             data = None
             if row := rows.get(frame_id):
-                file = image_name(part.segment.video, row["frame_index"], "edited")
+                file = image_name(name, row["frame_index"], "edited")
                 data = row.get("edited_png") or folder.read(file)
             yield Shown(int(pts), decode_rgb(data) if data else None)
 

@@ -182,6 +182,7 @@ class PartEditor:
         folder: OutputFolder,
         progress: Progress,
         *,
+        name: str | None = None,
         together: Together | None = None,
         elsewhere: Set[str] = frozenset(),
     ) -> None:
@@ -193,13 +194,14 @@ class PartEditor:
             steps: what its micro-batches go through.
             folder: where shards go.
             progress: the tracker.
+            name: what the clip is called (``output.clip_names``); None: by its video id.
             together: the worker's; None: ``run.batch`` frames.
             elsewhere: frames that are done in another shard than their part's.
         """
         self._together = together or Together(job.run.batch)
         self._elsewhere = elsewhere
         self._job = job
-        self._clip = clip
+        self._clip, self._name = clip, name
         self._steps = steps
         self._folder = folder
         self._progress = progress
@@ -276,7 +278,9 @@ class PartEditor:
         failed = part.frames - done
         written = 0
         if tables:
-            written = write_shard(self._folder, part.name, tables, self._job.output, kept=kept)
+            written = write_shard(
+                self._folder, part.name, tables, self._job.output, clip=self._name, kept=kept
+            )
         self._progress.finish(part.name, done, failed)
         return {"part": part.name, "done": done, "failed": failed, "bytes": written}
 
@@ -361,7 +365,7 @@ class PartEditor:
                 continue
             picture = frame.rgb if frame is not None else None
             if output.layers and self._clip:
-                name = layers_name(part.segment.video, int(batch["frame_index"][row]))
+                name = layers_name(self._name or part.segment.video, int(batch["frame_index"][row]))
                 layers = frame_layers(batch, row, picture)
                 write_layers(self._folder, name, layers, asdict(self._clip.depth))
             keep = output.keep if output.images != "none" else []

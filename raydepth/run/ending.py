@@ -121,6 +121,7 @@ def finish(
     lines = write_videos(
         work.folder,
         work.source.parts,
+        work.names,
         crf=work.job.output.crf,
         workers=min(MOST_VIDEOS, available_cpus()),
         stop=lambda: over() or work.lost(),
@@ -151,7 +152,7 @@ def edited_videos(work: Work) -> list[ClipVideo]:
     """What became of every clip's video; none where none is asked for."""
     if not work.job.output.video:
         return []
-    return clip_videos(work.folder, work.source.parts, crf=work.job.output.crf)
+    return clip_videos(work.folder, work.source.parts, work.names, crf=work.job.output.crf)
 
 
 def outcome(

@@ -207,6 +207,7 @@ def stream(work: Work, to_measure: Sequence[str], tracker: RemoteTracker) -> "ra
         Worker,
         fn_constructor_args=(job, work.folder, tried, tracker, build_steps),
         fn_constructor_kwargs={
+            "names": {part.segment.video: work.names[part.segment.video] for part in work.todo},
             "elsewhere": ledger.elsewhere(work.todo),
             "cut": work.cut,
             "expected": work.source.loaded,

@@ -14,6 +14,7 @@ from raydepth.frames.sources import SourceNote, UnreadableSource
 from raydepth.job import Job
 from raydepth.layers.fill.registry import FILLERS
 from raydepth.output import names, record
+from raydepth.output.clip_names import name_clips
 from raydepth.output.folder import OutputFolder
 from raydepth.output.ledger import Ledger, sources_in
 from raydepth.output.names import Listed, Moves
@@ -55,6 +56,11 @@ class Work:
     """What is yet to be done to the folder."""
     cut: bytes | None
     """The cut-out object that the folder is to hold, as PNG; None: it holds it, or needs none."""
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What the clips are called in the folder, by video id."""
+        return self.changes.clips
 
     def take_over(self, echo: Callable[[str], None]) -> None:
         """Makes the folder this job's: the first that is changed there, once the models are
@@ -106,6 +112,8 @@ class Changes:
     """What earlier runs have listed as theirs."""
     planned: frozenset[str]
     """Entries of what this run may write."""
+    clips: dict[str, str]
+    """What the job's clips are called, by video id."""
     anew: bool
     """Whether earlier results are deleted; they are gone on with otherwise."""
     moves: Moves
@@ -125,12 +133,14 @@ class Changes:
             echo: gets a line on every source that is gone.
         """
         job_yaml = record.job_yaml(self.job.tree()).encode()
-        listed = self.listed.with_run(self.folder, self.planned, job_yaml)
+        # What is deleted goes by its old names until it is gone.
+        clips = {} if self.anew else self.clips
+        listed = self.listed.with_run(self.folder, self.planned, job_yaml, clips)
         listed.write(self.folder)
         names.delete_temporaries(self.folder, listed)
         if self.anew:
             names.clear_results(self.folder, listed)
-            listed = replace(listed, entries=self.planned)
+            listed = replace(listed, entries=self.planned, clips=self.clips)
             listed.write(self.folder)
         else:
             self._name_gone(echo)
@@ -166,20 +176,21 @@ def plan_changes(job: Job, source: Source, folder: OutputFolder) -> Changes:
     anew = job.output.overwrite or not any(map(listed.holds, shards))
     if not anew:
         record.check_same_job(folder, job.tree(), source.loaded)
+    clips = name_clips(source.segments, {} if anew else listed.clips)
     planned = names.planned_entries(
         source.parts,
         job.output,
+        clips,
         measures_clips=job.depth.stabilise or FILLERS.of(job.layers.fill).with_plates is not None,
         cuts_object=EDITS.of(job.edit).segmentation(job.edit) is not None,
         tracks_things=bool(job.layers.things),
     )
-    videos = {segment.video for segment in source.segments}
-    moves = Moves((), ()) if anew else Moves.find(folder, listed, videos)
+    moves = Moves((), ()) if anew else Moves.find(folder, listed, clips)
     planned |= moves.new_entries
     names.refuse_foreign(folder, listed, planned)
     touched = planned | (listed.entries if anew else set(map(names.entry, moves.away)))
     refuse_reading_there(job, source, folder, touched)
-    return Changes(job, source, folder, listed, frozenset(planned), anew, moves)
+    return Changes(job, source, folder, listed, frozenset(planned), clips, anew, moves)
 
 
 def refuse_reading_there(

@@ -17,6 +17,7 @@ from raydepth.output.clip_videos import VIDEOS, ClipVideo, recorded_videos
 from raydepth.output.folder import OutputFolder
 from raydepth.output.layers import LAYERS
 from raydepth.output.ledger import status
+from raydepth.output.names import Listed
 from raydepth.output.plan import notes_of, read_plan
 from raydepth.output.shards import (
     FRAMES,
@@ -94,7 +95,7 @@ def rebuild(folder: OutputFolder) -> str:
     plan = read_plan(folder)
     folder.check_ours()
     rows, folded = _read(folder)
-    videos = recorded_videos(folder, plan)
+    videos = recorded_videos(folder, plan, Listed.read(folder).clips)
     asked = record.read_job(folder).get("output", {}).get("video")
     return _report(folder, rows, folded, {}, videos if asked else ()).page
 
@@ -223,6 +224,7 @@ def _pictures(folder: OutputFolder, frames: list[str]) -> dict[str, dict[str, by
         wanted[f"{row['video']}/{row['segment']:06d}-{row['part']:04d}"].append(row)
     found: dict[str, dict[str, bytes]] = {}
     clips: dict[str, ClipShards] = {}
+    names = Listed.read(folder).clips
     for part, planned in wanted.items():
         video = planned[0]["video"]
         shards = clips.setdefault(video, ClipShards(folder, video))
@@ -233,7 +235,7 @@ def _pictures(folder: OutputFolder, frames: list[str]) -> dict[str, dict[str, by
             pictures = found.setdefault(row["frame_id"], {})
             for column in PICTURES:
                 kind = column.split("_")[0]
-                file = image_name(row["video"], row["frame_index"], kind)
+                file = image_name(names.get(video, video), row["frame_index"], kind)
                 data = done[row["frame_id"]].get(column) or (
                     folder.read(file) if folder.exists(file) else None
                 )

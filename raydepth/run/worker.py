@@ -52,6 +52,7 @@ class Worker:
         tried: dict[str, int],
         progress: Progress,
         build_steps: BuildSteps,
+        names: Mapping[str, str] | None = None,
         elsewhere: Set[str] = frozenset(),
         cut: bytes | None = None,
         expected: Mapping[str, str] | None = None,
@@ -64,6 +65,7 @@ class Worker:
             tried: attempts that earlier runs made on frames that failed, by frame id.
             progress: the tracker.
             build_steps: what a micro-batch goes through.
+            names: what the clips are called, by video id; others go by that.
             elsewhere: frames that are done in another shard than their part's.
             cut: the inserted object, as PNG, where it is not in the folder yet.
             expected: which models the run was begun with; see ``run.identity.check_worker``.
@@ -75,7 +77,7 @@ class Worker:
                 "small for them?"
             )
         self._job, self._folder, self._tried, self._progress = job, folder, tried, progress
-        self._build_steps, self._elsewhere = build_steps, elsewhere
+        self._build_steps, self._names, self._elsewhere = build_steps, names or {}, elsewhere
         self._together = Together(job.run.batch)
         self._decoder = Decoder(job, progress)
         self._editor: tuple[str, PartEditor] | None = None
@@ -148,6 +150,7 @@ class Worker:
                 steps,
                 self._folder,
                 self._progress,
+                name=self._names.get(video),
                 together=self._together,
                 elsewhere=self._elsewhere,
             )

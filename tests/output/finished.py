@@ -41,7 +41,7 @@ def finished(
 
 
 def video_of(out: Path, parts: list[Part], crf: int = 10) -> tuple[Path, str]:
-    printed = list(write_videos(OutputFolder.at(str(out)), parts, crf=crf))
+    printed = list(write_videos(OutputFolder.at(str(out)), parts, {}, crf=crf))
     assert len(printed) == 1
     return out / "videos" / f"{parts[0].segment.video}.mp4", printed[0]
 

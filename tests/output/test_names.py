@@ -21,7 +21,7 @@ from raydepth.output.names import Listed, entry, planned_entries, prune
 from raydepth.output.plan import cut_parts, write_plan
 from raydepth.output.settings import Output
 from raydepth.run.prepare import Source, plan_changes
-from tests.support.folders import VIDEOS, Model, Run, do_run, segment, stories
+from tests.support.folders import VIDEOS, Model, Run, do_run, segment, source, stories
 from tests.support.runs import small_job
 
 A, B, C = VIDEOS
@@ -56,7 +56,8 @@ def model(out: Path) -> Model:
 @given(stories)
 @example([Run((A, B)), "videos/mine.mp4", Run((A,), overwrite=True)])
 @example([Run((A, B)), Run((B,)), Run((A, B)), Run((C,), overwrite=True)])
-@example([Run((A,)), f"videos/{A}.mp4", Run((A,), video=True, overwrite=True)])
+@example([Run((A,)), "videos/dog.mp4", Run((A,), video=True, overwrite=True)])
+@example([Run((A,), video=True), Run((A, B), video=True), Run((B,)), Run((A, C), video=True)])
 @example(["videos/mine.mp4", Run((A,)), Run((A,), overwrite=True)])
 def test_whatever_runs_do(tmp_path_factory: pytest.TempPathFactory, story: list[str | Run]) -> None:
     model(tmp_path_factory.mktemp("folder") / "out").play(story)
@@ -139,16 +140,16 @@ def test_what_the_job_reads_is_not_written_to(tmp_path: Path) -> None:
     """A result of an earlier run there can be an input, but not of a run that deletes it."""
     out = tmp_path / "out"
     do_run(str(out), Run((A,), video=True))
-    earlier = segment(B).__class__(**vars(segment(B)) | {"path": f"{out}/videos/{A}.mp4"})
-    source = Source([earlier], cut_parts([earlier], batch=1, shard_frames=2, limit=None), [])
+    earlier = segment(B).__class__(**vars(segment(B)) | {"path": f"{out}/videos/dog.mp4"})
+    there = Source([earlier], cut_parts([earlier], batch=1, shard_frames=2, limit=None), [])
     job = small_job(["/clips"], out, output__overwrite=True)
-    with pytest.raises(JobError, match=rf"input\.paths: .*{A}\.mp4 lies in the output folder"):
-        plan_changes(job, source, OutputFolder.at(str(out)))
+    with pytest.raises(JobError, match=r"input\.paths: .*dog\.mp4 lies in the output folder"):
+        plan_changes(job, there, OutputFolder.at(str(out)))
     (tmp_path / "link").symlink_to(out)
     report = f"{tmp_path}/link/report/index.html"
     insert = {"kind": "insert", "object": report, "at": 0.5, "point": [0.5, 0.5]}
     job = job.model_copy(update={"edit": small_job(["/clips"], out, edit=insert).edit})
-    mine = Source([segment(B)], source.parts, [])
+    mine = Source([segment(B)], there.parts, [])
     with pytest.raises(JobError, match=r"edit\.object: .* lies in the output folder"):
         plan_changes(job, mine, OutputFolder.at(str(out)))
 
@@ -157,7 +158,7 @@ def test_temporaries_of_killed_writers_are_deleted_and_no_others(tmp_path: Path)
     do_run(str(tmp_path), Run((A,), images="both"))
     mark = "0123456789abcdef" * 2
     ours = [f"frames/{A}/.000000-0000.parquet.{mark}.tmp", f".job.yaml.{mark}.tmp",
-            f"images/{A}/.000000_edited.png.{mark}.tmp"]  # fmt: skip
+            f"images/dog/.000000_edited.png.{mark}.tmp"]  # fmt: skip
     others = [f"frames/{A}/.mine.parquet.{mark}.tmp", f".notes.{mark}.tmp", "work.tmp", ".x.tmp",
               f"data/.job.yaml.{mark}.tmp"]  # fmt: skip
     (tmp_path / "data").mkdir()
@@ -184,8 +185,13 @@ def test_entries_cover_what_is_written(tmp_path: Path) -> None:
     do_run(str(tmp_path), Run((A, B), images="both", layers=True, video=True))
     listed = Listed.read(OutputFolder.at(str(tmp_path)))
     assert {name for name in tree(tmp_path) if not listed.holds(name)} == {MARKER, NAMES}
-    for name in ("images/x/000000_edited.png", "report/pictures/mine.jpg", "report/figures/x.png"):
+    for name in (
+        "report/pictures/mine.jpg",
+        "report/figures/x.png",
+        "images/x/y/000000_edited.png",
+    ):
         assert entry(name) == name
+    assert not listed.holds("images/x/000000_edited.png")
 
 
 def test_the_list_of_a_long_job_is_small(tmp_path: Path) -> None:
@@ -196,7 +202,7 @@ def test_the_list_of_a_long_job_is_small(tmp_path: Path) -> None:
     folder = OutputFolder.at(str(tmp_path))
     folder.prepare()
     planned = planned_entries(
-        parts, Output(path="x", images="both"), measures_clips=True, cuts_object=True
+        parts, Output(path="x", images="both"), {A: "dog"}, measures_clips=True, cuts_object=True
     )
     Listed(frozenset(planned)).write(folder)
     assert len(Listed.read(folder).entries) > 125_000
@@ -221,8 +227,8 @@ def test_sources_that_are_gone(tmp_path: Path) -> None:
     assert set(folder.files("frames")) == set(folder.files(f"frames/{A}")) | set(
         folder.files(f"frames/{C}")
     )
-    assert not (tmp_path / "videos" / f"{B}.mp4").exists()
-    assert status(folder)["gone"] == [{"path": f"/clips/{B}.mp4", "video": B, "frames": 4}]
+    assert not (tmp_path / "videos" / f"dog-{B}.mp4").exists()
+    assert status(folder)["gone"] == [{"path": source(B), "video": B, "frames": 4}]
     assert status(folder)["frames"] == {"total": 8, "done": 8, "failed": 0, "missing": 0}
     do_run(str(tmp_path), Run((A, B), video=True))
     assert shards == {

@@ -210,7 +210,7 @@ def test_videos_written_at_a_time_have_the_bytes_of_those_written_one_by_one(tmp
     folder = OutputFolder.at(str(out))
     files = []
     for workers in (1, 4):
-        assert len(list(write_videos(folder, parts, crf=10, workers=workers))) == 4
+        assert len(list(write_videos(folder, parts, {}, crf=10, workers=workers))) == 4
         files.append({path.name: path.read_bytes() for path in out.glob("videos/*.mp4")})
         for path in out.glob("videos/*.mp4"):
             path.unlink()
@@ -220,18 +220,18 @@ def test_videos_written_at_a_time_have_the_bytes_of_those_written_one_by_one(tmp
 def test_the_next_run_writes_what_is_missing_or_stale_and_leaves_the_rest(tmp_path: Path):
     parts, out = clips_of(tmp_path, 3), tmp_path / "out"
     folder = OutputFolder.at(str(out))
-    list(write_videos(folder, parts, crf=10))
-    assert list(write_videos(folder, parts, crf=10)) == ["videos: 3 as they should be already"]
-    first, second, third = (out / clip.file for clip in clip_videos(folder, parts, crf=10))
+    list(write_videos(folder, parts, {}, crf=10))
+    assert list(write_videos(folder, parts, {}, crf=10)) == ["videos: 3 as they should be already"]
+    first, second, third = (out / clip.file for clip in clip_videos(folder, parts, {}, crf=10))
     kept, before = third.stat(), second.read_bytes()
     first.unlink()
     finished(out, tmp_path / "1.mp4", failed=(3,))
-    said, *written = write_videos(folder, parts, crf=10)
+    said, *written = write_videos(folder, parts, {}, crf=10)
     assert said == "videos: 1 as they should be already"
     assert len(written) == 2 and "1 without a result" in " ".join(written)
     assert first.exists() and second.read_bytes() != before
     assert third.stat().st_mtime_ns == kept.st_mtime_ns
-    assert len(list(write_videos(folder, parts, crf=20))) == 3  # another quality
+    assert len(list(write_videos(folder, parts, {}, crf=20))) == 3  # another quality
 
 
 def test_a_clip_whose_video_fails_costs_that_video_alone(
@@ -248,30 +248,30 @@ def test_a_clip_whose_video_fails_costs_that_video_alone(
         return right(path, clip, frames, crf=crf)
 
     monkeypatch.setattr("raydepth.output.video.write_video", write_video)
-    lines = list(write_videos(folder, parts, crf=10))
+    lines = list(write_videos(folder, parts, {}, crf=10))
     assert len(lines) == 3
     (said,) = (line for line in lines if "not written" in line)
     assert "0.mp4" in said and "no memory for this one" in said
-    assert [clip.failed for clip in clip_videos(folder, parts, crf=10)] == [True, False, False]
+    assert [clip.failed for clip in clip_videos(folder, parts, {}, crf=10)] == [True, False, False]
     assert len(list(out.glob("videos/*"))) == 2
     monkeypatch.undo()  # and the next run tries it again, alone
-    _, line = write_videos(folder, parts, crf=10)
+    _, line = write_videos(folder, parts, {}, crf=10)
     assert bad in line and len(list(out.glob("videos/*.mp4"))) == 3
 
 
 def test_a_run_that_is_to_stop_drops_what_it_writes_and_the_next_one_goes_on(tmp_path: Path):
     parts, out = clips_of(tmp_path, 3), tmp_path / "out"
     folder = OutputFolder.at(str(out))
-    assert list(write_videos(folder, parts, crf=10, stop=lambda: True)) == []
-    lines = write_videos(folder, parts, crf=10)
+    assert list(write_videos(folder, parts, {}, crf=10, stop=lambda: True)) == []
+    lines = write_videos(folder, parts, {}, crf=10)
     next(lines)
     lines.close()  # as Ctrl-C does
     assert len(list(out.glob("videos/*"))) < 3
-    left = sum(not clip.outcome for clip in clip_videos(folder, parts, crf=10))
+    left = sum(not clip.outcome for clip in clip_videos(folder, parts, {}, crf=10))
     assert 1 <= left <= 2
-    list(write_videos(folder, parts, crf=10))
+    list(write_videos(folder, parts, {}, crf=10))
     assert len(list(out.glob("videos/*"))) == 3
-    assert all(clip.outcome for clip in clip_videos(folder, parts, crf=10))
+    assert all(clip.outcome for clip in clip_videos(folder, parts, {}, crf=10))
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def work(tmp_path: Path) -> Work:
     record.record_job(folder, job.tree())
     write_plan(folder, parts, [])
     source = Source([part.segment for part in parts], parts, [])
-    changes = Changes(job, source, folder, Listed(), frozenset(), False, Moves((), ()))
+    changes = Changes(job, source, folder, Listed(), frozenset(), {}, False, Moves((), ()))
     return Work(job, folder, lambda: False, source, Ledger({}), [], changes, None)
 
 
@@ -108,10 +108,10 @@ def test_ctrl_c_drops_what_is_being_written(
 ):
     right = raydepth.output.video.shown_frames
 
-    def endless(folder: OutputFolder, parts: list) -> object:
+    def endless(folder: OutputFolder, parts: list, name: str) -> object:
         os.kill(os.getpid(), sent)
         while True:
-            yield from right(folder, parts)
+            yield from right(folder, parts, name)
             time.sleep(0.01)
 
     monkeypatch.setattr("raydepth.output.video.shown_frames", endless)

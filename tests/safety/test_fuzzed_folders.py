@@ -294,7 +294,7 @@ def test_damaged_records_are_named_or_made_anew(
         lambda: record.check_same_job(folder, job.tree()),
         lambda: record.read_calibrations(folder),
         lambda: record.read_benchmark(folder),
-        lambda: recorded_videos(folder, read_plan(folder)),
+        lambda: recorded_videos(folder, read_plan(folder), {}),
     ):
         try:
             read()

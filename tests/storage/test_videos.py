@@ -47,10 +47,10 @@ def test_a_video_from_bucket_to_bucket(bucket: Bucket, clip: Path, tmp_path: Pat
     """
     there = OutputFolder.at(f"{bucket.uri}/runs/out")
     uri = bucket.put("in/clip.mp4", clip.read_bytes())
-    (line,) = write_videos(there, edited(there, uri), crf=18)
+    (line,) = write_videos(there, edited(there, uri), {}, crf=18)
     here = OutputFolder.at(str(tmp_path / "out"))
     parts = edited(here, str(clip))
-    (same,) = write_videos(here, parts, crf=18)
+    (same,) = write_videos(here, parts, {}, crf=18)
     assert line == same and "12 frames; audio copied" in line
     name = f"videos/{parts[0].segment.video}.mp4"
     data = bucket.get(f"runs/out/{name}")
@@ -69,10 +69,10 @@ def test_an_upload_of_a_video_that_breaks_off_leaves_none(
     folder = OutputFolder.at(f"{bucket.uri}/runs/out")
     parts = edited(folder, str(clip))
     proxy.fault = lambda r: "denied" if r.method in ("PUT", "POST") and "/videos/" in r.path else ""
-    (line,) = write_videos(folder, parts, crf=18)
+    (line,) = write_videos(folder, parts, {}, crf=18)
     assert "not written" in line and re.search(r"runs/out/videos/.*\.mp4: .*access denied", line)
     assert not any("videos/" in name for name in bucket.sizes())
     assert not list((tmp_path / "tmp").rglob("*.mp4*"))
     proxy.fault = lambda request: ""
-    (line,) = write_videos(folder, parts, crf=18)
+    (line,) = write_videos(folder, parts, {}, crf=18)
     assert "12 frames" in line and any("videos/" in name for name in bucket.sizes())

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from raydepth.errors import JobError
 from raydepth.frames.segments import Segment
+from raydepth.output.clip_videos import video_name
 from raydepth.output.folder import OutputFolder
 from raydepth.output.layers import layers_name
 from raydepth.output.ledger import Ledger
@@ -62,11 +63,12 @@ _V = VIDEOS[0]
 names = st.sampled_from(
     [
         *("notes.txt", "job.yaml", "object.png", "a.tmp", "frames", "data/clip.mp4"),
-        *("videos/mine.mp4", f"videos/{_V}.mp4", f"videos/{_V}.mov", "report/figures/mine.png"),
+        *("videos/mine.mp4", "videos/dog.mp4", f"videos/dog-{_V}.mp4", "videos/dog.mov"),
+        "report/figures/mine.png",
         *("report/index.html", "report/pictures/00_edited.jpg", "report/notes.md"),
         *("frames/mine.parquet", f"frames/{_V}/mine.parquet", f"frames/{_V}/000000-0000.parquet"),
-        *(f"images/{_V}/000000_edited.png", f"images/{_V}/mine.png", "images/mine.png"),
-        *(f"layers/{_V}/000000/layers.json", f"layers/{_V}/000000/mine.png", f"layers/{_V}/notes"),
+        *("images/dog/000000_edited.png", "images/dog/mine.png", "images/mine.png"),
+        *("layers/dog/000000/layers.json", "layers/dog/000000/mine.png", "layers/dog/notes"),
         *(f"plates/{_V}.png", "gone/mine.txt", f"gone/frames/{_V}/000000-0000.parquet"),
         f"frames/{_V}/.000000-0000.parquet.{'0' * 32}.tmp.part",
         f".notes.txt.{'0' * 32}.tmp",
@@ -75,10 +77,17 @@ names = st.sampled_from(
 """What a user may call a file of his: some are names that runs write too."""
 
 
+def source(video: str) -> str:
+    """Where a clip lies: all have one name, so what their outputs are called depends on which came
+    first.
+    """
+    return f"/clips/{video}/dog.mp4"
+
+
 def segment(video: str) -> Segment:
     numbers = np.arange(PER_VIDEO)
     return Segment(
-        video, f"/clips/{video}.mp4", "video", 0, 32, 32, (1, 0, 0, 1), Fraction(1, 25), 0,
+        video, source(video), "video", 0, 32, 32, (1, 0, 0, 1), Fraction(1, 25), 0,
         numbers, numbers, numbers / 25, numbers[:1], numbers[:1],
     )  # fmt: skip
 
@@ -89,7 +98,7 @@ def shard_rows(video: str, indices: np.ndarray) -> pa.Table:
     columns: dict[str, Any] = {
         "frame_id": [f"{video}:{index}" for index in indices],
         "video": [video] * n,
-        "path": [f"/clips/{video}.mp4"] * n,
+        "path": [source(video)] * n,
         "frame_index": indices.astype(np.int64),
         "time_s": indices / 25,
         "attempts": pa.array([1] * n, pa.int32()),
@@ -151,13 +160,14 @@ def do_run(uri: str, asked: Run) -> None:
         folder.write(CALIBRATIONS, b"{}")
         for part in todo:
             video, indices = part.segment.video, part.segment.frame_index[part.start : part.stop]
+            clip = changes.clips[video]
             if asked.layers:
                 for index in indices:
-                    folder.write(f"{layers_name(video, index)}/00_near.png", b"png")
-                    folder.write(f"{layers_name(video, index)}/layers.json", b"{}")
-            write_shard(folder, part.name, [shard_rows(video, indices)], job.output)
+                    folder.write(f"{layers_name(clip, index)}/00_near.png", b"png")
+                    folder.write(f"{layers_name(clip, index)}/layers.json", b"{}")
+            write_shard(folder, part.name, [shard_rows(video, indices)], job.output, clip=clip)
         for part in parts if asked.video else ():
-            folder.write(f"videos/{part.segment.video}.mp4", b"mp4")
+            folder.write(video_name(changes.clips[part.segment.video]), part.segment.video.encode())
         folder.write(BENCHMARK, b"{}")
         for name in ("index.html", "report.json", "pictures/00_edited.jpg", "figures/curves_0.png"):
             folder.write(f"report/{name}", b"report")
@@ -206,7 +216,7 @@ class Model:
 
     def run(self, asked: Run) -> None:
         folder, before = OutputFolder.at(self.uri), self.read()
-        good = good_frames(folder)
+        good, called = good_frames(folder), Listed.read(folder).clips
         try:
             do_run(self.uri, asked)
         except JobError:
@@ -219,6 +229,13 @@ class Model:
             other = {name for name in shards if name.split("/")[1] not in asked.videos}
             assert planned_shards(asked) <= shards
             assert not other, "results of sources that are gone are among the others"
+            clips = Listed.read(folder).clips
+            assert len(set(clips.values())) == len(clips), "two clips have one name"
+            for video in asked.videos if asked.video else ():
+                if any(f"/{video}/" in name for name in planned_shards(asked)):
+                    assert self.read()[video_name(clips[video])] == video.encode()
+        if good and not asked.overwrite:
+            assert called.items() <= Listed.read(folder).clips.items(), "a clip is called otherwise"
         if not asked.overwrite:
             assert good <= good_frames(folder), "a frame that was good is lost"
         there = self.read()
