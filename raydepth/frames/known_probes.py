@@ -21,6 +21,7 @@ import numpy as np
 
 import raydepth
 from raydepth.files import storage
+from raydepth.files.user_cache import cache_folder
 from raydepth.frames.probe import probe
 from raydepth.frames.source import Source
 
@@ -72,8 +73,7 @@ def _place_of(path: str) -> Path | None:
     identity = (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_dev, state.st_ino)
     versions = (raydepth.__version__, av.__version__, sorted(av.library_versions.items()))
     key = hashlib.sha256(repr((versions, identity, ends)).encode()).hexdigest()
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(home) / "raydepth" / "probes" / f"{key[:32]}.npz"
+    return cache_folder("probes") / f"{key[:32]}.npz"
 
 
 def _keep(place: Path, source: Source) -> None:

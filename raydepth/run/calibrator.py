@@ -1,13 +1,14 @@
 """Step 2: a clip's calibration, measured once from frames sampled over all of it; without Ray."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 import cv2
 import numpy as np
 
+from raydepth.batch import Batch
 from raydepth.camera.stabilise import gather
 from raydepth.camera.track import SIZE as TRACK_SIZE
 from raydepth.camera.track import View
@@ -61,8 +62,25 @@ def beating(progress: Progress, unit: str) -> Iterator[None]:
 class ClipCalibrator:
     """Turns a clip's segments into its ClipCalibration, with a worker's models."""
 
-    def __init__(self, job: Job, models: WorkerModels, progress: Progress) -> None:
-        self._job = job
+    def __init__(
+        self,
+        job: Job,
+        models: WorkerModels,
+        progress: Progress,
+        *,
+        decode: Callable[[Segment, int], Iterator[Batch]] = batches,
+        followed: Callable[[list[Segment]], list[Segment]] = lambda segments: segments,
+    ) -> None:
+        """Keeps what it is given.
+
+        Args:
+            job: the resolved job.
+            models: the worker's.
+            progress: the tracker.
+            decode: gives a segment's frames in batches of so many.
+            followed: which of a clip's frames the camera is followed through; by default all.
+        """
+        self._job, self._decode, self._followed = job, decode, followed
         self._estimator = models.estimator
         makes_plates = FILLERS.of(job.layers.fill).with_plates is not None
         self._filler = models.filler if makes_plates else None
@@ -116,11 +134,11 @@ class ClipCalibrator:
         """The clip's wanted frames for tracking, small and grey; ends early when the run is
         stopping.
         """
-        for segment in segments:
+        for segment in self._followed(segments):
             height, width = working_size(segment.height, segment.width, TRACK_SIZE)
             small = replace(segment, height=height, width=width)
             for batch in watched(
-                batches(small, 8), self._job.run.decode_timeout_s, unit, self._progress
+                self._decode(small, 8), self._job.run.decode_timeout_s, unit, self._progress
             ):
                 self._progress.tick(unit, 0)
                 for pts, rgb, status in zip(
@@ -157,7 +175,7 @@ class ClipCalibrator:
         """
         for segment in sample_frames(segments, self._job.depth.calibration_frames):
             for batch in watched(
-                batches(segment, 1), self._job.run.decode_timeout_s, unit, self._progress
+                self._decode(segment, 1), self._job.run.decode_timeout_s, unit, self._progress
             ):
                 if self._progress.stopping():
                     return

@@ -37,11 +37,12 @@ def load_worker(job: Job, *, device: str, dtype: str) -> WorkerModels:
     Raises:
         JobError: a model cannot be loaded.
     """
-    import torch
+    estimator = load_depth(job.depth, device=device, dtype=dtype, threads=model_threads(job))
+    return load_beside(job, estimator, device=device, dtype=dtype)
 
-    # onnxruntime would take all cores: it gets as many as torch has been given.
-    threads = job.run.threads or torch.get_num_threads()
-    estimator = load_depth(job.depth, device=device, dtype=dtype, threads=threads)
+
+def load_beside(job: Job, estimator: DepthEstimator, *, device: str, dtype: str) -> WorkerModels:
+    """As ``load_worker``, with a source of depth that is there already."""
     check_metres(job, estimator.kind)
     compositor = load_compositor(
         job.compose,
@@ -52,12 +53,21 @@ def load_worker(job: Job, *, device: str, dtype: str) -> WorkerModels:
     host = FillHost(
         device=device,
         dtype=dtype,
-        threads=threads,
+        threads=model_threads(job),
         seed=job.run.seed,
         compose=job.diffusion,
         loaded=getattr(compositor, "models", None),
     )
     return WorkerModels(estimator, compositor, load_filler(job.layers.fill, host))
+
+
+def model_threads(job: Job) -> int:
+    """CPU threads of an ONNX model: as many as torch has been given, where onnxruntime would take
+    all cores.
+    """
+    import torch
+
+    return job.run.threads or torch.get_num_threads()
 
 
 def check_metres(job: Job, kind: DepthKind) -> None:
