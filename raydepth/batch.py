@@ -35,7 +35,7 @@ column                 dtype, shape         meaning
                                             dilated; not dilated where that would swallow the last
                                             known pixel
 ``background``         uint8 [N,H,W,3]      the far layer, inpainted in the hole
-``shared_background``  uint8 [N,H,W,3]      the clip's plate where it stands for the frame's far
+``shared_background``  uint8 [N,H,W,3]      the shot's plate where it stands for the frame's far
                                             layer, else ``background``; only where any frame has it
 ``far_inv_depth``      float32 [N,H,W]      inverse depth of the far layer, continued in the hole
 ``edited``             uint8 [N,H,W,3]      the result
@@ -66,7 +66,7 @@ column                 dtype, shape         meaning
                                             not measured, which is null in shards
 =====================  ===================  ========================================================
 
-One clip has one depth normalisation. The worker adds ``attempts`` to ``depth_kind`` before a batch
+One shot has one depth normalisation. The worker adds ``attempts`` to ``depth_kind`` before a batch
 becomes rows of a shard.
 """
 
@@ -87,6 +87,11 @@ def shot_id(video: str, shot: int) -> str:
     dot from the second shot on.
     """
     return f"{video}.{shot}" if shot else video
+
+
+def video_of(shot: str) -> str:
+    """The video id of a shot id."""
+    return shot.partition(".")[0]
 
 
 def shot_of(batch: Batch, row: int = 0) -> str:

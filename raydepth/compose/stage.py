@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from raydepth.batch import Batch, mark_error, ok_rows
+from raydepth.batch import Batch, mark_error, ok_rows, shot_of
 from raydepth.compose.crop import Crops
 from raydepth.compose.protocol import Compositor
 from raydepth.diffusion.noise import clip_seed
@@ -44,7 +44,7 @@ class ComposeStage:
             crops: composes on crops around the edit, where that is worth while; None: always on
                 whole frames.
             light: how far moved layers are brought into the scene's light; None: not at all.
-            lights: by video id, what ``measure_light`` found.
+            lights: by shot id, what ``measure_light`` found.
         """
         self.edit, self.compositor, self.seed, self.keep_stack = edit, compositor, seed, keep_stack
         self.crops, self.light, self.lights = crops, light or Light(), lights or {}
@@ -56,7 +56,8 @@ class ComposeStage:
             name: batch[name].copy() for name in ("status", "error_type", "error_message", "note")
         }
         plan = self.edit(batch)
-        plan = match_light(plan, [self.lights.get(video) for video in batch["video"]], self.light)
+        shots = (shot_of(batch, row) for row in range(len(batch["video"])))
+        plan = match_light(plan, [self.lights.get(shot) for shot in shots], self.light)
         for row, note in plan.notes.items():
             batch["note"][row] = "; ".join(filter(None, [batch["note"][row], note]))
         ok = ok_rows(batch)

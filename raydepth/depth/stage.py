@@ -1,4 +1,4 @@
-"""The depth stage: every frame of a batch gets ``inv_depth`` on its clip's scale."""
+"""The depth stage: every frame of a batch gets ``inv_depth`` on its shot's scale."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from raydepth.batch import Batch, mark_error, ok_rows
+from raydepth.batch import Batch, mark_error, ok_rows, shot_of
 from raydepth.depth.calibrate import Calibration
 from raydepth.depth.estimator import DepthEstimator, Explains
 from raydepth.depth.guided import guided_filter
@@ -33,13 +33,13 @@ class DepthStage:
         references: Callable[[str], Stabiliser | None] = lambda video: None,
         guided: bool = False,
     ) -> None:
-        """Keeps the estimator and each clip's scale.
+        """Keeps the estimator and each shot's scale.
 
         Args:
             estimator: the source of depth.
-            calibrations: by video id. A clip that is missing here had no frame to fix a scale from;
+            calibrations: by shot id. A shot that is missing here had no frame to fix a scale from;
                 its frames become error rows of type ``NotCalibrated``.
-            references: by video id, what stabilises its depth (``depth.stabilise``); None: nothing
+            references: by shot id, what stabilises its depth (``depth.stabilise``); None: nothing
                 does.
             guided: ``depth.guided``.
         """
@@ -54,7 +54,7 @@ class DepthStage:
         """Adds ``inv_depth``, ``depth_lo``, ``depth_hi`` and ``seconds_depth``.
 
         The batch given is left as it was. ``inv_depth`` float32 [N,H,W] is zeros in error rows.
-        ``depth_lo`` and ``depth_hi`` float64 [N] are NaN where the clip has no scale. Error types
+        ``depth_lo`` and ``depth_hi`` float64 [N] are NaN where the shot has no scale. Error types
         are ``NonFiniteDepth``, ``NotCalibrated``, and those of the estimator's ``explain``
         (``MissingDepthFile`` ...).
         """
@@ -68,7 +68,7 @@ class DepthStage:
         rows = ok_rows(batch)
         raw = self.estimator(batch) if rows.size else inv_depth
         for row in rows:
-            calibration = self.calibrations.get(str(batch["video"][row]))
+            calibration = self.calibrations.get(shot_of(batch, row))
             if calibration is None:
                 mark_error(
                     out,
@@ -79,7 +79,7 @@ class DepthStage:
                 continue
             lo[row], hi[row] = calibration.lo, calibration.hi
             if np.isfinite(raw[row]).all():
-                stabiliser = self.references(str(batch["video"][row]))
+                stabiliser = self.references(shot_of(batch, row))
                 inv_depth[row] = refined(
                     batch["rgb"][row], calibration.normalise(raw[row]), stabiliser, self.guided
                 )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from raydepth.batch import Batch, ok_rows
+from raydepth.batch import Batch, ok_rows, shot_of
 from raydepth.depth.calibrate import Calibration, calibrate
 from raydepth.depth.estimator import DepthEstimator
 from raydepth.edits.plan import EditPlan, dilated
@@ -23,7 +23,7 @@ NOTHING_SEEN = "the near layer fills the frame: nothing of the new background is
 def fix_scene(
     edit: Background, frame: tuple[int, int], scale: Calibration, estimator: DepthEstimator
 ) -> Calibration | None:
-    """Fixes the scale of the new scene's depth for one clip; see ``EditEntry.scene``.
+    """Fixes the scale of the new scene's depth for one shot; see ``EditEntry.scene``.
 
     Pictures are estimated one by one, as the clip's own samples are; those that cannot be decoded,
     or have no depth, are left out. None where nothing is to be aligned, where both are in metres,
@@ -57,10 +57,10 @@ class BackgroundBuilder:
 
         Args:
             edit: the job's section.
-            scales: the clips' depth scales, by video id.
+            scales: the shots' depth scales, by shot id.
             estimator: for ``depth: aligned``; one that reads depth from files has none for the new
                 scene.
-            scenes: by video id, what ``fix_scene`` fixed.
+            scenes: by shot id, what ``fix_scene`` fixed.
             matte: edge pixels are matted on both sides of the edge, where ``edit.decontaminate``
                 asks for it at all.
 
@@ -119,14 +119,14 @@ class BackgroundBuilder:
         )
 
     def _aligned(self, batch: Batch, far: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """The new scene's inverse depth on the clip's scale, float32 [M,H,W].
+        """The new scene's inverse depth on the shot's scale, float32 [M,H,W].
 
         Raises SceneryError where the scene has no scale.
         """
         assert self.estimator is not None
-        video = str(batch["video"][rows[0]])
-        clip = self.scales[video]
-        scale = clip if clip.kind == "depth_m" else self.scenes.get(video)
+        shot = shot_of(batch, rows[0])
+        own = self.scales[shot]
+        scale = own if own.kind == "depth_m" else self.scenes.get(shot)
         if scale is None:
             raise SceneryError(
                 f"edit.source: none of the sampled pictures of {self.edit.source} gave depth, so "

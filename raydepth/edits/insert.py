@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from raydepth.batch import Batch, ok_rows
+from raydepth.batch import Batch, ok_rows, shot_of
 from raydepth.depth.calibrate import Calibration
 from raydepth.edits.clip import ClipEdit
 from raydepth.edits.place import STILL, height_px, place, render_object, shrunk
@@ -27,7 +27,7 @@ _MARGIN = 16
 
 
 class InsertBuilder:
-    """Holds the object's picture and the clips' constants; see ``EditBuilder``."""
+    """Holds the object's picture and the shots' constants; see ``EditBuilder``."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class InsertBuilder:
         Args:
             edit: the job's section.
             layers: says how depth is cleaned (``edge_filter``, ``min_area``).
-            clips: by video id, the depth scale and what ``fix_edit`` fixed.
+            clips: by shot id, the depth scale and what ``fix_edit`` fixed.
             matte: pixels at the edges of what covers the object are matted, see ``matte_edges``.
 
         Raises:
@@ -71,8 +71,10 @@ class InsertBuilder:
         normals = np.zeros((*inv_depth.shape, 2), np.float32)
         notes = {}
         for row in ok_rows(batch):
-            scale, clip = self.clips[str(batch["video"][row])]
-            assert clip is not None  # fixed with the scale, without which the row is an error
+            scale, clip = self.clips[shot_of(batch, row)]
+            if clip is None:
+                notes[row] = self._elsewhere(batch, row)
+                continue
             pts, frame = int(batch["pts"][row]), inv_depth.shape[1:]
             motion = clip.track.matrix(pts, frame[0]) if clip.track else STILL
             height = height_px(self.edit, scale, clip.inv_depth, frame)
@@ -134,6 +136,11 @@ class InsertBuilder:
             moved=frozenset({"object"}),
             normals={"object": normals},
         )
+
+    def _elsewhere(self, batch: Batch, row: int) -> str:
+        """Why the object is not in a frame's shot."""
+        own = "the first shot" if self.edit.shot is None else f"shot {self.edit.shot}"
+        return f"the object is in {own} (edit.shot): this is shot {batch['shot'][row]}"
 
     def _cleaned(
         self, inv_depth: np.ndarray, there: np.ndarray, object_inv_depth: float

@@ -1,4 +1,4 @@
-"""The edits that a job may name at ``edit.kind``, and what an edit does once a clip.
+"""The edits that a job may name at ``edit.kind``, and what an edit does once a shot.
 
 An edit is a module with an ``EditBuilder``: a batch after the layer stage in, an ``EditPlan`` out.
 Nothing after that step knows the difference.
@@ -46,11 +46,11 @@ class EditHost:
 
     layers: Layers
     clips: Mapping[str, tuple[Calibration, ClipEdit | None]]
-    """By video id, the depth scale and what ``fix_edit`` fixed."""
+    """By shot id, the depth scale and what ``fix_edit`` fixed."""
     estimator: DepthEstimator | None = None
     """The worker's, for edits that bring in a scene."""
     scenes: Mapping[str, Calibration | None] = field(default_factory=dict)
-    """By video id, what ``fix_scene_scale`` fixed."""
+    """By shot id, what ``fix_scene_scale`` fixed."""
     matte: bool = False
     """Pixels at the edges of what is near are matted, see ``layers.matting.matte_edges``."""
 
@@ -85,12 +85,12 @@ class EditEntry(Entry):
     fits: Callable[[Any, Layers], None] = _fits
     """Raises ValueError where it does not fit the section ``layers``."""
     fix: Callable[..., ClipEdit] | None = None
-    """Fixes what it needs for a clip; see ``fix_edit``. None: it needs nothing."""
+    """Fixes what it needs for a shot; see ``fix_edit``. None: it needs nothing."""
     scene: Callable[..., Calibration | None] | None = None
     """Fixes the depth scale of the scene that it brings in; see ``fix_scene_scale``. None: it
     brings in none whose depth is estimated."""
     light: Callable[..., ClipLight | None] | None = None
-    """Measures a clip's light; see ``measure_light``. None: it moves nothing to another light."""
+    """Measures a shot's light; see ``measure_light``. None: it moves nothing to another light."""
     image_prompt: Callable[[Any], str | None] = lambda edit: None
     """The picture file of what it inserts; None: it inserts nothing."""
     segmentation: Callable[[Any], Segmentation | None] = lambda edit: None
@@ -126,9 +126,9 @@ def load_edit(
     Args:
         edit: the job's section.
         layers: the job's section.
-        clips: by video id, the depth scale and what ``fix_edit`` fixed.
+        clips: by shot id, the depth scale and what ``fix_edit`` fixed.
         estimator: the worker's, for edits that bring in a scene.
-        scenes: by video id, what ``fix_scene_scale`` fixed.
+        scenes: by shot id, what ``fix_scene_scale`` fixed.
         matte: pixels at the edges of what is near are matted, see ``layers.matting.matte_edges``.
 
     Raises:
@@ -166,6 +166,18 @@ def check_names(names: Iterable[str], layers: Layers) -> None:
         )
 
 
+def is_in_shot(edit: Section, shot: int, first: int) -> bool:
+    """Whether an edit is made in a shot of this number; frames of others stay as they are.
+
+    ``first`` is the number of the first shot that the job covers. An edit whose place is a thing's
+    is made where the thing is.
+    """
+    asked = getattr(edit, "shot", "all")
+    if asked is None:
+        return shot == first or bool(list(EDITS.of(edit).things(edit)))
+    return asked in ("all", shot)
+
+
 def fix_edit(
     edit: Section,
     sampled: list[np.ndarray],
@@ -174,17 +186,17 @@ def fix_edit(
     views: Callable[[], Iterable[View]],
     things: Mapping[str, float] | None = None,
 ) -> ClipEdit | None:
-    """Fixes what the edit needs for a clip; None for edits that need nothing.
+    """Fixes what the edit needs for a shot; None for edits that need nothing.
 
     Args:
         edit: the job's section.
-        sampled: ``inv_depth`` float32 [H,W] of the frames sampled over the clip, its first frame
+        sampled: ``inv_depth`` float32 [H,W] of the frames sampled over the shot, its first frame
             first.
         picture: uint8 [H,W,3], the first frame.
-        scale: the clip's.
-        views: decodes the clip's wanted frames for tracking; called only for an object anchored in
+        scale: the shot's.
+        views: decodes the shot's wanted frames for tracking; called only for an object anchored in
             the scene.
-        things: by name, the inverse depth of each thing where the clip shows it first.
+        things: by name, the inverse depth of each thing where the shot shows it first.
 
     Raises:
         JobError: metres are asked of a model that has none.
@@ -196,15 +208,15 @@ def fix_edit(
 def fix_scene_scale(
     edit: Section, frame: tuple[int, int], scale: Calibration, estimator: DepthEstimator
 ) -> Calibration | None:
-    """Fixes the depth scale of the scene that the edit brings into a clip.
+    """Fixes the depth scale of the scene that the edit brings into a shot.
 
-    Once per clip, and not by whoever comes first: the scene is seen in the clip's frame, and so its
+    Once per shot, and not by whoever comes first: the scene is seen in the clip's frame, and so its
     scale is another in a clip of another shape.
 
     Args:
         edit: the job's section.
         frame: the clip's (height, width).
-        scale: the clip's.
+        scale: the shot's.
         estimator: the worker's.
 
     Returns:
@@ -222,14 +234,14 @@ def measure_light(
     planes: Sequence[float],
     fixed: ClipEdit | None,
 ) -> ClipLight | None:
-    """Measures a clip's light once.
+    """Measures a shot's light once.
 
     Args:
         edit: the job's section.
         layers: says what is near.
-        frames: uint8 [H,W,3], sampled over the clip.
+        frames: uint8 [H,W,3], sampled over the shot.
         sampled: their ``inv_depth``, float32 [H,W].
-        planes: the clip's.
+        planes: the shot's.
         fixed: what ``fix_edit`` fixed.
 
     Returns:

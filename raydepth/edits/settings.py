@@ -58,7 +58,7 @@ PointOrName = Annotated[
 class AtBehind(Section):
     """Just behind a thing, which covers the object with its whole outline.
 
-    The thing is one of ``layers.things`` by its name, or what is at this point of the clip's first
+    The thing is one of ``layers.things`` by its name, or what is at this point of the shot's first
     frame, in fractions of width and height.
     """
 
@@ -68,7 +68,7 @@ class AtBehind(Section):
 class AtFront(Section):
     """Just in front of a thing, which never covers the object.
 
-    The thing is one of ``layers.things`` by its name, or what is at this point of the clip's first
+    The thing is one of ``layers.things`` by its name, or what is at this point of the shot's first
     frame, in fractions of width and height.
     """
 
@@ -92,6 +92,14 @@ InsertPlane = Annotated[
 ]
 
 
+InsertShot = Annotated[
+    Annotated[Literal["all"], Tag("word")] | Annotated[int, Field(ge=0), Tag("number")],
+    Discriminator(lambda value: "word" if isinstance(value, str) else "number"),
+    Form("the number of a shot, from 0, or all"),
+    Unit("number"),
+]
+
+
 class Insert(Section):
     """A picture with alpha, stood into the scene: what is nearer covers it, it covers what is
     farther.
@@ -105,10 +113,10 @@ class Insert(Section):
     """Cuts the object out of a picture without alpha; null: the picture must have alpha."""
     at: InsertPlane | None = None
     """The object's depth: a form of ``layers.at``; {behind: [x, y]} or {front: [x, y]} the thing at
-    a point of the clip's first frame; {behind: dog} or {front: dog} one of ``layers.things``, frame
+    a point of the shot's first frame; {behind: dog} or {front: dog} one of ``layers.things``, frame
     by frame; null: the scene's depth in the first frame under the object's foot."""
     point: Place | None = None
-    """Where the middle of the object's foot stands, as fractions of width and height of the clip's
+    """Where the middle of the object's foot stands, as fractions of width and height of the shot's
     first frame."""
     box: Annotated[
         Annotated[
@@ -139,6 +147,10 @@ class Insert(Section):
     does."""
     shadow: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Strength of a soft contact shadow on the floor; 0: none."""
+    shot: InsertShot | None = None
+    """Number of the shot that the object is in, from 0, or ``all``: the same place in every shot;
+    null: the first shot of each source, or, where ``at`` names a thing, the shots that it is in.
+    Frames of other shots stay as they are."""
 
     @model_validator(mode="after")
     def _placed_and_sized_once(self) -> "Insert":
@@ -177,7 +189,7 @@ class Background(Section):
     ``loop`` starts again."""
     depth: Literal["behind", "aligned"] = "behind"
     """``behind``: all of the new scene lies behind the near layers. ``aligned``: its depth is
-    estimated and brought to the clip's scale (metres with a metric model, else both 2 %..98 %
+    estimated and brought to the shot's scale (metres with a metric model, else both 2 %..98 %
     ranges are taken for equal); what is nearer covers."""
     decontaminate: bool = True
     """Takes the old background's colour out of the near layers' edges."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from raydepth.batch import Batch, ok_rows, take_rows
+from raydepth.batch import Batch, ok_rows, shot_of, take_rows
 from raydepth.depth.stage import refined
 from raydepth.evaluate import depth as depth_metrics
 from raydepth.evaluate import image as image_metrics
@@ -31,13 +31,13 @@ class MetricStage:
     Args:
         estimator: estimates depth again on the edited frame; one that reads depth from files is not
             asked.
-        calibrations: the clip's normalisation, by video id.
+        calibrations: the shot's normalisation, by shot id.
         compositor: gives the codec's round trip.
         reestimate_every: frames whose index is a multiple of this are estimated again and sent
             through the codec; 0: none.
         truth: batch -> float32 [N,H,W] metres with NaN where there is no reading; None: no ground
             truth.
-        references: as the depth stage's, which refines the depth of the input: by video id, what
+        references: as the depth stage's, which refines the depth of the input: by shot id, what
             stabilises its depth; None: nothing does.
         guided: as the depth stage's.
         true_edits: batch -> what each edited frame should be, uint8 [H,W,3]; where that is not
@@ -91,7 +91,7 @@ class MetricStage:
 
     def _measure_truth(self, columns: Batch, row: int, batch: Batch, truth: np.ndarray) -> None:
         inv_depth = batch["inv_depth"][row]
-        calibration = self.calibrations[batch["video"][row]]
+        calibration = self.calibrations[shot_of(batch, row)]
         if calibration.kind == "depth_m":
             estimate = calibration.metres(inv_depth)
         else:
@@ -139,9 +139,9 @@ class MetricStage:
         errors = np.full(len(pictures), np.nan)
         for row, found in enumerate(self.estimator({**part, "rgb": pictures})):
             if np.isfinite(found).all():
-                video = part["video"][row]
-                inv_depth = self.calibrations[video].normalise(found)
-                inv_depth = refined(pictures[row], inv_depth, self.references(video), self.guided)
+                shot = shot_of(part, row)
+                inv_depth = self.calibrations[shot].normalise(found)
+                inv_depth = refined(pictures[row], inv_depth, self.references(shot), self.guided)
                 errors[row] = np.sqrt(np.mean((inv_depth.astype(np.float64) - wanted[row]) ** 2))
         return errors
 

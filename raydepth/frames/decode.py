@@ -94,9 +94,9 @@ def decode(segment: Segment, *, threads: int = 1) -> Iterator[Frame]:
 def batches(
     segment: Segment, size: int, *, threads: int = 1, lost: tuple[str, str] | None = None
 ) -> Iterator[Batch]:
-    """Decodes a segment into micro-batches of `size` frames; the last one may be smaller.
+    """Decodes a segment into micro-batches of `size` frames; the last one of a shot may be smaller.
 
-    Each comes as soon as it is full.
+    Each comes as soon as it is full, and has frames of one shot.
 
     Args:
         segment: what to decode.
@@ -106,19 +106,17 @@ def batches(
             this message.
 
     Yields:
-        Columns frame_id, video, path, image, frame_index, pts, time_s, rgb, status, error_type,
-        error_message, note and seconds_decode (see raydepth/batch.py). Error frames have status
-        "error" and rgb zeros.
+        Columns frame_id, video, path, image, frame_index, pts, time_s, shot, rgb, status,
+        error_type, error_message, note and seconds_decode (see raydepth/batch.py). Error frames
+        have status "error" and rgb zeros.
     """
     if lost is None:
         frames = decode(segment, threads=threads)
     else:
         frames = (_frame(segment, row, None, *lost) for row in range(len(segment)))
-    while True:
+    for shot, count in _sizes(segment, size):
         began = time.perf_counter()
-        chunk = list(islice(frames, size))
-        if not chunk:
-            return
+        chunk = list(islice(frames, count))
         rgb = np.zeros((len(chunk), segment.height, segment.width, 3), np.uint8)
         for i, frame in enumerate(chunk):
             if frame.rgb is not None:
@@ -131,6 +129,7 @@ def batches(
             "frame_index": np.array([frame.frame_index for frame in chunk], np.int64),
             "pts": np.array([frame.pts for frame in chunk], np.int64),
             "time_s": np.array([frame.time_s for frame in chunk], np.float64),
+            "shot": np.full(len(chunk), shot, np.int64),
             "rgb": rgb,
             "status": _text(["ok" if frame.rgb is not None else "error" for frame in chunk]),
             "error_type": _text([frame.error_type for frame in chunk]),
@@ -140,6 +139,13 @@ def batches(
                 len(chunk), (time.perf_counter() - began) / len(chunk), np.float32
             ),
         }
+
+
+def _sizes(segment: Segment, size: int) -> Iterator[tuple[int, int]]:
+    """Shot and number of frames of each micro-batch."""
+    for shot, start, stop in segment.by_shot():
+        for begin in range(start, stop, size):
+            yield shot, min(size, stop - begin)
 
 
 def _text(values: list[str]) -> np.ndarray:

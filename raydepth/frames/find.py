@@ -9,6 +9,7 @@ from raydepth.files.text import printable
 from raydepth.frames.known_probes import probe_once
 from raydepth.frames.segments import Segment, plan_segments
 from raydepth.frames.settings import Input
+from raydepth.frames.shots import shots_of
 from raydepth.frames.sources import SourceError, SourceNote, UnreadableSource, expand
 
 NAMED = 3
@@ -48,19 +49,21 @@ def find_segments(settings: Input, every: int = 1) -> Found:
             source = probe_once(path)
         except SourceError as error:
             return [], UnreadableSource(path, error.error_type, str(error)), []
+        cuts, missed = shots_of(source, settings.shots)
         found = plan_segments(
             source,
             size=settings.size,
             stride=stride,
             start_s=settings.start_s,
             end_s=settings.end_s,
+            shots=cuts,
         )
         # The frames that a truncated file announces and lacks have no time stamps, so one row
         # stands for them.
         short = (
             UnreadableSource(path, "Truncated", f"{path}: {source.note}") if source.note else None
         )
-        return found, short, [SourceNote(path, remark) for remark in source.remarks]
+        return found, short, [SourceNote(path, remark) for remark in (*source.remarks, *missed)]
 
     left_out: list[SourceNote] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -1,7 +1,7 @@
 """Cuts a source at keyframes into segments, the units of scheduling and decoding."""
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -38,6 +38,9 @@ class Segment:
         source_size: height and width of the frames as they are, upright; (0, 0) where nobody asks
             for them.
         pixel_aspect, crop: as in Source.
+        shot: int64 [m], number of each frame's shot in the source, never falling; None: the source
+            is one shot.
+        first_shot: number of the first shot of the source that the job covers.
     """
 
     video: str
@@ -59,9 +62,23 @@ class Segment:
     source_size: tuple[int, int] = (0, 0)
     pixel_aspect: Fraction = Fraction(1)
     crop: tuple[int, int, int, int] = (0, 0, 0, 0)
+    shot: np.ndarray | None = None
+    first_shot: int = 0
 
     def __len__(self) -> int:
         return len(self.pts)
+
+    @property
+    def shots(self) -> np.ndarray:
+        """Number of each frame's shot, int64 [m]."""
+        return np.zeros(len(self), np.int64) if self.shot is None else self.shot
+
+    def by_shot(self) -> Iterator[tuple[int, int, int]]:
+        """The shots in it: number, and rows start and stop."""
+        shots = self.shots
+        begins = np.flatnonzero(np.diff(shots, prepend=-1)).tolist()
+        for start, stop in pairwise([*begins, len(shots)]):
+            yield int(shots[start]), start, stop
 
     def size(self, which: Literal["work", "source"]) -> tuple[int, int]:
         """Height and width in pixels, at working size or the source's."""
@@ -82,6 +99,7 @@ class Segment:
             time_s=self.time_s[kept],
             packets=None if self.packets is None else self.packets[kept],
             images=tuple(self.images[row] for row in kept) if self.images else (),
+            shot=None if self.shot is None else self.shot[kept],
         )
 
 
@@ -122,6 +140,7 @@ def plan_segments(
     start_s: float | None = None,
     end_s: float | None = None,
     min_frames: int = 240,
+    shots: Sequence[int] = (),
 ) -> list[Segment]:
     """Cuts a source into segments that hold its wanted frames; segments without any are left out.
 
@@ -136,6 +155,7 @@ def plan_segments(
         start_s, end_s: seconds after the source's first frame, half open [start_s, end_s); None is
             no bound.
         min_frames: source frames in a segment at least, where keyframes and sizes allow.
+        shots: frame indices in the source where its second shot and later ones begin, increasing.
     """
     time_s = source.time_s
     wanted = np.zeros(len(source.pts), bool)
@@ -148,6 +168,8 @@ def plan_segments(
         if source.kind == "video" and source.seekable
         else np.zeros(0, np.int64)
     )
+    borders = np.asarray(shots, np.int64)
+    first_shot = int(np.searchsorted(borders, wanted.argmax(), "right"))
     segments = []
     for index, (start, stop) in enumerate(pairwise(_cuts(source, min_frames))):
         frames = start + np.flatnonzero(wanted[start:stop])
@@ -180,6 +202,8 @@ def plan_segments(
                 source_size=source_size,
                 pixel_aspect=source.pixel_aspect,
                 crop=source.crop,
+                shot=np.searchsorted(borders, frames, "right") if len(borders) else None,
+                first_shot=first_shot,
             )
         )
     return segments

@@ -1,4 +1,4 @@
-"""Resolves a job's planes to numbers on the clip's scale, once per clip."""
+"""Resolves a job's planes to numbers on the shot's scale, once per clip."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,8 +31,8 @@ def resolve_planes(
         planes: as in ``layers.at``: ``auto``, a value, quantile, metres, point or box.
         sampled: ``inv_depth`` float32 [H,W] of the frames sampled over the clip (``auto``,
             quantile).
-        first: ``inv_depth`` float32 [H,W] of the clip's first frame (point, box).
-        calibration: the clip's scale (metres).
+        first: ``inv_depth`` float32 [H,W] of the shot's first frame (point, box).
+        calibration: the shot's scale (metres).
 
     Returns:
         Inverse depths, nearest (largest) first, distinct: planes within 0.001 of each other are
@@ -116,7 +116,7 @@ def plane_behind_point(inv_depth: np.ndarray, x: float, y: float) -> float:
     falls off without a valley, the plane lies a tenth of the clip's range behind the object.
 
     Args:
-        inv_depth: float32 [H,W] of the clip's first frame.
+        inv_depth: float32 [H,W] of the shot's first frame.
         x: fraction of the width.
         y: fraction of the height.
     """
@@ -142,7 +142,7 @@ def plane_behind_box(inv_depth: np.ndarray, x0: float, y0: float, x1: float, y1:
     nearer. Then the plane lies behind the object as for a point.
 
     Args:
-        inv_depth: float32 [H,W] of the clip's first frame.
+        inv_depth: float32 [H,W] of the shot's first frame.
         x0: left, fraction of the width.
         y0: top, fraction of the height.
         x1: right.

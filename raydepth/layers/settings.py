@@ -13,7 +13,7 @@ from raydepth.section import FRACTIONS, Box, Form, Names, Point, Section, Unit
 
 
 class AtQuantile(Section):
-    """The plane that leaves this fraction of the clip's sampled pixels farther away."""
+    """The plane that leaves this fraction of the shot's sampled pixels farther away."""
 
     quantile: Annotated[float, Field(gt=0, lt=1, examples=[0.6]), Unit("fraction of the pixels")]
 
@@ -25,7 +25,7 @@ class AtMetres(Section):
 
 
 class AtPoint(Section):
-    """The plane just behind the thing at this point of the clip's first frame, in fractions of
+    """The plane just behind the thing at this point of the shot's first frame, in fractions of
     width and height.
     """
 
@@ -33,7 +33,7 @@ class AtPoint(Section):
 
 
 class AtBox(Section):
-    """The plane just behind the thing in this box of the clip's first frame: x0, y0, x1, y1 as
+    """The plane just behind the thing in this box of the shot's first frame: x0, y0, x1, y1 as
     fractions.
     """
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from raydepth.batch import Batch, ok_rows
+from raydepth.batch import Batch, ok_rows, shot_of
 from raydepth.layers.fill.hole import far_depth, fill_hole
 from raydepth.layers.fill.protocol import Filler
 from raydepth.layers.settings import Layers
@@ -41,7 +41,7 @@ def outside_box(shape: tuple[int, ...], box: Sequence[float]) -> np.ndarray:
 
 
 class LayerStage:
-    """Splits every frame at its clip's planes; a frame's layers depend on the frame alone."""
+    """Splits every frame at its shot's planes; a frame's layers depend on the frame alone."""
 
     def __init__(
         self, layers: Layers, thresholds: Mapping[str, tuple[float, ...]], filler: Filler
@@ -50,7 +50,7 @@ class LayerStage:
 
         Args:
             layers: the job's section.
-            thresholds: by video id, the planes that ``resolve_planes`` gave, nearest first.
+            thresholds: by shot id, the planes that ``resolve_planes`` gave, nearest first.
             filler: for what the near layers hide.
         """
         self.layers, self.thresholds, self.filler = layers, thresholds, filler
@@ -66,13 +66,13 @@ class LayerStage:
         """
         rgb, inv_depth = batch["rgb"], batch["inv_depth"]
         count = len(rgb)
-        # A clip without planes has error rows only (it had no frame to fix a scale from).
-        planes = self.thresholds.get(str(batch["video"][0]), (float("nan"),))
+        # A shot without planes has error rows only (it had no frame to fix a scale from).
+        planes = self.thresholds.get(shot_of(batch), (float("nan"),))
         alphas = np.zeros((count, len(planes) + 1, *rgb.shape[1:3]), np.float32)
         near, hole = np.zeros_like(inv_depth), np.zeros(inv_depth.shape, bool)
         background, far_inv_depth = np.zeros_like(rgb), np.zeros_like(inv_depth)
         note = batch["note"].copy()
-        filler, shared = self.filler.for_clip(str(batch["video"][0])), {}
+        filler, shared = self.filler.for_clip(shot_of(batch)), {}
         seconds_layers, seconds_fill = np.zeros(count, np.float32), np.zeros(count, np.float32)
         for row in ok_rows(batch):
             started = time.perf_counter()

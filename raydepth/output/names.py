@@ -82,13 +82,14 @@ def planned_entries(
     planned = {JOB, ENVIRONMENT, CALIBRATIONS, BENCHMARK, SEGMENTS, LOGS, *REPORT}
     if cuts_object:
         planned.add(OBJECT)
-    videos = set()
+    videos, shots = set(), set()
     for part in parts:
         video = part.segment.video
         videos.add(video)
+        shots.add(part.shot_id)
         planned.add(shard_name(part.name))
         if tracks_things:
-            planned.add(things_name(video))
+            planned.add(things_name(part.shot_id))
         indices = part.segment.frame_index[part.start : part.stop].tolist()
         if output.images in ("png", "both"):
             planned |= {f"{IMAGES}/{clips[video]}/{index:06d}" for index in indices}
@@ -97,8 +98,8 @@ def planned_entries(
     for video in videos:
         if output.video:
             planned |= {RECORD, video_name(clips[video])}
-        if measures_clips:
-            planned |= {plate_name(video), *reference_names(video)}
+    for shot in shots if measures_clips else ():
+        planned |= {plate_name(shot), *reference_names(shot)}
     return planned
 
 

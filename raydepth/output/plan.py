@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from raydepth.batch import shot_id
 from raydepth.errors import JobError
 from raydepth.files.text import utf8
 from raydepth.frames.segments import Segment
@@ -31,6 +32,7 @@ _PLAN_SCHEMA = pa.schema(
         ("path", pa.string()),
         ("segment", pa.int32()),
         ("part", pa.int32()),
+        ("shot", pa.int64()),
         ("frame_index", pa.int64()),
         ("pts", pa.int64()),
         ("time_s", pa.float64()),
@@ -52,18 +54,25 @@ written."""
 class Part:
     """Frames ``start:stop`` of a segment, in whole batches: the unit of resuming.
 
-    They are decoded, edited and stored together.
+    They are decoded, edited and stored together, and they are of one shot.
     """
 
     segment: Segment
     number: int
     start: int
     stop: int
+    shot: int = 0
+    """Number of the shot in the source."""
 
     @property
     def name(self) -> str:
         """``<video>/<segment>-<part>``, unique in the job and the shard's name."""
         return f"{self.segment.video}/{self.segment.index:06d}-{self.number:04d}"
+
+    @property
+    def shot_id(self) -> str:
+        """The id of its shot; see ``batch.shot_id``."""
+        return shot_id(self.segment.video, self.shot)
 
     @property
     def frames(self) -> int:
@@ -80,29 +89,43 @@ def cut_parts(
     batch: int,
     shard_frames: int,
     limit: int | None,
+    limit_per_video: int | None = None,
     full_size: bool = False,
 ) -> list[Part]:
     """Cuts segments at fixed positions into parts.
 
-    Parts have ``shard_frames`` rounded up to whole batches, and at most 64 MiB of pixels. ``limit``
-    drops frames behind the first N of the job, after cutting, so that the cuts do not depend on it.
-    With ``full_size`` (``output.size: source``) parts hold at most 256 MiB of source pixels too,
-    but a batch at least.
+    Parts have ``shard_frames`` rounded up to whole batches, and at most 64 MiB of pixels; each
+    begins anew with a shot. ``limit`` drops frames behind the first N of the job, and
+    ``limit_per_video`` those behind the first N of each source, after cutting, so that the cuts do
+    not depend on them. With ``full_size`` (``output.size: source``) parts hold at most 256 MiB of
+    source pixels too, but a batch at least.
     """
     parts: list[Part] = []
-    left = limit if limit is not None else sum(len(segment.pts) for segment in segments)
+    left = sum(len(segment) for segment in segments) if limit is None else limit
+    left_of: dict[str, int] = {}
     for segment in segments:
+        own = left_of.setdefault(
+            segment.video, left if limit_per_video is None else limit_per_video
+        )
         fit = max(1, MAX_PART_BYTES // (segment.height * segment.width * 3 * batch))
         if full_size:
             fit = max(1, min(fit, MAX_SHARD_BYTES // (math.prod(segment.source_size) * 3 * batch)))
         length = batch * min(fit, -(-shard_frames // batch))
-        for number, start in enumerate(range(0, len(segment.pts), length)):
-            frames = min(length, len(segment.pts) - start, left)
+        for number, (shot, start, stop) in enumerate(_cut(segment, length)):
+            frames = min(stop - start, left, own)
             if frames == 0:
-                return parts
-            parts.append(Part(segment, number, start, start + frames))
-            left -= frames
+                break
+            parts.append(Part(segment, number, start, start + frames, shot))
+            left, own = left - frames, own - frames
+        left_of[segment.video] = own
     return parts
+
+
+def _cut(segment: Segment, length: int) -> Iterator[tuple[int, int, int]]:
+    """Shot, start and stop of pieces of at most ``length`` frames."""
+    for shot, start, stop in segment.by_shot():
+        for begin in range(start, stop, length):
+            yield shot, begin, min(begin + length, stop)
 
 
 def by_segment(parts: list[Part]) -> Iterator[list[Part]]:
@@ -133,6 +156,7 @@ def write_plan(
             "path": [utf8(segment.path)] * part.frames,
             "segment": np.full(part.frames, segment.index),
             "part": np.full(part.frames, part.number),
+            "shot": np.full(part.frames, part.shot),
             "frame_index": segment.frame_index[rows],
             "pts": segment.pts[rows],
             "time_s": segment.time_s[rows],

@@ -1,4 +1,4 @@
-"""The clips' plates in the output folder, one PNG a clip.
+"""The shots' plates in the output folder, one PNG a shot.
 
 Its alpha says where a sampled frame showed the plate.
 """
@@ -15,39 +15,39 @@ from raydepth.output.folder import OutputFolder
 from raydepth.output.record import CALIBRATIONS, PlateRecord
 
 REDO_HINT = (
-    f"delete {CALIBRATIONS} there to have the clips measured again, which gives the same plates "
+    f"delete {CALIBRATIONS} there to have the shots measured again, which gives the same plates "
     "unless "
     "depth.calibration_frames has changed"
 )
 
 
-def plate_name(video: str) -> str:
-    """The plate's file inside the output folder."""
-    return f"plates/{video}.png"
+def plate_name(shot: str) -> str:
+    """The plate's file inside the output folder, by the shot's id."""
+    return f"plates/{shot}.png"
 
 
-def write_plate(folder: OutputFolder, video: str, plate: Plate | str) -> PlateRecord:
-    """Keeps a clip's plate, so that a resumed run fills from the same one.
+def write_plate(folder: OutputFolder, shot: str, plate: Plate | str) -> PlateRecord:
+    """Keeps a shot's plate, so that a resumed run fills from the same one.
 
-    A clip without a plate leaves no file.
+    A shot without a plate leaves no file.
     """
     if isinstance(plate, str):
         return PlateRecord(missing=plate)
     seen = np.where(plate.seen, 255, 0).astype(np.uint8)
     picture = np.dstack([plate.rgb[..., ::-1], seen])
-    folder.write(plate_name(video), cv2.imencode(".png", picture)[1].tobytes())
+    folder.write(plate_name(shot), cv2.imencode(".png", picture)[1].tobytes())
     return PlateRecord(still=plate.still)
 
 
-def read_plate(folder: OutputFolder, video: str, record: PlateRecord) -> Plate | str:
-    """A clip's plate, or why it has none.
+def read_plate(folder: OutputFolder, shot: str, record: PlateRecord) -> Plate | str:
+    """A shot's plate, or why it has none.
 
     Raises:
         JobError: the file is damaged.
     """
     if record.missing:
         return record.missing
-    name = plate_name(video)
+    name = plate_name(shot)
     try:
         picture = cv2.imdecode(np.frombuffer(folder.read(name), np.uint8), cv2.IMREAD_UNCHANGED)
         if picture is None or picture.ndim != 3 or picture.shape[2] != 4:
@@ -60,22 +60,22 @@ def read_plate(folder: OutputFolder, video: str, record: PlateRecord) -> Plate |
 def cache_plates(
     folder: OutputFolder, records: Mapping[str, PlateRecord | None]
 ) -> Callable[[str], Plate | str]:
-    """Video id -> its plate, or why it has none; the last few are kept in memory.
+    """Shot id -> its plate, or why it has none; the last few are kept in memory.
 
     Raises:
         JobError: a file is gone.
     """
     gone = [
-        video
-        for video, record in records.items()
-        if record and not record.missing and not folder.exists(plate_name(video))
+        shot
+        for shot, record in records.items()
+        if record and not record.missing and not folder.exists(plate_name(shot))
     ]
     if gone:
         raise JobError(f"{folder.uri}/{plate_name(gone[0])} is gone; {REDO_HINT}")
 
     @lru_cache(4)
-    def plate(video: str) -> Plate | str:
-        record = records.get(video)
-        return read_plate(folder, video, record) if record else "none was made"
+    def plate(shot: str) -> Plate | str:
+        record = records.get(shot)
+        return read_plate(folder, shot, record) if record else "none was made"
 
     return plate

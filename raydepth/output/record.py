@@ -29,6 +29,7 @@ OBJECT = "object.png"
 _MAY_CHANGE = (
     "input.paths",
     "input.limit",
+    "input.limit_per_video",
     "output.path",
     "output.overwrite",
     "output.video",
@@ -41,12 +42,12 @@ _RESULT_KEYS_OF_RUN = ("run.dtype", "run.seed")
 
 @dataclass(frozen=True)
 class PlateRecord:
-    """What is recorded of a clip's plate, whose picture is written by ``output.plates``."""
+    """What is recorded of a shot's plate, whose picture is written by ``output.plates``."""
 
     still: bool = False
     """Whether the camera stands still."""
     missing: str = ""
-    """Why the clip has no plate; empty where it has one."""
+    """Why the shot has no plate; empty where it has one."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class ThingsRecord:
 
 @dataclass(frozen=True)
 class ClipCalibration:
-    """What is fixed once per clip.
+    """What is fixed once per shot.
 
     That is the normalisation of its depth, its planes (nearest first, normalised), and what its
     edit needs beyond them.
@@ -294,10 +295,10 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write_calibrations(folder: OutputFolder, clips: dict[str, ClipCalibration]) -> None:
-    """Keeps the clips' calibrations, so that a resumed run normalises and cuts exactly alike."""
+def write_calibrations(folder: OutputFolder, shots: dict[str, ClipCalibration]) -> None:
+    """Keeps the shots' calibrations, so that a resumed run normalises and cuts exactly alike."""
     tree = {
-        video: {
+        shot: {
             "depth": asdict(clip.depth),
             "planes": list(clip.planes),
             "edit": asdict(clip.edit) if clip.edit else None,
@@ -307,13 +308,13 @@ def write_calibrations(folder: OutputFolder, clips: dict[str, ClipCalibration]) 
             "scene": asdict(clip.scene) if clip.scene else None,
             "things": asdict(clip.things) if clip.things else None,
         }
-        for video, clip in sorted(clips.items())
+        for shot, clip in sorted(shots.items())
     }
     folder.write(CALIBRATIONS, json.dumps(tree, indent=2).encode())
 
 
 def read_calibrations(folder: OutputFolder) -> dict[str, ClipCalibration]:
-    """Video id -> calibration; empty where none is kept yet. JSON floats round-trip exactly.
+    """Shot id -> calibration; empty where none is kept yet. JSON floats round-trip exactly.
 
     Raises:
         JobError: the file is damaged.
@@ -321,30 +322,30 @@ def read_calibrations(folder: OutputFolder) -> dict[str, ClipCalibration]:
     if not folder.exists(CALIBRATIONS):
         return {}
     try:
-        clips = {}
-        for video, clip in json.loads(folder.read(CALIBRATIONS)).items():
+        shots = {}
+        for shot, clip in json.loads(folder.read(CALIBRATIONS)).items():
             scale, planes = Calibration(**clip["depth"]), tuple(clip["planes"])
             if not (
                 planes and all(math.isfinite(value) for value in (scale.lo, scale.hi, *planes))
             ):
-                raise ValueError(f"the scale of {video} is no scale")
+                raise ValueError(f"the scale of {shot} is no scale")
             edit = ClipEdit.from_tree(clip["edit"]) if clip.get("edit") else None
             plate = PlateRecord(**clip["plate"]) if clip.get("plate") else None
             light = ClipLight.from_tree(clip["light"]) if clip.get("light") else None
             scene = Calibration(**clip["scene"]) if clip.get("scene") else None
             if scene and not (math.isfinite(scene.lo) and math.isfinite(scene.hi)):
-                raise ValueError(f"the scale of {video}'s new scene is no scale")
+                raise ValueError(f"the scale of {shot}'s new scene is no scale")
             things = _things(clip["things"]) if clip.get("things") else None
-            clips[video] = ClipCalibration(
+            shots[shot] = ClipCalibration(
                 scale, planes, edit, plate, light, int(clip.get("samples", 0)), scene, things
             )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise JobError(
             f"{folder.uri}/{CALIBRATIONS} is damaged ({' '.join(str(error).split())}); delete it "
-            "to have the clips measured again, "
+            "to have the shots measured again, "
             "which gives the same scales unless depth.calibration_frames has changed"
         ) from error
-    return clips
+    return shots
 
 
 def _things(tree: dict[str, Any]) -> ThingsRecord:

@@ -1,4 +1,4 @@
-"""The clips' reference frames in the output folder: two PNGs a clip.
+"""The shots' reference frames in the output folder: two PNGs a shot.
 
 One holds colours, the other 16-bit depth; frames lie one below the other.
 """
@@ -18,32 +18,32 @@ _LOW, _HIGH = -1.0, 3.0
 """Normalised inverse depth that 0 and 65535 stand for."""
 
 
-def reference_names(video: str) -> tuple[str, str]:
-    """The files of a clip's colours and depths inside the output folder."""
-    return f"plates/{video}-samples.png", f"plates/{video}-samples-depth.png"
+def reference_names(shot: str) -> tuple[str, str]:
+    """The files of a shot's colours and depths inside the output folder, by the shot's id."""
+    return f"plates/{shot}-samples.png", f"plates/{shot}-samples-depth.png"
 
 
-def write_references(folder: OutputFolder, video: str, references: ReferenceFrames) -> None:
-    """Keeps a clip's reference frames, so that all workers and a resumed run use the same ones."""
+def write_references(folder: OutputFolder, shot: str, references: ReferenceFrames) -> None:
+    """Keeps a shot's reference frames, so that all workers and a resumed run use the same ones."""
     value = np.rint(
         (references.inv_depth.clip(_LOW, _HIGH) - _LOW) * (65535 / (_HIGH - _LOW))
     ).astype(np.uint16)
     width = value.shape[2]
     colours = references.rgb[..., ::-1].reshape(-1, width, 3)
     for name, picture in zip(
-        reference_names(video), (colours, value.reshape(-1, width)), strict=True
+        reference_names(shot), (colours, value.reshape(-1, width)), strict=True
     ):
         folder.write(name, cv2.imencode(".png", picture)[1].tobytes())
 
 
-def read_references(folder: OutputFolder, video: str, count: int) -> ReferenceFrames:
-    """A clip's reference frames, so many of them.
+def read_references(folder: OutputFolder, shot: str, count: int) -> ReferenceFrames:
+    """A shot's reference frames, so many of them.
 
     Raises:
         JobError: a file is gone or damaged.
     """
     pictures: list[np.ndarray] = []
-    for name, kind in zip(reference_names(video), ((3, np.uint8), (2, np.uint16)), strict=True):
+    for name, kind in zip(reference_names(shot), ((3, np.uint8), (2, np.uint16)), strict=True):
         try:
             picture = cv2.imdecode(np.frombuffer(folder.read(name), np.uint8), cv2.IMREAD_UNCHANGED)
             if picture is None or (picture.ndim, picture.dtype) != kind or len(picture) % count:
@@ -61,13 +61,13 @@ def read_references(folder: OutputFolder, video: str, count: int) -> ReferenceFr
 def cache_references(
     folder: OutputFolder, counts: Mapping[str, int]
 ) -> Callable[[str], ReferenceFrames | None]:
-    """Video id -> its reference frames; the last few are kept in memory.
+    """Shot id -> its reference frames; the last few are kept in memory.
 
     None where it has none (``counts`` 0).
     """
 
     @lru_cache(4)
-    def references(video: str) -> ReferenceFrames | None:
-        return read_references(folder, video, counts[video]) if counts.get(video) else None
+    def references(shot: str) -> ReferenceFrames | None:
+        return read_references(folder, shot, counts[shot]) if counts.get(shot) else None
 
     return references

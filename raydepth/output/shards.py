@@ -28,7 +28,7 @@ PICTURES = ("rgb_png", "depth_png16", "near_png", "background_png", "edited_png"
 """Columns that hold encoded pictures, in the order of the pipeline."""
 
 _TEXT = ("frame_id", "video", "path", "status", "error_type", "error_message", "note")
-_INT64 = ("frame_index", "pts", "seed")
+_INT64 = ("frame_index", "pts", "shot", "seed")
 _INT32 = ("segment", "part", "height", "width", "attempts", "batch")
 _NEVER_NULL = {
     **dict.fromkeys(

@@ -1,4 +1,4 @@
-"""Step 2: a clip's calibration, measured once from frames sampled over all of it; without Ray."""
+"""Step 2: a shot's calibration, measured once from frames sampled over all of it; without Ray."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -8,13 +8,13 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from raydepth.batch import Batch
+from raydepth.batch import Batch, shot_id
 from raydepth.camera.stabilise import gather
 from raydepth.camera.track import SIZE as TRACK_SIZE
 from raydepth.camera.track import View
 from raydepth.depth.calibrate import calibrate
 from raydepth.depth.stage import refined
-from raydepth.edits.registry import fix_edit, fix_scene_scale, measure_light
+from raydepth.edits.registry import fix_edit, fix_scene_scale, is_in_shot, measure_light
 from raydepth.frames.decode import batches
 from raydepth.frames.segments import Segment, working_size
 from raydepth.job import Job
@@ -36,9 +36,9 @@ BEAT_S = 5.0
 """Between two beats of a worker that calibrates; it counts as dead after ``tracker.LEASE_S``."""
 
 
-def calibration_unit(video: str) -> str:
-    """What the tracker knows a clip's calibration by."""
-    return f"calibrate {video}"
+def calibration_unit(shot: str) -> str:
+    """What the tracker knows a shot's calibration by."""
+    return f"calibrate {shot}"
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def beating(progress: Progress, unit: str) -> Iterator[None]:
 
 
 class ClipCalibrator:
-    """Turns a clip's segments into its ClipCalibration, with a worker's models."""
+    """Turns the segments of one shot's frames into its ClipCalibration, with a worker's models."""
 
     def __init__(
         self,
@@ -87,16 +87,16 @@ class ClipCalibrator:
         self._progress = progress
 
     def __call__(self, segments: list[Segment], attempt: Attempt) -> ClipCalibration | None:
-        """Measures one clip.
+        """Measures one shot, of which these are all wanted frames.
 
-        A clip of whose sampled frames none gives depth, or on which workers died ``run.attempts``
+        A shot of whose sampled frames none gives depth, or on which workers died ``run.attempts``
         times, has no scale (None); its frames become error rows later. Where the run is stopping,
         the result is worth nothing: a scale from half of the samples, or a track of half of the
         frames, must not be kept.
         """
         if attempt.number > self._job.run.attempts:
             return None
-        unit = calibration_unit(segments[0].video)
+        unit = calibration_unit(_shot_of(segments))
         samples = list(self._sampled(segments, unit))
         if not samples or self._progress.stopping():
             return None
@@ -115,12 +115,14 @@ class ClipCalibrator:
             for rgb, depth in zip(frames, sampled, strict=True)
         ]
         if held is not None:
-            write_references(OutputFolder.at(self._job.output.path), segments[0].video, held)
+            write_references(OutputFolder.at(self._job.output.path), _shot_of(segments), held)
         planes = resolve_planes(self._job.layers.planes, sampled, sampled[0], scale)
-        edit = fix_edit(
-            self._job.edit, sampled, frames[0], scale, lambda: self._views(segments, unit)
-        )
-        plate = self._plate(segments[0].video, frames, sampled, planes)
+        edit = None
+        if is_in_shot(self._job.edit, int(segments[0].shots[0]), segments[0].first_shot):
+            edit = fix_edit(
+                self._job.edit, sampled, frames[0], scale, lambda: self._views(segments, unit)
+            )
+        plate = self._plate(_shot_of(segments), frames, sampled, planes)
         light = None
         if self._job.compose.matched_light.asked:
             light = measure_light(self._job.edit, self._job.layers, frames, sampled, planes, edit)
@@ -131,7 +133,7 @@ class ClipCalibrator:
         )
 
     def _views(self, segments: list[Segment], unit: str) -> Iterator[View]:
-        """The clip's wanted frames for tracking, small and grey; ends early when the run is
+        """The shot's wanted frames for tracking, small and grey; ends early when the run is
         stopping.
         """
         for segment in self._followed(segments):
@@ -151,12 +153,12 @@ class ClipCalibrator:
 
     def _plate(
         self,
-        video: str,
+        shot: str,
         frames: list[np.ndarray],
         inv_depths: list[np.ndarray],
         planes: tuple[float, ...],
     ) -> PlateRecord | None:
-        """Makes and keeps the clip's plate where the job wants one."""
+        """Makes and keeps the shot's plate where the job wants one."""
         layers = self._job.layers
         if self._filler is None:
             return None
@@ -165,12 +167,12 @@ class ClipCalibrator:
             for depth in inv_depths
         ]
         folder = OutputFolder.at(self._job.output.path)
-        return write_plate(folder, video, make_plate(frames, holes, self._filler))
+        return write_plate(folder, shot, make_plate(frames, holes, self._filler))
 
     def _sampled(
         self, segments: list[Segment], unit: str
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Raw depth maps and pictures of the clip's sampled frames that can be decoded and have
+        """Raw depth maps and pictures of the shot's sampled frames that can be decoded and have
         depth.
         """
         for segment in sample_frames(segments, self._job.depth.calibration_frames):
@@ -191,8 +193,13 @@ class ClipCalibrator:
                     yield from ((raw, batch["rgb"][0]) for raw in maps if np.isfinite(raw).all())
 
 
+def _shot_of(segments: Sequence[Segment]) -> str:
+    """The id of the shot that they are of."""
+    return shot_id(segments[0].video, int(segments[0].shots[0]))
+
+
 def sample_frames(segments: Sequence[Segment], count: int) -> list[Segment]:
-    """Spreads ``count`` frames evenly over a clip, its first frame among them, as segments of those
+    """Spreads ``count`` frames evenly over a shot, its first frame among them, as segments of those
     frames only.
     """
     total = sum(len(segment.pts) for segment in segments)

@@ -24,7 +24,7 @@ class Decoder:
 
     def __call__(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """``parts`` (pickled list[Part]) -> rows ``part``, ``rgb`` uint8 [n,H,W,3], ``columns``
-        (pickled, the rest); a row that names a clip to ``calibrate`` passes.
+        (pickled, the rest); a row that names a shot to ``calibrate`` passes.
         """
         if row["calibrate"]:
             yield row

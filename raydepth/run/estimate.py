@@ -45,6 +45,7 @@ def estimate(job: Job, *, address: str | None = None) -> dict[str, Any]:
         batch=job.run.batch,
         shard_frames=job.output.shard_frames,
         limit=job.input.limit,
+        limit_per_video=job.input.limit_per_video,
         full_size=job.output.size == "source",
     )
     frames = sum(part.frames for part in parts)

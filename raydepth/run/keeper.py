@@ -1,4 +1,4 @@
-"""Keeps the clips' calibrations in the output folder while workers measure them; on the driver."""
+"""Keeps the shots' calibrations in the output folder while workers measure them; on the driver."""
 
 import time
 from collections.abc import Mapping
@@ -8,13 +8,13 @@ from raydepth.output.folder import OutputFolder
 from raydepth.output.record import ClipCalibration, write_calibrations
 
 SHARE = 0.05
-"""Of the time that writing may take: the file holds all clips, and is written anew for every
+"""Of the time that writing may take: the file holds all shots, and is written anew for every
 few."""
 
 
 class _Measuring(Protocol):
     def measured(self) -> dict[str, ClipCalibration | None]: ...
-    def keep(self, videos: list[str]) -> None: ...
+    def keep(self, shots: list[str]) -> None: ...
 
 
 class CalibrationKeeper:
@@ -33,7 +33,7 @@ class CalibrationKeeper:
         if not (measured := self._tracker.measured()):
             return
         began = time.monotonic()
-        new = {video: clip for video, clip in measured.items() if clip is not None}
+        new = {shot: clip for shot, clip in measured.items() if clip is not None}
         if new:
             self._kept |= new
             write_calibrations(self._folder, self._kept)

@@ -7,14 +7,14 @@ On the driver, as ``run`` reads:
 
 On one pool of workers, each of which loads its models once:
 
-2. calibrate: one depth scale, one set of planes and what the edit needs, per clip (``calibrator``).
+2. calibrate: one depth scale, one set of planes and what the edit needs, per shot (``calibrator``).
    Then every micro-batch of ``run.batch`` frames goes through ``steps.build_steps``, which add
    columns:
 
    ====  ===================  ===================================================================
-   0     Decoder              rgb [N,H,W,3], frame_id, video, frame_index, pts, time_s, status,
-                              error_type, error_message, note
-   3     DepthStage           inv_depth [N,H,W] on the clip's scale, depth_lo, depth_hi
+   0     Decoder              rgb [N,H,W,3], frame_id, video, frame_index, pts, time_s, shot,
+                              status, error_type, error_message, note
+   3     DepthStage           inv_depth [N,H,W] on the shot's scale, depth_lo, depth_hi
          ThingStage           where the job has things: thing_names [N,T], thing_alpha [N,T,H,W],
                               thing_inv_depth, thing_state, thing_iou [N,T]
    4, 5  LayerStage           threshold, alphas [N,K+1,H,W], near, hole; then what the holes hide:
@@ -37,20 +37,21 @@ import importlib
 import pickle
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from functools import partial
-from itertools import groupby
 
 # Before ray, which reads what this module sets when it is imported.
 from raydepth.run import cluster  # isort: skip
 
 import ray
 
+from raydepth.batch import shot_id
 from raydepth.edits.registry import check_edit
 from raydepth.errors import JobError
 from raydepth.files.text import printable
 from raydepth.frames.find import find_segments, note_lines
+from raydepth.frames.segments import Segment
 from raydepth.job import Job
 from raydepth.output import record
 from raydepth.output.plan import by_segment, cut_parts
@@ -136,6 +137,7 @@ def probe(job: Job, address: str | None, echo: Callable[[str], None]) -> Source:
         batch=job.run.batch,
         shard_frames=job.output.shard_frames,
         limit=job.input.limit,
+        limit_per_video=job.input.limit_per_video,
         full_size=job.output.size == "source",
     )
     return Source(found.segments, parts, found.unreadable, found.notes, identify(job))
@@ -143,22 +145,18 @@ def probe(job: Job, address: str | None, echo: Callable[[str], None]) -> Source:
 
 @phase
 def calibrate_and_edit(work: Work, started: float, echo: Callable[[str], None]) -> End:
-    """2. to 7. Streams clips to calibrate, then parts to edit, through one pool of workers.
+    """2. to 7. Streams shots to calibrate, then parts to edit, through one pool of workers.
 
     The workers load their models first; the folder is taken over when the first of them has.
     """
-    job, clips = work.job, {} if work.changes.anew else record.read_calibrations(work.folder)
-    wanted = {part.segment.video for part in work.todo}
-    to_measure = {
-        video: list(segments)
-        for video, segments in groupby(work.source.segments, key=lambda segment: segment.video)
-        if video in wanted - clips.keys()
-    }
+    job, shots = work.job, {} if work.changes.anew else record.read_calibrations(work.folder)
+    wanted = {part.shot_id for part in work.todo}
+    to_measure = frames_by_shot(work.source.segments, wanted - shots.keys())
     tracker = RemoteTracker()
-    tracker.expect(to_measure, {video: clips[video] for video in wanted & clips.keys()})
+    tracker.expect(to_measure, {shot: shots[shot] for shot in wanted & shots.keys()})
     dataset = stream(work, sorted(to_measure), tracker)
     opening = Opening(partial(work.take_over, echo), tracker)
-    keep = CalibrationKeeper(work.folder, tracker, clips)
+    keep = CalibrationKeeper(work.folder, tracker, shots)
     limits = Limits(deadline_of(job, started), job.run.stall_minutes * 60, work.lost)
 
     def consume() -> None:
@@ -189,12 +187,24 @@ def calibrate_and_edit(work: Work, started: float, echo: Callable[[str], None]) 
     return End(stopped, end.done + end.failed, end.restarts, opening.done)
 
 
+def frames_by_shot(
+    segments: Sequence[Segment], wanted: Collection[str]
+) -> dict[str, list[Segment]]:
+    """The wanted shots' frames, by shot id, as segments of those frames only."""
+    found: dict[str, list[Segment]] = {}
+    for segment in segments:
+        for shot, start, stop in segment.by_shot():
+            if (own := shot_id(segment.video, shot)) in wanted:
+                found.setdefault(own, []).append(segment.take(slice(start, stop)))
+    return found
+
+
 def stream(work: Work, to_measure: Sequence[str], tracker: RemoteTracker) -> "ray.data.Dataset":
-    """The lazy graph: clips and segments -> (decode) -> a row a clip or part -> workers -> a small
+    """The lazy graph: shots and segments -> (decode) -> a row a shot or part -> workers -> a small
     row a part.
     """
     job, ledger = work.job, work.ledger
-    rows = [{"calibrate": video, "parts": b""} for video in to_measure]
+    rows = [{"calibrate": shot, "parts": b""} for shot in to_measure]
     rows += [
         {"calibrate": "", "parts": pickle.dumps(parts)} for parts in by_segment(list(work.todo))
     ]

@@ -89,26 +89,26 @@ class RemoteTracker:
         kept: Mapping[str, ClipCalibration | None],
     ) -> None:
         # In lists, as Ray would hand the tracker what a bare reference refers to.
-        references = {video: [ray.put(value)] for video, value in segments.items()}
-        packed = {video: pickle.dumps(clip) for video, clip in kept.items()}
+        references = {shot: [ray.put(value)] for shot, value in segments.items()}
+        packed = {shot: pickle.dumps(clip) for shot, clip in kept.items()}
         ray.get(self._actor.expect.remote(references, packed))
 
-    def segments(self, video: str) -> list[Segment]:
-        (reference,) = ray.get(self._actor.segments.remote(video))
+    def segments(self, shot: str) -> list[Segment]:
+        (reference,) = ray.get(self._actor.segments.remote(shot))
         return ray.get(reference)
 
-    def calibrated(self, video: str, clip: ClipCalibration | None) -> None:
-        ray.get(self._actor.calibrated.remote(video, pickle.dumps(clip)))
+    def calibrated(self, shot: str, clip: ClipCalibration | None) -> None:
+        ray.get(self._actor.calibrated.remote(shot, pickle.dumps(clip)))
 
     def measured(self) -> dict[str, ClipCalibration | None]:
         measured = ray.get(self._actor.measured.remote())
-        return {video: pickle.loads(clip) for video, clip in measured.items()}
+        return {shot: pickle.loads(clip) for shot, clip in measured.items()}
 
-    def keep(self, videos: list[str]) -> None:
-        ray.get(self._actor.keep.remote(videos))
+    def keep(self, shots: list[str]) -> None:
+        ray.get(self._actor.keep.remote(shots))
 
-    def calibration(self, video: str) -> Calibrated | None:
-        known = ray.get(self._actor.calibration.remote(video))
+    def calibration(self, shot: str) -> Calibrated | None:
+        known = ray.get(self._actor.calibration.remote(shot))
         return known and Calibrated(pickle.loads(known.clip))
 
     @staticmethod

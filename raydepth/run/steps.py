@@ -1,4 +1,4 @@
-"""Steps 3 to 7 of a job, without Ray: what the micro-batches of one clip go through, in order."""
+"""Steps 3 to 7 of a job, without Ray: what the micro-batches of one shot go through, in order."""
 
 from raydepth.compose.crop import Crops
 from raydepth.compose.stage import ComposeStage
@@ -22,46 +22,44 @@ from raydepth.run.things import read_things
 
 
 def build_steps(
-    job: Job, models: WorkerModels, video: str, clip: ClipCalibration | None
+    job: Job, models: WorkerModels, shot: str, clip: ClipCalibration | None
 ) -> list[Step]:
-    """3. to 7.: what the micro-batches of one clip go through on a worker, in order; see the table
+    """3. to 7.: what the micro-batches of one shot go through on a worker, in order; see the table
     of ``pipeline``.
 
     Args:
         job: the resolved job.
         models: the worker's.
-        video: the clip.
+        shot: the shot's id.
         clip: its calibration; None: it has no scale, and its frames become error rows.
 
     Raises:
-        JobError: a file that the edit or the clip needs is gone or damaged.
+        JobError: a file that the edit or the shot needs is gone or damaged.
     """
     folder = OutputFolder.at(job.output.path)
     estimator, compositor, filler = models.estimator, models.compositor, models.filler
-    clips = {} if clip is None else {video: clip}
-    scales = {video: clip.depth for video, clip in clips.items()}
-    fixed = {video: (clip.depth, clip.edit) for video, clip in clips.items()}
+    shots = {} if clip is None else {shot: clip}
+    scales = {shot: clip.depth for shot, clip in shots.items()}
+    fixed = {shot: (clip.depth, clip.edit) for shot, clip in shots.items()}
     edit = load_edit(
         job.edit,
         job.layers,
         fixed,
         estimator,
-        scenes={video: clip.scene for video, clip in clips.items()},
+        scenes={shot: clip.scene for shot, clip in shots.items()},
         matte=job.compose.matte_edges,
     )
     if with_plates := FILLERS.of(job.layers.fill).with_plates:
-        records = {video: clip.plate for video, clip in clips.items()}
+        records = {shot: clip.plate for shot, clip in shots.items()}
         filler = with_plates(cache_plates(folder, records), filler)
-    kept = cache_references(folder, {video: clip.samples for video, clip in clips.items()})
-    references = kept if job.depth.stabilise else lambda video: None
+    kept = cache_references(folder, {shot: clip.samples for shot, clip in shots.items()})
+    references = kept if job.depth.stabilise else lambda shot: None
     crops = Crops(compositor, keep_source=job.compose.paste_back)
     truth = None
     if job.depth.truth:
         truth = DepthFiles(job.depth.truth, kind="depth_m", scale=job.depth.scale)
     names = thing_names(job.layers.things)
-    tracks = {
-        video: read_things(job, folder, video) for video, clip in clips.items() if clip.things
-    }
+    tracks = {shot: read_things(job, folder, shot) for shot, clip in shots.items() if clip.things}
     return [
         DepthStage(
             estimator,
@@ -70,7 +68,7 @@ def build_steps(
             guided=job.depth.guided,
         ),
         *([ThingStage(names, tracks)] if names else []),
-        LayerStage(job.layers, {video: clip.planes for video, clip in clips.items()}, filler),
+        LayerStage(job.layers, {shot: clip.planes for shot, clip in shots.items()}, filler),
         ComposeStage(
             edit,
             compositor,
@@ -78,7 +76,7 @@ def build_steps(
             keep_stack=job.output.layers or job.output.size == "source",
             crops=crops if job.compose.crop == "region" else None,
             light=job.compose.matched_light,
-            lights={video: clip.light for video, clip in clips.items()},
+            lights={shot: clip.light for shot, clip in shots.items()},
         ),
         MetricStage(
             estimator,

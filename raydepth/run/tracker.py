@@ -39,10 +39,10 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A clip's calibration that the driver has kept."""
+    """A shot's calibration that the driver has kept."""
 
     clip: "ClipCalibration | None"
-    """None: the clip has no scale."""
+    """None: the shot has no scale."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,13 @@ class Progress(Protocol):
     def opened(self) -> bool: ...
     def claim(self, unit: str) -> Attempt | None: ...
     def beat(self, unit: str) -> None: ...
-    def segments(self, video: str) -> "list[Segment]": ...
-    def calibrated(self, video: str, clip: "ClipCalibration | None") -> None: ...
-    def calibration(self, video: str) -> Calibrated | None: ...
+    def segments(self, shot: str) -> "list[Segment]": ...
+    def calibrated(self, shot: str, clip: "ClipCalibration | None") -> None: ...
+    def calibration(self, shot: str) -> Calibrated | None: ...
 
 
 class Tracker:
-    """Counts what is begun, done and died, and hands on the clips' calibrations. A unit begun again
+    """Counts what is begun, done and died, and hands on the shots' calibrations. A unit begun again
     without having finished means that its worker died.
     """
 
@@ -165,33 +165,33 @@ class Tracker:
         segments: "Mapping[str, list[Segment]]",
         kept: "Mapping[str, ClipCalibration | None]",
     ) -> None:
-        """Takes the clips of the run, by video id: what is measured, and what was kept before."""
+        """Takes the shots of the run, by shot id: what is measured, and what was kept before."""
         self._segments |= segments
         self._kept |= kept
 
-    def segments(self, video: str) -> "list[Segment]":
-        """What a clip is measured from."""
-        return self._segments[video]
+    def segments(self, shot: str) -> "list[Segment]":
+        """What a shot is measured from."""
+        return self._segments[shot]
 
-    def calibrated(self, video: str, clip: "ClipCalibration | None") -> None:
+    def calibrated(self, shot: str, clip: "ClipCalibration | None") -> None:
         """Takes a calibration from a worker; the first one counts."""
         self._last_sign = time.monotonic()
-        if video not in self._kept:
-            self._measured.setdefault(video, clip)
+        if shot not in self._kept:
+            self._measured.setdefault(shot, clip)
 
     def measured(self) -> "dict[str, ClipCalibration | None]":
         """Calibrations that the driver has not kept yet."""
         return self._measured
 
-    def keep(self, videos: list[str]) -> None:
-        """Notes that these calibrations are kept; from here on clips are edited by them."""
-        for video in videos:
-            self._kept[video] = self._measured.pop(video)
-            self._segments.pop(video, None)
+    def keep(self, shots: list[str]) -> None:
+        """Notes that these calibrations are kept; from here on shots are edited by them."""
+        for shot in shots:
+            self._kept[shot] = self._measured.pop(shot)
+            self._segments.pop(shot, None)
 
-    def calibration(self, video: str) -> Calibrated | None:
-        """A clip's calibration; None until the driver has kept it."""
-        return Calibrated(self._kept[video]) if video in self._kept else None
+    def calibration(self, shot: str) -> Calibrated | None:
+        """A shot's calibration; None until the driver has kept it."""
+        return Calibrated(self._kept[shot]) if shot in self._kept else None
 
     def at(self, unit: str, what: str | None) -> None:
         """Notes what a unit's process is about to touch, in case it dies; None: it survived."""

@@ -1,4 +1,4 @@
-"""A worker on Ray: loads its models once, then calibrates clips and edits parts as rows come."""
+"""A worker on Ray: loads its models once, then calibrates shots and edits parts as rows come."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from raydepth.batch import Batch
+from raydepth.batch import Batch, video_of
 from raydepth.errors import JobError, JobNote
 from raydepth.frames.segments import Segment
 from raydepth.job import Job
@@ -31,18 +31,18 @@ from raydepth.run.tracker import Attempt, Calibrated, Failure, Progress
 _logger = logging.getLogger(__name__)
 
 WAIT_S = 0.05
-"""A worker that waits for the output folder, or for a clip's calibration, looks so often."""
+"""A worker that waits for the output folder, or for a shot's calibration, looks so often."""
 
 BuildSteps = Callable[[Job, WorkerModels, str, ClipCalibration | None], list[Step]]
-"""The steps of one clip's micro-batches, from what is loaded; see ``run.steps.build_steps``."""
+"""The steps of one shot's micro-batches, from what is loaded; see ``run.steps.build_steps``."""
 
 
 class Worker:
-    """The state of one actor: models, and the clip that is being edited.
+    """The state of one actor: models, and the shot that is being edited.
 
-    Rows are of two kinds. ``calibrate`` names a clip to measure; such rows come first, so that the
-    workers measure several clips at a time, but nothing depends on them: a worker that has to edit
-    a clip which nobody has calibrated, or whose calibrating worker has died, does it itself.
+    Rows are of two kinds. ``calibrate`` names a shot to measure; such rows come first, so that the
+    workers measure several shots at a time, but nothing depends on them: a worker that has to edit
+    a shot which nobody has calibrated, or whose calibrating worker has died, does it itself.
     """
 
     def __init__(
@@ -92,26 +92,26 @@ class Worker:
         return load_worker(job, **device_and_dtype(job, workers_here=workers_here(job.run)))
 
     def measure(self, segments: list[Segment], attempt: Attempt) -> ClipCalibration | None:
-        """One clip's calibration; see ``ClipCalibrator``."""
+        """One shot's calibration; see ``ClipCalibrator``."""
         return ClipCalibrator(self._job, self._models, self._progress)(segments, attempt)
 
-    def steps(self, video: str, clip: ClipCalibration | None) -> list[Step]:
-        """What one clip's micro-batches go through."""
-        return self._build_steps(self._job, self._models, video, clip)
+    def steps(self, shot: str, clip: ClipCalibration | None) -> list[Step]:
+        """What one shot's micro-batches go through."""
+        return self._build_steps(self._job, self._models, shot, clip)
 
     def __call__(self, rows: dict[str, np.ndarray]) -> Iterator[dict[str, list]]:
-        """One row: ``calibrate`` (a video id) and nothing out, or, where that is empty, ``parts``
+        """One row: ``calibrate`` (a shot id) and nothing out, or, where that is empty, ``parts``
         or a row of the decoder's, and rows ``part``, ``done``, ``failed``, ``bytes`` out.
         """
         if not self._may_begin():
             return
         with self._reporting():
-            if video := str(rows["calibrate"][0]):
-                self._calibrate(video, wait=False)
+            if shot := str(rows["calibrate"][0]):
+                self._calibrate(shot, wait=False)
                 return
         for part, decoded in self._decoded(rows):
             with self._reporting():
-                editor = self._editor_of(part.segment.video)
+                editor = self._editor_of(part.shot_id)
                 if editor is None or self._progress.stopping():
                     return
                 result = editor(part, decoded, self._tried)
@@ -137,44 +137,44 @@ class Worker:
         ]
         yield pickle.loads(rows["part"][0]), split
 
-    def _editor_of(self, video: str) -> PartEditor | None:
-        """The editor of a clip's parts, once it is calibrated; None where the run stops before."""
-        if self._editor is None or self._editor[0] != video:
-            known = self._calibrate(video, wait=True)
+    def _editor_of(self, shot: str) -> PartEditor | None:
+        """The editor of a shot's parts, once it is calibrated; None where the run stops before."""
+        if self._editor is None or self._editor[0] != shot:
+            known = self._calibrate(shot, wait=True)
             if known is None:
                 return None
-            steps = self.steps(video, known.clip)
+            steps = self.steps(shot, known.clip)
             editor = PartEditor(
                 self._job,
                 known.clip,
                 steps,
                 self._folder,
                 self._progress,
-                name=self._names.get(video),
+                name=self._names.get(video_of(shot)),
                 together=self._together,
                 elsewhere=self._elsewhere,
             )
-            self._editor = video, editor
+            self._editor = shot, editor
         return self._editor[1]
 
-    def _calibrate(self, video: str, *, wait: bool) -> Calibrated | None:
-        """A clip's calibration as the driver has kept it, measured here where no other worker is at
+    def _calibrate(self, shot: str, *, wait: bool) -> Calibrated | None:
+        """A shot's calibration as the driver has kept it, measured here where no other worker is at
         it.
 
         Nothing is edited by a calibration that is not kept: a resumed run must find it. Waiting is
         no sign of life, and ends when the run is stopping (None); without ``wait`` another worker's
         work is not waited for.
         """
-        unit = calibration_unit(video)
+        unit = calibration_unit(shot)
         while not self._progress.stopping():
-            if (known := self._progress.calibration(video)) is not None:
+            if (known := self._progress.calibration(shot)) is not None:
                 return known
             attempt = self._progress.claim(unit)
             if attempt is not None and not attempt.finished:
                 with beating(self._progress, unit):
-                    clip = self.measure(self._progress.segments(video), attempt)
+                    clip = self.measure(self._progress.segments(shot), attempt)
                 if not self._progress.stopping():
-                    self._progress.calibrated(video, clip)
+                    self._progress.calibrated(shot, clip)
                 self._progress.finish(unit, 0, 0)
             elif not wait:
                 break

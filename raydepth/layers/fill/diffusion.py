@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import torch
 
+from raydepth.batch import video_of
 from raydepth.diffusion.codec import pad_to_multiple, to_uint8
 from raydepth.diffusion.load import Models, load_models, with_prompts
 from raydepth.diffusion.noise import clip_seed
@@ -100,9 +101,9 @@ class DiffusionFiller(Filler):
         self.rough = OpenCVFiller(cv2.INPAINT_TELEA, 5.0)
         self._schedule()
 
-    def for_clip(self, video: str) -> "DiffusionFiller":
-        """See Filler."""
-        return DiffusionFiller(self.models, self.settings, self.seed, video)
+    def for_clip(self, shot: str) -> "DiffusionFiller":
+        """See Filler; all shots of a clip have its noise."""
+        return DiffusionFiller(self.models, self.settings, self.seed, video_of(shot))
 
     def __call__(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray:
         """See Filler.

@@ -1,6 +1,6 @@
-"""Method ``plate`` of ``layers.fill``: the far layer as other frames of the clip show it.
+"""Method ``plate`` of ``layers.fill``: the far layer as other frames of the shot show it.
 
-A clean plate is made once per clip in the calibration pass. It is the same for all of its frames,
+A clean plate is made once per shot in the calibration pass. It is the same for all of its frames,
 so a far layer cannot flicker. The camera may stand still. It may also turn or shake slightly, so
 that a homography takes one frame to another.
 """
@@ -27,7 +27,7 @@ _LEVELS = 24
 
 @dataclass(frozen=True)
 class Plate:
-    """A clip without its near layers."""
+    """A shot without its near layers."""
 
     rgb: np.ndarray
     """uint8 [H,W,3]; what no sampled frame shows is filled by another filler, once for all
@@ -41,10 +41,10 @@ class Plate:
 def make_plate(
     frames: Sequence[np.ndarray], holes: Sequence[np.ndarray], rest: Filler
 ) -> Plate | str:
-    """The per-pixel median of a clip's far pixels.
+    """The per-pixel median of a shot's far pixels.
 
     Args:
-        frames: uint8 [H,W,3], sampled over the clip. A folder's images may have several sizes: the
+        frames: uint8 [H,W,3], sampled over the shot. A folder's images may have several sizes: the
             plate is made of the commonest one's, the first of those that are equally common.
         holes: bool [H,W] each, the near layers dilated: what of a frame is not far.
         rest: fills what no frame shows.
@@ -115,7 +115,7 @@ def masked_median(
 
 
 class PlateFiller(Filler):
-    """Shows the clip's plate in the hole, warped into frames of a moving camera."""
+    """Shows the shot's plate in the hole, warped into frames of a moving camera."""
 
     def __init__(
         self, plates: Callable[[str], Plate | str], rest: Filler, plate: Plate | str = "no clip"
@@ -123,15 +123,15 @@ class PlateFiller(Filler):
         """Keeps the plates.
 
         Args:
-            plates: by video id, a clip's plate, or why it has none.
+            plates: by shot id, a shot's plate, or why it has none.
             rest: fills where there is no plate.
-            plate: the clip's.
+            plate: the shot's.
         """
         self.plates, self.rest, self.plate = plates, rest, plate
 
-    def for_clip(self, video: str) -> "PlateFiller":
+    def for_clip(self, shot: str) -> "PlateFiller":
         """See Filler."""
-        return PlateFiller(self.plates, self.rest, self.plates(video))
+        return PlateFiller(self.plates, self.rest, self.plates(shot))
 
     def __call__(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray:
         """See Filler; ``note`` says what part of the hole is not the plate's, and why."""
@@ -166,7 +166,7 @@ class PlateFiller(Filler):
         return picture
 
     def _plate_of(self, rgb: np.ndarray) -> Plate | str:
-        """The clip's plate, or why a frame cannot be filled from it."""
+        """The shot's plate, or why a frame cannot be filled from it."""
         if isinstance(self.plate, str) or self.plate.rgb.shape == rgb.shape:
             return self.plate
         (height, width), (high, wide) = self.plate.rgb.shape[:2], rgb.shape[:2]

@@ -26,12 +26,12 @@ class Filler(Protocol):
     note: str = ""
     """What the last call has to say about its frame; empty where nothing."""
 
-    def for_clip(self, video: str) -> "Filler":
-        """The filler of one clip, by video id, where clips are filled differently."""
+    def for_clip(self, shot: str) -> "Filler":
+        """The filler of one shot, by shot id, where shots are filled differently."""
         return self
 
     def shared_background(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray | None:
-        """A whole far layer uint8 [H,W,3] that this frame shares with others of its clip; None
+        """A whole far layer uint8 [H,W,3] that this frame shares with others of its shot; None
         where there is none.
         """
         return None

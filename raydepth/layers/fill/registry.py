@@ -47,8 +47,8 @@ class FillerEntry(Entry):
     )
     """Its models' peak memory; None: small beside a diffusion model's."""
     with_plates: Callable[[Callable[[str], Any], Filler], Filler] | None = None
-    """For a method that shows the clip's plate in the hole. Given, by video id, the clip's
-    ``Plate`` (or why it has none), and what ``load`` gave, which fills what no frame of the clip
+    """For a method that shows the shot's plate in the hole. Given, by shot id, the shot's
+    ``Plate`` (or why it has none), and what ``load`` gave, which fills what no frame of the shot
     shows. None: the method makes no plates."""
 
 
