@@ -16,7 +16,8 @@ from raydepth.layers.stack import stack_columns
 
 
 class ComposeStage:
-    """Adds ``edited``, ``region``, ``target_inv_depth`` and ``seconds_compose``.
+    """Adds ``edited``, ``region``, ``target_inv_depth``, ``seconds_compose``, what the edit
+    measured (``EditPlan.measures``), and ``hole_share`` where it shows what was filled.
 
     Frames with an empty region (no near layer) are the source, whatever the method, and cost
     nothing. Failed frames keep zeros. A frame whose picture is not finite becomes the error row
@@ -87,6 +88,10 @@ class ComposeStage:
                     edited[row] = 0
         batch["edited"] = edited
         batch["region"] = plan.region
+        batch |= plan.measures
+        if plan.inpainted is not None:
+            shown = (plan.inpainted > 0) & batch["hole"]
+            batch["hole_share"] = shown.mean(axis=(1, 2), dtype=np.float64)
         if self.keep_stack:
             batch |= stack_columns(plan.stack)
         batch["target_inv_depth"] = plan.stack.flatten_depth()

@@ -7,7 +7,7 @@ import numpy as np
 from raydepth.batch import Batch, ok_rows, shot_of
 from raydepth.depth.calibrate import Calibration
 from raydepth.edits.clip import ClipEdit
-from raydepth.edits.place import STILL, height_px, place, render_object, shrunk
+from raydepth.edits.place import STILL, Placement, height_px, place, render_object, shrunk
 from raydepth.edits.plan import EditPlan, dilated
 from raydepth.edits.relight.shading import guessed_normals
 from raydepth.edits.settings import Insert
@@ -70,6 +70,7 @@ class InsertBuilder:
         near, alpha, region = (np.zeros_like(inv_depth) for _ in range(3))
         normals = np.zeros((*inv_depth.shape, 2), np.float32)
         notes = {}
+        inside, share_seen = np.full((2, len(rgb)), np.nan)
         for row in ok_rows(batch):
             scale, clip = self.clips[shot_of(batch, row)]
             if clip is None:
@@ -80,14 +81,14 @@ class InsertBuilder:
             height = height_px(self.edit, scale, clip.inv_depth, frame)
             aspect = self.picture.shape[1] / self.picture.shape[0]
             first, at = (place(self.edit, aspect, height, m, frame) for m in (STILL, motion))
-            rendered = render_object(
-                shrunk(self.picture, first.height), at, frame
-            )  # one grain for the whole clip
+            picture = shrunk(self.picture, first.height)  # one grain for the whole clip
+            rendered = render_object(picture, at, frame)
             alpha[row] = rendered[..., 3]
+            inside[row] = _share_inside(alpha[row], picture, at)
             if clip.track and pts in clip.track.lost:
                 notes[row] = LOST
             if not alpha[row].any():
-                notes[row] = OUTSIDE
+                notes[row], share_seen[row] = OUTSIDE, 0.0
                 continue
             depth, contact = clip.in_frame(inv_depth[row], motion)
             near[row] = 1 - visible(
@@ -96,6 +97,7 @@ class InsertBuilder:
                 self._cleaned(inv_depth[row], alpha[row] > 0, contact),
             )
             seen = (alpha[row] * (1 - near[row])) >= 0.5 / 255
+            share_seen[row] = (alpha[row] * (1 - near[row])).sum() / alpha[row].sum()
             if self.edit.shadow:
                 shadow = self.edit.shadow * contact_shadow(
                     rgb[row], inv_depth[row], at, depth, clip.floor
@@ -135,6 +137,7 @@ class InsertBuilder:
             notes,
             moved=frozenset({"object"}),
             normals={"object": normals},
+            measures={"object_seen": share_seen, "object_inside": inside},
         )
 
     def _elsewhere(self, batch: Batch, row: int) -> str:
@@ -157,6 +160,16 @@ class InsertBuilder:
         cleaned = inv_depth.copy()
         cleaned[window] = np.where(nearer, np.maximum(part, above), np.minimum(part, edge))
         return cleaned
+
+
+def _share_inside(alpha: np.ndarray, picture: np.ndarray, at: Placement) -> float:
+    """The share 0..1 of an object that lies in the frame, where its alpha float32 [H,W] is.
+
+    The object's picture float32 [h,w,4] is scaled to the placement's size.
+    """
+    height, width = picture.shape[:2]
+    whole = float(picture[..., 3].sum()) * at.height / height * at.width / width
+    return min(float(alpha.sum()) / whole, 1.0) if whole else 0.0
 
 
 def _window(there: np.ndarray) -> tuple[slice, ...]:

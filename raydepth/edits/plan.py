@@ -33,9 +33,11 @@ class EditPlan:
     inpainted: np.ndarray | None = None
     """float32 [N,H,W], 0..1: where the naive composite is only a guess that a model should replace;
     None: nowhere."""
+    measures: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """float64 [N] each: columns of ``evaluate.measures`` that only the edit can measure."""
 
     def take(self, rows: np.ndarray) -> "EditPlan":
-        """The plan of these frames alone, without notes; rows are indices int64 [M]."""
+        """The plan of these frames alone, without notes and measures; rows are indices int64."""
         layers = [
             Layer(
                 name=layer.name,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -9,6 +10,10 @@ import numpy as np
 _STEEPNESS = np.array([1, 2, 3, 4, 6, 8, 11, 16, 22, 32, 45, 64], np.float32)
 """Bounds in grey levels a pixel of the classes of slope within which two clips' errors are
 compared."""
+_PRESETS = {
+    "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
+    "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
+}
 
 
 @dataclass(frozen=True)
@@ -26,29 +31,32 @@ class Warped:
     """float32 [H,W,2]: where each pixel was in the earlier frame, x and y."""
 
 
-def warp_step(earlier: np.ndarray, later: np.ndarray) -> Warped:
+def warp_step(
+    earlier: np.ndarray, later: np.ndarray, preset: Literal["fast", "medium"] = "medium"
+) -> Warped:
     """Warps a frame bilinearly onto the next by dense flow between them.
 
-    The flow is DIS (Kroeger et al. 2016), preset medium. A pixel counts where forward and backward
-    flow agree, |f + b|^2 < 0.01 (|f|^2 + |b|^2) + 0.5 (Sundaram et al. 2010, eq. 5; the check of
-    Lai et al. 2018, section 3.3), and where it was inside the frame. There is no motion boundary
-    test.
+    The flow is DIS (Kroeger et al. 2016) with one of its authors' presets. A pixel counts
+    where forward and backward flow agree, |f + b|^2 < 0.01 (|f|^2 + |b|^2) + 0.5 (Sundaram et al.
+    2010, eq. 5; the check of Lai et al. 2018, section 3.3), and where it was inside the frame.
+    There is no motion boundary test.
 
     Args:
         earlier: uint8 [H,W,3].
         later: uint8 [H,W,3].
+        preset: ``fast`` takes a fifth of the time of ``medium``.
     """
     before, after = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (earlier, later))
-    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    dis = cv2.DISOpticalFlow.create(_PRESETS[preset])
     back, forth = dis.calc(after, before, None), dis.calc(before, after, None)
     height, width = before.shape
     y, x = np.mgrid[:height, :width].astype(np.float32)
     start = np.stack([x, y], axis=-1) + back
-    warped = _at(earlier, start)
-    returned = _at(forth, start)
-    apart = ((back + returned) ** 2).sum(axis=-1)
-    seen = apart < 0.01 * ((back**2).sum(axis=-1) + (returned**2).sum(axis=-1)) + 0.5
-    seen &= ((start >= 0) & (start <= (width - 1, height - 1))).all(axis=-1)
+    warped = at(earlier, start)
+    returned = at(forth, start)
+    seen = _squared(back + returned) < 0.01 * (_squared(back) + _squared(returned)) + 0.5
+    for axis, last in enumerate((width - 1, height - 1)):
+        seen &= (start[..., axis] >= 0) & (start[..., axis] <= last)
     error = np.abs(warped.astype(np.float32) - later).mean(axis=-1)
     slope = np.hypot(
         *(cv2.Sobel(after, cv2.CV_32F, 1 - axis, axis, scale=1 / 8) for axis in (0, 1))
@@ -61,7 +69,7 @@ def in_region(step: Warped, earlier: np.ndarray, later: np.ndarray) -> np.ndarra
 
     Regions are bool [H,W].
     """
-    return step.seen & later & (_at(earlier.astype(np.uint8), step.start) > 0)
+    return step.seen & later & (at(earlier.astype(np.uint8), step.start) > 0)
 
 
 def flow_warped_error(steps: Sequence[Warped], counted: Sequence[np.ndarray]) -> float:
@@ -102,7 +110,11 @@ def expected_error(
     return float((wanted * mean).sum() / wanted.sum()) if np.any(wanted) else float("nan")
 
 
-def _at(values: np.ndarray, points: np.ndarray) -> np.ndarray:
+def _squared(vectors: np.ndarray) -> np.ndarray:
+    return vectors[..., 0] ** 2 + vectors[..., 1] ** 2
+
+
+def at(values: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Values [H,W,...] at points float32 [H,W,2] (x, y), bilinearly."""
     return cv2.remap(
         values, points[..., 0], points[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE

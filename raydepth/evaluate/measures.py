@@ -20,6 +20,88 @@ class Measure:
     meaning: str
 
 
+CHECKS = (
+    Measure(
+        "region_share",
+        "Edited part of the frame",
+        "",
+        "neither",
+        "Share of the frame in which the edit may change pixels; 0: the frame is as it was.",
+    ),
+    Measure(
+        "near_share", "Near layer's part of the frame", "", "neither", "Mean alpha of what is near."
+    ),
+    Measure(
+        "hole_share",
+        "Filled part of the frame",
+        "",
+        "lower",
+        "Share of the frame where the edit shows what was filled behind the near layers.",
+    ),
+    Measure(
+        "object_inside",
+        "Part of the object inside the frame",
+        "",
+        "higher",
+        "Share of the inserted object's alpha that lies in the frame.",
+    ),
+    Measure(
+        "object_seen",
+        "Part of the object that is seen",
+        "",
+        "higher",
+        "Share of the inserted object's alpha inside the frame that nothing nearer covers; 0 where "
+        "the object is outside.",
+    ),
+    Measure(
+        "things_lost",
+        "Things whose track is lost",
+        "",
+        "lower",
+        "How many of the edit's things were tracked up to here and lost.",
+    ),
+    Measure(
+        "things_absent",
+        "Things that are absent",
+        "",
+        "lower",
+        "How many of the edit's things nobody said or found in this shot.",
+    ),
+    Measure(
+        "things_hidden",
+        "Things that are hidden",
+        "",
+        "neither",
+        "How many of the edit's things are tracked and not in this frame.",
+    ),
+    Measure(
+        "track_iou",
+        "Agreement of the track",
+        "",
+        "higher",
+        "IoU of a thing's new mask with the one that was carried to this frame, the worst of the "
+        "edit's things; null in frames whose masks were only carried.",
+    ),
+    Measure(
+        "depth_waver",
+        "Waver of depth",
+        "normalised inverse depth",
+        "lower",
+        "Median difference of inverse depth at the same points of this frame and of the one before "
+        "it, which optical flow finds; null for the first frame of a batch.",
+    ),
+    Measure(
+        "edit_flicker",
+        "Flicker of the edit against the input's",
+        "",
+        "lower",
+        "Flow-warped error of the edited region over the input's where its picture is equally "
+        "steep, on small copies, half a grey level added to both; null for the first frame of a "
+        "batch.",
+    ),
+)
+"""What tells whether a frame shows what was asked; ``verdict`` draws its rules from them."""
+
 MEASURES: dict[str, Measure] = {
     measure.name: measure
     for measure in (
@@ -186,6 +268,7 @@ MEASURES: dict[str, Measure] = {
             "The codec's round trip over the pixels of rmse_outside: what the method can't go "
             "below without paste-back.",
         ),
+        *CHECKS,
     )
 }
 

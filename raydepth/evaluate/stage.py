@@ -2,7 +2,7 @@
 
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from raydepth.depth.stage import refined
 from raydepth.evaluate import depth as depth_metrics
 from raydepth.evaluate import image as image_metrics
 from raydepth.evaluate.measures import MEASURES
+from raydepth.evaluate.steady import steadiness
 
 if TYPE_CHECKING:
     from raydepth.compose.protocol import Compositor
@@ -40,6 +41,7 @@ class MetricStage:
         references: as the depth stage's, which refines the depth of the input: by shot id, what
             stabilises its depth; None: nothing does.
         guided: as the depth stage's.
+        things: names of the things that the edit speaks of.
         true_edits: batch -> what each edited frame should be, uint8 [H,W,3]; where that is not
             known, a note for the frame, or "".
     """
@@ -55,6 +57,7 @@ class MetricStage:
         true_edits: Callable[[Batch], list[np.ndarray | str]] | None = None,
         references: "Callable[[str], Stabiliser | None]" = lambda video: None,
         guided: bool = False,
+        things: Sequence[str] = (),
     ) -> None:
         self.estimator = estimator
         self.calibrations = calibrations
@@ -62,7 +65,7 @@ class MetricStage:
         self.reestimate_every = reestimate_every
         self.truth = truth
         self.true_edits = true_edits
-        self.references, self.guided = references, guided
+        self.references, self.guided, self.things = references, guided, things
 
     def __call__(self, batch: Batch) -> Batch:
         started = time.perf_counter()
@@ -71,6 +74,7 @@ class MetricStage:
         rows = ok_rows(batch)
         for row in rows:
             _measure_edit(columns, row, batch)
+        self._check(columns, rows, batch)
         if self.truth is not None and rows.size:
             part = take_rows(batch, rows)
             for row, truth in zip(rows, self.truth(part), strict=True):
@@ -88,6 +92,17 @@ class MetricStage:
                 self._measure_again(columns, again, batch)
         seconds = np.full(count, (time.perf_counter() - started) / count, np.float32)
         return {**batch, **columns, "seconds_metrics": seconds}
+
+    def _check(self, columns: Batch, rows: np.ndarray, batch: Batch) -> None:
+        """Fills the columns of ``measures.CHECKS``."""
+        for name in columns.keys() & batch.keys():  # what only the edit knows
+            columns[name][rows] = batch[name][rows]
+        columns["region_share"][rows] = (batch["region"][rows] > 0).mean(axis=(1, 2))
+        if "near" in batch:
+            columns["near_share"][rows] = batch["near"][rows].mean(axis=(1, 2), dtype=np.float64)
+        if self.things and "thing_names" in batch:
+            _check_things(columns, rows, batch, self.things)
+        columns |= steadiness(batch, rows)
 
     def _measure_truth(self, columns: Batch, row: int, batch: Batch, truth: np.ndarray) -> None:
         inv_depth = batch["inv_depth"][row]
@@ -153,6 +168,17 @@ def _measure_edit(columns: Batch, row: int, batch: Batch) -> None:
     columns["rmse_all"][row] = image_metrics.rmse(edited, rgb)
     columns["psnr_all"][row] = image_metrics.psnr(edited, rgb)
     columns["ssim_all"][row] = image_metrics.ssim(edited, rgb)
+
+
+def _check_things(columns: Batch, rows: np.ndarray, batch: Batch, things: Sequence[str]) -> None:
+    for row in rows:
+        mine = np.isin(batch["thing_names"][row].astype(str), things)
+        states = batch["thing_state"][row][mine].tolist()
+        for state in ("lost", "absent", "hidden"):
+            columns[f"things_{state}"][row] = states.count(state)
+        found = batch["thing_iou"][row][mine]
+        if np.isfinite(found).any():
+            columns["track_iou"][row] = np.nanmin(found)
 
 
 def _measure_true_edit(columns: Batch, row: int, batch: Batch, truth: np.ndarray) -> None:
