@@ -1,20 +1,15 @@
 """Depth from a transformers checkpoint: a hub id, a local directory or the built-in model."""
 
-import json
-from pathlib import Path
-from typing import Any
-
-import huggingface_hub
 import numpy as np
 import torch
-from huggingface_hub.errors import EntryNotFoundError
+from transformers import AutoModelForDepthEstimation
 
 from raydepth.batch import Batch
 from raydepth.depth.kinds import kind_of
 from raydepth.depth.preprocess import read_preprocessing
 from raydepth.depth.settings import DepthKind
 from raydepth.errors import JobError
-from raydepth.models.checkpoint import weights_variant
+from raydepth.models.pretrained import load_pretrained
 
 _UNUSED = "fusion_stage.layers.0.residual_layer1"
 """The first fusion layer has no residual input: published DPT checkpoints rightly lack these
@@ -65,8 +60,16 @@ class HubDepth:
         self.name = name or where
         self.device = torch.device(device)
         self.dtype: torch.dtype = getattr(torch, dtype)
-        self.model, file = _load(where, self.name, self.dtype)
-        self.model.to(self.device).eval()
+        self.model, file = load_pretrained(
+            lambda _: AutoModelForDepthEstimation,
+            where,
+            field="depth.model",
+            name=self.name,
+            what="a depth estimation checkpoint (with its depth head)",
+            dtype=self.dtype,
+            may_lack=_UNUSED,
+        )
+        self.model.to(self.device)
         config = self.model.config
         self.kind: DepthKind = kind or kind_of(config.to_dict(), self.name)
         self.preprocessing = read_preprocessing(file, config.model_type)
@@ -122,63 +125,3 @@ class HubDepth:
                 maps = maps * (2 * torch.tan(torch.deg2rad(fov) / 2)).view(-1, 1, 1)
             return 1 / self.preprocessing.undo(maps, *rgb.shape[1:3]).clamp(1e-4, 1e4)
         return self.preprocessing.undo(maps, *rgb.shape[1:3])
-
-
-def _load(where: str, name: str, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
-    """The network and its parsed preprocessor file; cached files are not fetched again."""
-    from transformers import AutoModelForDepthEstimation
-
-    variant = weights_variant(where)
-    for local in (True, False):
-        try:
-            file = _preprocessor_file(where, local)
-            model, loaded = AutoModelForDepthEstimation.from_pretrained(
-                where,
-                dtype=dtype,
-                use_safetensors=True,
-                variant=variant,
-                local_files_only=local,
-                output_loading_info=True,
-                trust_remote_code=False,
-            )
-            break
-        except (
-            Exception
-        ) as error:  # a checkpoint can be wrong in many ways, each with a class of its own
-            # Not cached is an OSError; a directory will not get better from the hub.
-            if local and isinstance(error, OSError) and not Path(where).is_dir():
-                continue
-            raise JobError(
-                f"depth.model: {name} cannot be loaded as a depth estimation checkpoint with "
-                "safetensors "
-                f"weights ({type(error).__name__}: {' '.join(str(error).split())}). Without a "
-                "connection, "
-                "name a local directory that holds config.json, preprocessor_config.json "
-                "and model.safetensors"
-            ) from error
-    missing = sorted(key for key in loaded["missing_keys"] if _UNUSED not in key)
-    if missing:
-        raise JobError(
-            f"depth.model: {name} lacks {len(missing)} of its weights "
-            f"({', '.join(missing[:3])}...), so its "
-            "depth would be noise; expected a checkpoint that was saved with its depth head"
-        )
-    return model, file
-
-
-def _preprocessor_file(where: str, local: bool) -> dict[str, Any]:
-    """The parsed preprocessor file; empty where a checkpoint has none.
-
-    Raises OSError where it is not in the cache.
-    """
-    name = "preprocessor_config.json"
-    if Path(where).is_dir():
-        path = Path(where) / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    try:
-        path = Path(huggingface_hub.hf_hub_download(where, name, local_files_only=local))
-    except EntryNotFoundError:
-        if local:
-            raise
-        return {}
-    return json.loads(path.read_text(encoding="utf-8"))

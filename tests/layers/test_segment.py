@@ -22,7 +22,7 @@ from raydepth.layers.segment import cut_out, extract_object, scores
 from raydepth.layers.settings import Layers, Segmentation
 from raydepth.run.check import check_models, named_models, worker_paths
 from raydepth.run.submit.packing import pack
-from tests.layers.sam import write_sam
+from tests.support.tiny_sam import write_sam
 
 GREEN, RED = (20, 200, 40), (210, 40, 30)
 

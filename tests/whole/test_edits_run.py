@@ -16,9 +16,9 @@ from raydepth.output.codecs import decode_alpha, decode_rgb
 from raydepth.run.pipeline import run
 from tests.faults.processes import kill_and_outlive, shards, start, wait_for
 from tests.frames.barcodes import make_clip
-from tests.layers.sam import write_sam
 from tests.support.clips import write_clip
 from tests.support.runs import differing, results, small_job
+from tests.support.tiny_sam import write_sam
 
 pytestmark = pytest.mark.timeout(280)
 

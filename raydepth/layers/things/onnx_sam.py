@@ -8,7 +8,7 @@ import numpy as np
 
 from raydepth.errors import JobError
 from raydepth.layers.things.protocol import Found, Picture, Prompt
-from raydepth.layers.things.sam_geometry import MEAN, STD, Square, choose, is_ambiguous
+from raydepth.layers.things.sam_geometry import MEAN, STD, Square, choose, completed, is_ambiguous
 from raydepth.layers.things.settings import OnnxPair
 from raydepth.models.onnx_session import open_session, signature
 
@@ -84,7 +84,7 @@ class OnnxSam:
         height, width = picture.rgb.shape[:2]
         square = Square(height, width, _SIDE, padded=True)
         embeddings = self._encode(picture.rgb, square)
-        return [self._find(embeddings, square, prompt) for prompt in prompts]
+        return [self._find(embeddings, square, completed(prompt)) for prompt in prompts]
 
     def _encode(self, rgb: np.ndarray, square: Square) -> np.ndarray:
         height, width = square.size

@@ -1,12 +1,12 @@
-"""Method ``sam`` of ``layers.segmenter``: which Segment Anything model the job names."""
+"""Method ``sam`` of ``layers.segmenter``: which Segment Anything model a job names."""
 
-from raydepth.errors import JobError
 from raydepth.layers.things.protocol import Segmenter
 from raydepth.layers.things.registry import SegmenterHost
 from raydepth.layers.things.settings import OnnxPair, SamSegmenter
 
+FIELD = "layers.segmenter.model"
 EVERY = 4
-"""Frames from one call of an image model to the next, by default."""
+"""Frames from one call of a model without memory to the next, by default."""
 
 
 def load_sam(settings: SamSegmenter, host: SegmenterHost) -> Segmenter:
@@ -15,16 +15,29 @@ def load_sam(settings: SamSegmenter, host: SegmenterHost) -> Segmenter:
     Raises:
         JobError: it is missing, unreadable, or no Segment Anything model.
     """
-    if isinstance(settings.model, OnnxPair):
+    return open_sam(settings.model, host, every=settings.every, field=FIELD)
+
+
+def open_sam(
+    model: str | OnnxPair, host: SegmenterHost, *, every: int | None = None, field: str = FIELD
+) -> Segmenter:
+    """A Segment Anything model by its name or as an ONNX pair.
+
+    Args:
+        model: hub id, directory, or pair of files.
+        host: device, dtype and threads.
+        every: the job's; None: 1 for a model with memory, else ``EVERY``.
+        field: the job's field that names it, for messages.
+
+    Raises:
+        JobError: it is missing, unreadable, or no Segment Anything model.
+    """
+    if isinstance(model, OnnxPair):
         from raydepth.layers.things.onnx_sam import OnnxSam
 
         return OnnxSam(
-            settings.model,
-            every=settings.every or EVERY,
-            device=host.device,
-            threads=host.threads,
+            model, every=every or EVERY, device=host.device, threads=host.threads, field=field
         )
-    raise JobError(
-        f"layers.segmenter.model: {settings.model}: checkpoints of transformers cannot be loaded; "
-        "give an ONNX pair {encoder, decoder}"
-    )
+    from raydepth.layers.things.hub_sam import load_checkpoint
+
+    return load_checkpoint(model, host, every=every, image_every=EVERY, field=field)

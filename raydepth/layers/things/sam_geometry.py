@@ -1,7 +1,7 @@
 """How a picture and its prompts lie in a Segment Anything network's square, and the way back."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -57,8 +57,15 @@ class Square:
     def scores(self, logits: np.ndarray) -> np.ndarray:
         """A network's logits float32 [side,side] at the picture's size, float32 [H,W].
 
-        Bilinear, first to the square and then to the picture, as in the released code.
+        Bilinear, as in the released code: straight from a stretched picture's, and by way of the
+        square from a padded one's.
         """
+        if not self.padded:
+            return cv2.resize(
+                np.asarray(logits, np.float32),
+                (self.width, self.height),
+                interpolation=cv2.INTER_LINEAR,
+            )
         square = cv2.resize(
             np.asarray(logits, np.float32), (self.side, self.side), interpolation=cv2.INTER_LINEAR
         )
@@ -73,6 +80,17 @@ def is_ambiguous(prompt: Prompt) -> bool:
     fair answers; the network then offers several masks.
     """
     return prompt.box is None and len(prompt.points) == 1
+
+
+def completed(prompt: Prompt) -> Prompt:
+    """The prompt; where it is an expected mask alone, with the box around that."""
+    if prompt.mask is None or prompt.box is not None or len(prompt.points):
+        return prompt
+    y, x = np.nonzero(prompt.mask)
+    if not len(x):
+        return prompt
+    box = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1], np.float32)
+    return replace(prompt, box=box)
 
 
 def choose(masks: Sequence[np.ndarray], scores: np.ndarray, expected: np.ndarray | None) -> int:
