@@ -35,11 +35,14 @@ class Job(Section):
     """A whole job file."""
 
     schema_version: Literal[1]
+    """Of this form of the job file."""
     input: Input
     depth: Depth = Depth()
     layers: Layers = Layers()
     edit: Annotated[SerializeAsAny[Section], chosen_from(EDITS)] = Recompose()
+    """What is asked for, as a stack of layers."""
     compose: Annotated[SerializeAsAny[Compose], chosen_from(COMPOSITORS)] = _BY_DEFAULT
+    """How the layers become one picture."""
     evaluate: Evaluate = Evaluate()
     output: Output
     run: Run = Run()

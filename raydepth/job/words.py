@@ -38,7 +38,9 @@ def spot(root: type[Section], location: Sequence[object], tree: Any) -> Spot:
     """
     here = Spot(root)
     for part in location:
-        below = next((found for form in _forms(here, tree) if (found := _below(form, part))), None)
+        below = next(
+            (found for form in forms_at(here, tree) if (found := place_below(form, part))), None
+        )
         if below is not None:
             here = below
             tree = _value(tree, part)
@@ -57,26 +59,26 @@ def words(place: Spot) -> str:
         or isinstance(example, bool | Section)
     ):
         return said
-    return f"{said}, for example {_yaml(example)}"
+    return f"{said}, for example {as_yaml(example)}"
 
 
 def hint(place: Spot, value: Any) -> str:
     """What is probably meant by a value that may not stand at a place, or ""."""
     unit = place.mark(Unit)
     if isinstance(value, str):
-        if near := _nearest(value, [name for name in _literals(place) if isinstance(name, str)]):
+        if near := nearest(value, [name for name in _literals(place) if isinstance(name, str)]):
             return f"; is {near} meant?"
-        if _is_number(value) and any(form.kind in (int, float) for form in _forms(place)):
+        if _is_number(value) and any(form.kind in (int, float) for form in forms_at(place)):
             return "; it is text: write it without quotes, an exponent with point and sign (1.0e-3)"
     elif isinstance(value, dict):
         keys = {
             key
-            for form in _forms(place)
-            if _is_section(form.kind)
+            for form in forms_at(place)
+            if is_section(form.kind)
             for key in form.kind.model_fields
         }
         return next(
-            (f"; is {near} meant?" for key in value if (near := _nearest(str(key), keys))), ""
+            (f"; is {near} meant?" for key in value if (near := nearest(str(key), keys))), ""
         )
     elif isinstance(value, float) and value.is_integer() and not unit:
         return f"; write {int(value)}" if place.kind is int else ""
@@ -94,23 +96,23 @@ def meant(root: type[Section], location: Sequence[object], tree: Any) -> str:
     # A union's branch may be named like a field of its section, so one step up is looked at too.
     known: dict[str, None] = {}
     for above in (parents, parents[:-1]):
-        for form in _forms(spot(root, above, tree), _at(tree, above)):
-            if _is_section(form.kind):
+        for form in forms_at(spot(root, above, tree), _at(tree, above)):
+            if is_section(form.kind):
                 known |= dict.fromkeys([*form.kind.model_fields, *form.kind.renamed])
         if known:
             break
     elsewhere = [path for path in _paths(Spot(root), tree) if path.split(".")[-1] == key]
-    if not elsewhere and (near := _nearest(str(key), list(known))):
+    if not elsewhere and (near := nearest(str(key), list(known))):
         return f"; is {near} meant?"
     return f"; is {' or '.join(elsewhere[:3])} meant?" if elsewhere else ""
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name.lower(), list(known), 1)
     return near[0] if near else ""
 
 
-def _stripped(place: Spot) -> Spot:
+def stripped(place: Spot) -> Spot:
     """A place whose type is no Annotated; what is nested in it is outermost last."""
     while get_origin(place.kind) is Annotated:
         kind, *marks = get_args(place.kind)
@@ -121,9 +123,9 @@ def _stripped(place: Spot) -> Spot:
     return place
 
 
-def _forms(place: Spot, tree: Any = None) -> list[Spot]:
+def forms_at(place: Spot, tree: Any = None) -> list[Spot]:
     """The types that may stand at a place: the members of a union, a chosen method's section."""
-    place = _stripped(place)
+    place = stripped(place)
     for mark in place.marks:
         registry = getattr(getattr(mark, "func", None), "__self__", None)
         if isinstance(mark, BeforeValidator) and isinstance(registry, Registry):
@@ -132,13 +134,13 @@ def _forms(place: Spot, tree: Any = None) -> list[Spot]:
             return [replace(place, kind=entry.settings)]
     if get_origin(place.kind) in (Union, types.UnionType):
         members = [replace(place, kind=kind) for kind in get_args(place.kind)]
-        return [form for member in members for form in _forms(member)]
+        return [form for member in members for form in forms_at(member)]
     return [place]
 
 
-def _below(form: Spot, part: object) -> Spot | None:
+def place_below(form: Spot, part: object) -> Spot | None:
     """The place of a field or an item; None where a part of a location names neither."""
-    if _is_section(form.kind) and part in form.kind.model_fields:
+    if is_section(form.kind) and part in form.kind.model_fields:
         info = form.kind.model_fields[part]
         default = None if info.is_required() else info.get_default(call_default_factory=True)
         return Spot(info.annotation, (info, *info.metadata), default)
@@ -150,7 +152,7 @@ def _below(form: Spot, part: object) -> Spot | None:
     return None
 
 
-def _is_section(kind: Any) -> bool:
+def is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Section)
 
 
@@ -168,18 +170,18 @@ def _value(tree: Any, part: object) -> Any:
 
 def _paths(place: Spot, tree: Any, prefix: str = "") -> Iterator[str]:
     """The dotted names of all fields of a section and of those in it."""
-    for form in _forms(place, tree):
-        for name in form.kind.model_fields if _is_section(form.kind) else ():
+    for form in forms_at(place, tree):
+        for name in form.kind.model_fields if is_section(form.kind) else ():
             yield prefix + name
             inner = tree.get(name) if isinstance(tree, dict) else None
-            if below := _below(form, name):
+            if below := place_below(form, name):
                 yield from _paths(below, inner, f"{prefix}{name}.")
 
 
 def _literals(place: Spot) -> list[Any]:
     return [
         value
-        for form in _forms(place)
+        for form in forms_at(place)
         if get_origin(form.kind) is Literal
         for value in get_args(form.kind)
     ]
@@ -192,7 +194,7 @@ def _words(place: Spot) -> str:
 
 def _alternatives(place: Spot) -> list[str]:
     """What may stand at a place, in words, one by one."""
-    place = _stripped(place)
+    place = stripped(place)
     if form := place.mark(Form):
         return [form.words]
     if get_origin(place.kind) in (Union, types.UnionType):
@@ -200,7 +202,7 @@ def _alternatives(place: Spot) -> list[str]:
         return [words for member in members for words in _alternatives(member)]
     if get_origin(place.kind) is Literal:
         return [repr(value) for value in get_args(place.kind)]
-    return [_one(form) for form in _forms(place)]
+    return [_one(form) for form in forms_at(place)]
 
 
 def _one(form: Spot) -> str:
@@ -216,29 +218,29 @@ def _one(form: Spot) -> str:
     if get_origin(form.kind) is list:
         item = Spot(get_args(form.kind)[0], tuple(mark for mark in form.marks if mark is unit))
         return f"a list of {_count(form)}{_words(item)}"
-    if _is_section(form.kind):
+    if is_section(form.kind):
         required = [name for name, info in form.kind.model_fields.items() if info.is_required()]
         shown = required or list(form.kind.model_fields)[:1]
-        return _yaml({name: _example(form, name) for name in shown})
+        return as_yaml({name: _example(form, name) for name in shown})
     return f"text{of}"
 
 
 def _example(form: Spot, name: str) -> Any:
-    place = _below(form, name)
+    place = place_below(form, name)
     if place is None:
         return None
     if (example := _first_example(place)) is not None:
         return example
     if values := _literals(place):
         return values[0]
-    if _is_section(place.kind):
+    if is_section(place.kind):
         first = next(iter(place.kind.model_fields))
         return {first: _example(Spot(place.kind), first)}
     return place.default
 
 
 def _first_example(place: Spot) -> Any:
-    marks = (mark for form in [place, *_forms(place)] for mark in form.marks)
+    marks = (mark for form in [place, *forms_at(place)] for mark in form.marks)
     return next((m.examples[0] for m in marks if isinstance(m, FieldInfo) and m.examples), None)
 
 
@@ -272,7 +274,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _yaml(value: Any) -> str:
+def as_yaml(value: Any) -> str:
     """A value as it is written in a job file, on one line."""
     text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6)
     return text.removesuffix("\n").removesuffix("\n...")
