@@ -1,6 +1,7 @@
 """The shots' plates in the output folder, one PNG a shot.
 
-Its alpha says where a sampled frame showed the plate.
+Its alpha says where a sampled frame showed the plate (255); of a mosaic also where it is filled
+(128) and where it is empty (0).
 """
 
 from collections.abc import Callable, Mapping
@@ -20,6 +21,8 @@ REDO_HINT = (
     "depth.calibration_frames has changed"
 )
 
+_FILLED = 128
+
 
 def plate_name(shot: str) -> str:
     """The plate's file inside the output folder, by the shot's id."""
@@ -34,9 +37,11 @@ def write_plate(folder: OutputFolder, shot: str, plate: Plate | str) -> PlateRec
     if isinstance(plate, str):
         return PlateRecord(missing=plate)
     seen = np.where(plate.seen, 255, 0).astype(np.uint8)
+    if plate.known is not None:
+        seen[plate.known & ~plate.seen] = _FILLED
     picture = np.dstack([plate.rgb[..., ::-1], seen])
     folder.write(plate_name(shot), cv2.imencode(".png", picture)[1].tobytes())
-    return PlateRecord(still=plate.still)
+    return PlateRecord(plate.still, frame=plate.frame, remark=plate.remark)
 
 
 def read_plate(folder: OutputFolder, shot: str, record: PlateRecord) -> Plate | str:
@@ -54,7 +59,10 @@ def read_plate(folder: OutputFolder, shot: str, record: PlateRecord) -> Plate | 
             raise ValueError("no RGBA picture")
     except (OSError, ValueError, cv2.error) as error:
         raise JobError(f"{folder.uri}/{name} cannot be read ({error}); {REDO_HINT}") from error
-    return Plate(np.ascontiguousarray(picture[..., 2::-1]), picture[..., 3] > 0, record.still)
+    rgb, alpha = np.ascontiguousarray(picture[..., 2::-1]), picture[..., 3]
+    if record.still:
+        return Plate(rgb, alpha > 0, True)
+    return Plate(rgb, alpha > _FILLED, False, alpha > 0, record.frame, record.remark)
 
 
 def cache_plates(

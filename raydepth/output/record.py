@@ -48,6 +48,10 @@ class PlateRecord:
     """Whether the camera stands still."""
     missing: str = ""
     """Why the shot has no plate; empty where it has one."""
+    frame: tuple[int, int] | None = None
+    """Height and width of the frames that a mosaic is for; None: the plate's own."""
+    remark: str = ""
+    """What is to be said of it on every frame; empty where nothing."""
 
 
 @dataclass(frozen=True)
@@ -330,7 +334,7 @@ def read_calibrations(folder: OutputFolder) -> dict[str, ClipCalibration]:
             ):
                 raise ValueError(f"the scale of {shot} is no scale")
             edit = ClipEdit.from_tree(clip["edit"]) if clip.get("edit") else None
-            plate = PlateRecord(**clip["plate"]) if clip.get("plate") else None
+            plate = _plate(clip["plate"]) if clip.get("plate") else None
             light = ClipLight.from_tree(clip["light"]) if clip.get("light") else None
             scene = Calibration(**clip["scene"]) if clip.get("scene") else None
             if scene and not (math.isfinite(scene.lo) and math.isfinite(scene.hi)):
@@ -346,6 +350,14 @@ def read_calibrations(folder: OutputFolder) -> dict[str, ClipCalibration]:
             "which gives the same scales unless depth.calibration_frames has changed"
         ) from error
     return shots
+
+
+def _plate(tree: dict[str, Any]) -> PlateRecord:
+    height, width = tree.get("frame") or (0, 0)
+    frame = (int(height), int(width)) if height else None
+    return PlateRecord(
+        bool(tree["still"]), str(tree["missing"]), frame, str(tree.get("remark", ""))
+    )
 
 
 def _things(tree: dict[str, Any]) -> ThingsRecord:

@@ -16,8 +16,9 @@ from raydepth.frames.decode import batches
 from raydepth.frames.probe import probe
 from raydepth.frames.segments import plan_segments
 from raydepth.layers.fill.hole import fill_hole
+from raydepth.layers.fill.mosaic import masked_median
 from raydepth.layers.fill.opencv import OpenCVFiller
-from raydepth.layers.fill.plate import Plate, PlateFiller, make_plate, masked_median
+from raydepth.layers.fill.plate import Plate, PlateFiller, make_plate
 from raydepth.output.folder import OutputFolder
 from raydepth.output.plates import cache_plates, plate_name, read_plate
 from raydepth.output.record import read_calibrations, write_calibrations

@@ -26,6 +26,9 @@ class Filler(Protocol):
     note: str = ""
     """What the last call has to say about its frame; empty where nothing."""
 
+    shown: np.ndarray | None = None
+    """bool [H,W], where the last call's picture is what other frames show; None: nowhere."""
+
     def for_clip(self, shot: str) -> "Filler":
         """The filler of one shot, by shot id, where shots are filled differently."""
         return self
