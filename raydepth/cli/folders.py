@@ -1,9 +1,12 @@
-"""Commands on the output folder of a run: ``status``, ``report``, ``prune``."""
+"""Commands on the output folder of a run: ``status``, ``report``, ``export``, ``prune``."""
 
 import json
+from typing import Annotated, Literal
+
+import typer
 
 from raydepth.cli.options import AsJson, OutFolder
-from raydepth.cli.program import app
+from raydepth.cli.program import FAILED, app
 from raydepth.errors import JobError
 from raydepth.files.text import printable
 
@@ -40,6 +43,47 @@ def report(out: OutFolder) -> None:
     from raydepth.run.summary import rebuild
 
     print(rebuild(OutputFolder.at(out)))
+
+
+@app.command()
+def export(
+    out: OutFolder,
+    images: Annotated[
+        Literal["png", "jpeg", "none"],
+        typer.Option(help="Pictures as files; jpeg: those in colour, depth and near stay PNG."),
+    ] = "none",
+    video: Annotated[
+        bool, typer.Option("--video/--no-video", help="Each clip as an mp4, with its sound.")
+    ] = False,
+    crf: Annotated[
+        int | None, typer.Option(min=0, max=51, help="Quality of the videos; default: the job's.")
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND",
+            help="Which pictures: edited, depth, near, background, rgb; repeatable; default: those "
+            "that the job keeps.",
+        ),
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="A folder of its own; default: OUT.")
+    ] = None,
+) -> None:
+    """Make pictures and videos from the shards of a run; nothing is edited again."""
+    if images == "none" and not video:
+        raise JobError("export: nothing is asked for; give --images png, --images jpeg or --video")
+    from raydepth.output.folder import OutputFolder
+    from raydepth.run.export import Asked
+    from raydepth.run.export import export as make
+    from raydepth.run.summary import rebuild
+
+    asked = Asked(None if images == "none" else images, video, crf, keep or ())
+    failed = make(out, asked, to=to, echo=lambda line: print(line, flush=True))
+    if video and to is None:
+        rebuild(OutputFolder.at(out))
+    if failed:
+        raise typer.Exit(FAILED)
 
 
 @app.command()

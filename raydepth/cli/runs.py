@@ -58,7 +58,7 @@ def run(
     print(where, flush=True)  # before what Ray does when the process ends
     if outcome.videos_failed:
         print(f"{outcome.videos_failed} videos could not be written; the report names them")
-    if frames["missing"] or outcome.videos_left:
+    if frames["missing"] or outcome.videos_left or outcome.pictures_left:
         raise typer.Exit(STOPPED if outcome.stopped == "deadline" else FAILED)
     if outcome.videos_failed:
         raise typer.Exit(FAILED)

@@ -56,7 +56,12 @@ def video_name(name: str) -> str:
 
 
 def clip_videos(
-    folder: OutputFolder, parts: Sequence[Part], names: Mapping[str, str], *, crf: int
+    folder: OutputFolder,
+    parts: Sequence[Part],
+    names: Mapping[str, str],
+    *,
+    crf: int,
+    into: OutputFolder | None = None,
 ) -> list[ClipVideo]:
     """What became of the videos of these clips, in order.
 
@@ -67,11 +72,13 @@ def clip_videos(
         parts: of the clips, in order.
         names: what each clip is called, by video id; others go by that.
         crf: of the videos.
+        into: where the videos are; None: there.
 
     Raises:
         OSError: the storage fails.
     """
-    known, sizes = read_record(folder), folder.files(VIDEOS)
+    target = into or folder
+    known, sizes = read_record(target), target.files(VIDEOS)
     shards = _shards(folder)
     found = []
     for video, group in groupby(parts, key=lambda part: part.segment.video):

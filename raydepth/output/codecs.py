@@ -22,6 +22,13 @@ def decode_rgb(data: bytes) -> np.ndarray:
     return cv2.cvtColor(_decode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
+def jpeg_of(data: bytes) -> bytes:
+    """PNG in colour -> JPEG of quality 95, without loss of colour resolution."""
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 95]
+    quality += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    return cv2.imencode(".jpg", _decode(data, cv2.IMREAD_COLOR), quality)[1].tobytes()
+
+
 def encode_alpha(alpha: np.ndarray) -> bytes:
     """float32 [H,W] in 0..1 -> 8-bit grey PNG (255 = 1)."""
     return cv2.imencode(".png", np.rint(alpha * 255).astype(np.uint8), _PNG)[1].tobytes()

@@ -1,5 +1,6 @@
 """Records of a run (resolved job, environment, calibrations), and the guard against mixing jobs."""
 
+import hashlib
 import importlib.metadata
 import json
 import math
@@ -34,8 +35,16 @@ _MAY_CHANGE = (
     "output.overwrite",
     "output.video",
     "output.crf",
+    "output.images",
+    "output.keep",
     "depth.calibration_frames",
 )
+"""What of it a folder has not been made with is made from its shards; see ``pictures_not_held``."""
+_NOT_IN_SHARDS = {
+    "output.size": "pictures of the other size",
+    "output.layers": "layers",
+}
+"""Fields that the shards of another value hold nothing for."""
 _RESULT_KEYS_OF_RUN = ("run.dtype", "run.seed")
 """Not ``run.batch`` and ``run.threads``: results agree to a tolerance, and rows say their batch."""
 
@@ -114,6 +123,11 @@ def check_same_job(
     here = _flat(job)
     differences = [
         f"  {field}: {there.get(field)!r} there, {here.get(field)!r} here"
+        + (
+            f" (shards hold no {what})"
+            if here.get(field) and (what := _NOT_IN_SHARDS.get(field))
+            else ""
+        )
         for field in sorted(there.keys() | here.keys())
         if not _same(there.get(field), here.get(field)) and _changes_results(field)
     ]
@@ -235,6 +249,18 @@ def record_job(
     tree = environment() | {"loaded": dict(loaded or {})}
     folder.write(ENVIRONMENT, json.dumps(tree, indent=2).encode())
     folder.write(JOB, job_yaml(job).encode())
+
+
+def results_digest(folder: OutputFolder) -> str:
+    """What tells the results of one job from those of another: of the recorded fields that change
+    results, and of what was loaded. Raises JobError where they are gone or damaged.
+    """
+    fields = {
+        field: value for field, value in _flat(read_job(folder)).items() if _changes_results(field)
+    }
+    loaded = read_environment(folder).get("loaded", {})
+    told = json.dumps([fields, loaded], sort_keys=True, default=str)
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _changes_results(field: str) -> bool:

@@ -58,6 +58,7 @@ def write_videos(
     names: Mapping[str, str],
     *,
     crf: int,
+    into: OutputFolder | None = None,
     workers: int = 1,
     stop: Callable[[], bool] = lambda: False,
 ) -> Generator[str, None, None]:
@@ -71,17 +72,19 @@ def write_videos(
         parts: all parts of the job, in order.
         names: what each clip is called, by video id (``output.clip_names``).
         crf: of H.264, 0..51.
+        into: where ``videos/`` is made; None: there.
         workers: threads, each of which writes a video at a time.
         stop: asked all the time; once true, what is being written is dropped and nothing is begun.
 
     Raises:
         OSError: the storage fails where the record of the videos is written.
     """
-    videos = clip_videos(folder, parts, names, crf=crf)
+    target = into or folder
+    videos = clip_videos(folder, parts, names, crf=crf, into=target)
     clips = {
         video: list(group) for video, group in groupby(parts, key=lambda part: part.segment.video)
     }
-    record = read_record(folder)
+    record = read_record(target)
     todo = [clip for clip in videos if clip.failed or not clip.outcome]
     if left := len(videos) - len(todo):
         yield f"{VIDEOS}: {left} as they should be already"
@@ -93,7 +96,7 @@ def write_videos(
         try:
             while not (stop() or stopped.is_set()):
                 while len(running) < workers and (clip := next(waiting, None)):
-                    work = (folder, clip, clips[clip.video], crf, stopped)
+                    work = (folder, target, clip, clips[clip.video], crf, stopped)
                     running.add(pool.submit(_write_clip, *work))
                 if not running:
                     return
@@ -103,12 +106,12 @@ def write_videos(
                     record[made.video] = made
                     yield f"{made.file}: {made.outcome}"
                 if time.monotonic() - kept_at > _RECORD_EVERY_S:
-                    write_record(folder, record)
+                    write_record(target, record)
                     kept_at = time.monotonic()
         finally:
             stopped.set()
             if todo:
-                write_record(folder, record)
+                write_record(target, record)
 
 
 class _Stopped(Exception):
@@ -116,7 +119,12 @@ class _Stopped(Exception):
 
 
 def _write_clip(
-    folder: OutputFolder, clip: ClipVideo, parts: list[Part], crf: int, stopped: threading.Event
+    folder: OutputFolder,
+    target: OutputFolder,
+    clip: ClipVideo,
+    parts: list[Part],
+    crf: int,
+    stopped: threading.Event,
 ) -> ClipVideo:
     """Writes one video; what went wrong is in what it gives back."""
 
@@ -129,7 +137,7 @@ def _write_clip(
     done = asdict(clip) | {"failed": False}
     earlier = "; the one there is of an earlier run" if clip.size is not None else ""
     try:
-        with folder.writing(clip.file) as path:
+        with target.writing(clip.file) as path:
             outcome = write_video(path, parts, frames, crf=crf)
             size = os.path.getsize(path) if outcome else None
     except _Stopped:

@@ -2,7 +2,7 @@
 
 import importlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from raydepth.files.text import printable
 from raydepth.job import Job
 from raydepth.output.clip_videos import ClipVideo, clip_videos
 from raydepth.output.ledger import count, status
+from raydepth.output.pictures import pictures_left, write_pictures
 from raydepth.output.video import write_videos
 from raydepth.run.cpus import available_cpus
 from raydepth.run.log import phase
@@ -44,6 +45,8 @@ class Outcome:
     """Videos (``output.video``) that are still to be written."""
     videos_failed: int = 0
     """Videos that could not be written."""
+    pictures_left: int = 0
+    """Pictures (``output.images``) that are still to be written as files, of frames done before."""
     log: str | None = None
     """The file with the run's tracebacks; None where the run changed nothing."""
 
@@ -94,7 +97,10 @@ def finish(
     started: float,
     echo: Callable[[str], None],
 ) -> tuple[Stop | None, list[ClipVideo]]:
-    """8. The shards become videos, where asked, several at a time.
+    """8. The shards become files of pictures and videos, where asked.
+
+    Pictures are those of frames that were done when the job kept them otherwise
+    (``output.images``). Videos are written several at a time.
 
     Args:
         work: the run's.
@@ -102,7 +108,7 @@ def finish(
         written: the report, which is told what became of the videos.
         videos: what is known of them so far.
         started: ``time.monotonic()`` at which the run began.
-        echo: gets a line on every video.
+        echo: gets a line on every video, and on every clip's pictures.
 
     Returns:
         What stopped the run, and what became of every video.
@@ -110,7 +116,9 @@ def finish(
     Raises:
         FolderLost: another run may write to the output folder by now.
     """
-    if not work.job.output.video or stopped is not None:
+    output = work.job.output
+    files = output.images in ("png", "both")
+    if not (output.video or files) or stopped is not None:
         return stopped, videos
     deadline = deadline_of(work.job, started)
     interrupted = False
@@ -118,19 +126,30 @@ def finish(
     def over() -> bool:
         return deadline is not None and time.monotonic() >= deadline
 
-    lines = write_videos(
-        work.folder,
-        work.source.parts,
-        work.names,
-        crf=work.job.output.crf,
-        workers=min(MOST_VIDEOS, available_cpus()),
-        stop=lambda: over() or work.lost(),
-    )
+    def stop() -> bool:
+        return over() or work.lost()
+
+    made: list[Generator[str, None, None]] = []
+    if files:
+        made.append(write_pictures(work.folder, work.names, output.keep, stop=stop))
+    if output.video:
+        workers = min(MOST_VIDEOS, available_cpus())
+        made.append(
+            write_videos(
+                work.folder,
+                work.source.parts,
+                work.names,
+                crf=output.crf,
+                workers=workers,
+                stop=stop,
+            )
+        )
     with sigterm_interrupts(), interrupt.expected():
         try:
-            with closing(lines):
-                for line in lines:
-                    echo(printable(line))
+            for lines in made:
+                with closing(lines):
+                    for line in lines:
+                        echo(printable(line))
         except KeyboardInterrupt:
             interrupted = True
     if work.lost():
@@ -138,13 +157,18 @@ def finish(
             "the lease on the output folder is lost (storage out of reach, or deleted by another "
             "run); what is done is kept, run the same command again to go on"
         )
-    videos = edited_videos(work)
-    written.add_videos(videos)
-    left = sum(not clip.outcome for clip in videos)
-    if not left or not (interrupted or over()):
+    if output.video:
+        videos = edited_videos(work)
+        written.add_videos(videos)
+    if not (interrupted or over()):
+        return None, videos
+    left = {"videos": sum(not clip.outcome for clip in videos)}
+    left["pictures"] = pictures_left(work.folder, work.names, output.keep) if files else 0
+    if not any(left.values()):
         return None, videos
     why = "interrupted" if interrupted else "deadline"
-    echo(f"{why}: {left} videos are left; run the same command again to go on")
+    what = " and ".join(f"{count} {kind}" for kind, count in left.items() if count)
+    echo(f"{why}: {what} are left; run the same command again to go on")
     return ("interrupt" if interrupted else "deadline"), videos
 
 
@@ -160,6 +184,9 @@ def outcome(
 ) -> Outcome:
     """How the run ended, counted from what is in its folder."""
     state = status(work.folder)
+    output, left = work.job.output, 0
+    if stopped is not None and output.images in ("png", "both"):
+        left = pictures_left(work.folder, work.names, output.keep)
     return Outcome(
         state["frames"],
         state["errors"],
@@ -168,6 +195,7 @@ def outcome(
         state["unreadable"],
         videos_left=sum(not clip.outcome for clip in videos),
         videos_failed=sum(clip.failed for clip in videos),
+        pictures_left=left,
     )
 
 

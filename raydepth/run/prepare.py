@@ -1,7 +1,7 @@
 """From the frames that there are to the work that is left: the output folder taken, Ray started."""
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
@@ -18,7 +18,8 @@ from raydepth.output.clip_names import name_clips
 from raydepth.output.folder import OutputFolder
 from raydepth.output.ledger import Ledger, sources_in
 from raydepth.output.names import Listed, Moves
-from raydepth.output.plan import GONE, Part, write_plan
+from raydepth.output.pictures import pictures_not_held
+from raydepth.output.plan import GONE, SEGMENTS, Part, write_plan
 from raydepth.output.shards import FRAMES
 from raydepth.run import cluster
 from raydepth.run.check import named_models
@@ -177,6 +178,8 @@ def plan_changes(job: Job, source: Source, folder: OutputFolder) -> Changes:
     if not anew:
         record.check_same_job(folder, job.tree(), source.loaded)
     clips = name_clips(source.segments, {} if anew else listed.clips)
+    if not anew:
+        refuse_lost_pictures(job, folder, clips)
     planned = names.planned_entries(
         source.parts,
         job.output,
@@ -191,6 +194,33 @@ def plan_changes(job: Job, source: Source, folder: OutputFolder) -> Changes:
     touched = planned | (listed.entries if anew else set(map(names.entry, moves.away)))
     refuse_reading_there(job, source, folder, touched)
     return Changes(job, source, folder, listed, frozenset(planned), clips, anew, moves)
+
+
+def refuse_lost_pictures(job: Job, folder: OutputFolder, clips: Mapping[str, str]) -> None:
+    """Refuses a job that keeps pictures which the frames that are done were edited without.
+
+    Args:
+        job: the job; it may keep its pictures otherwise than the folder's did.
+        folder: its results are gone on with.
+        clips: what its clips are called.
+
+    Raises:
+        JobError: names the field and the pictures.
+    """
+    before, now = record.read_job(folder).get("output", {}), job.output
+    kept = before.get("keep")
+    same = before.get("images") == now.images and isinstance(kept, list)
+    same = same and all(kind in kept for kind in now.keep)
+    if same or now.images == "none" or not folder.exists(SEGMENTS):
+        return
+    lost = pictures_not_held(folder, clips, now.keep, files=now.images == "png")
+    if lost:
+        kinds = ", ".join(f"{kind} of {count} frames" for kind, count in lost.items())
+        raise JobError(
+            f"output.images: {now.images} needs pictures that the shards in {folder.uri} do not "
+            f"hold ({kinds}; they were made with images: {before.get('images')}, keep: {kept}); "
+            "name another folder or set output.overwrite"
+        )
 
 
 def refuse_reading_there(

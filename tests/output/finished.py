@@ -17,10 +17,16 @@ from raydepth.output.video import write_videos
 
 
 def finished(
-    out: Path, clip: Path, *, failed: tuple[int, ...] = (), images: str = "parquet", **span
+    out: Path,
+    clip: Path,
+    *,
+    failed: tuple[int, ...] = (),
+    images: str = "parquet",
+    name: str | None = None,
+    **span,
 ) -> list[Part]:
     """A folder of a run whose edited pictures are the source's own; frames with these numbers have
-    failed.
+    failed. ``name`` is what the clip is called; None: as its video id.
     """
     segments = plan_segments(probe(str(clip)), size=None, **span)
     parts = cut_parts(segments, batch=4, shard_frames=16, limit=None)
@@ -36,7 +42,7 @@ def finished(
             batch["attempts"] = np.ones(len(batch["pts"]), np.int32)
             tables.append(batch_table(batch, encode_pictures(pictures)))
         output = Output(path=str(out), images=images, keep=["edited"])
-        write_shard(OutputFolder.at(str(out)), part.name, tables, output)
+        write_shard(OutputFolder.at(str(out)), part.name, tables, output, clip=name)
     return parts
 
 
