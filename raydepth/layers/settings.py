@@ -7,7 +7,7 @@ from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
 from raydepth.layers.fill.registry import FILLERS
 from raydepth.layers.fill.settings import Fill, OpenCVFill
 from raydepth.layers.things.registry import SEGMENTERS
-from raydepth.layers.things.settings import DepthSegmenter, Segmenter, Things
+from raydepth.layers.things.settings import DepthSegmenter, Segmenter, Things, said_things
 from raydepth.registry import chosen_from
 from raydepth.section import FRACTIONS, Box, Form, Names, Point, Section, Unit
 
@@ -111,6 +111,17 @@ class Layers(Section):
         ):
             raise ValueError(
                 f"within must be [x0, y0, x1, y1] with x0 < x1 and y0 < y1, got {self.within}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _words_can_be_read(self) -> "Layers":
+        worded = [thing.name for thing in said_things(self.things) if thing.text]
+        if worded and not SEGMENTERS.of(self.segmenter).reads_text(self.segmenter):
+            raise ValueError(
+                f"things: {', '.join(worded)}: text needs a model that finds things by words: give "
+                "segmenter {method: sam, model: ..., detector: "
+                "google/owlv2-base-patch16-ensemble}, or click the thing (point, points or box)"
             )
         return self
 

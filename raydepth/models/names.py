@@ -19,7 +19,14 @@ HUB_DEFAULTS = {
         ("stable-diffusion-v1-5/stable-diffusion-v1-5", "CreativeML OpenRAIL-M"),
         ("latent-consistency/lcm-lora-sdv1-5", "OpenRAIL++"),
     ],
-    "segmentation": [("facebook/sam-vit-base", "Apache-2.0")],
+    "segmentation": [
+        ("facebook/sam2.1-hiera-tiny", "Apache-2.0"),
+        ("facebook/sam-vit-base", "Apache-2.0"),
+    ],
+    "detection": [
+        ("google/owlv2-base-patch16-ensemble", "Apache-2.0"),
+        ("IDEA-Research/grounding-dino-tiny", "Apache-2.0"),
+    ],
 }
 """Hub models that jobs and documentation name, with the licence that their page states (to be read
 there)."""
@@ -32,7 +39,9 @@ class NamedModel:
     field: str
     name: str
     form: Form
-    role: Literal["depth", "diffusion", "inpaint", "fill", "lora", "adapter", "segmentation"]
+    role: Literal[
+        "depth", "diffusion", "inpaint", "fill", "lora", "adapter", "segmentation", "detection"
+    ]
     file: str | None = None
     """The file of it that the job names, if any."""
 

@@ -110,3 +110,39 @@ def _file(where: str, name: str, local: bool) -> Path:
     if Path(where).is_dir():
         return Path(where) / name
     return Path(huggingface_hub.hf_hub_download(where, name, local_files_only=local))
+
+
+def load_tokenizer(where: str, *, field: str, name: str) -> Any:
+    """A checkpoint's tokenizer; cached files are not fetched again.
+
+    Args:
+        where: hub id or directory.
+        field: the job's field that names it, for messages.
+        name: what messages call it.
+
+    Raises:
+        JobError: it has none, or it cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    where = str(Path(where).expanduser()) if Path(where).expanduser().is_dir() else where
+    for local in (True, False):
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(
+                where, local_files_only=local, trust_remote_code=False
+            )
+            break
+        except Exception as error:  # files can be wrong in many ways, each with a class of its own
+            if local and isinstance(error, OSError) and not Path(where).is_dir():
+                continue
+            raise JobError(
+                f"{field}: {name} has no tokenizer that can be read ({type(error).__name__}: "
+                f"{' '.join(str(error).split())}), so it takes no words"
+            ) from error
+    # Without its files, transformers makes one that knows no word.
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise JobError(
+            f"{field}: {name} has no tokenizer files (tokenizer.json, vocab.json and merges.txt, "
+            "or vocab.txt), so it takes no words"
+        )
+    return tokenizer

@@ -18,6 +18,9 @@ from raydepth.frames.decode import batches
 from raydepth.frames.segments import Segment
 from raydepth.job import Job
 from raydepth.layers.fill.registry import FILLERS
+from raydepth.layers.things.kinds import CLICKED, WORDED, class_name
+from raydepth.layers.things.onnx_sam import check_part
+from raydepth.layers.things.registry import SEGMENTERS
 from raydepth.models import builtin
 from raydepth.models.checkpoint import (
     DIFFUSION_CONFIGS,
@@ -38,6 +41,8 @@ def named_models(job: Job) -> Iterator[NamedModel]:
     yield from depth_entry(job.depth.model).models(job.depth)
     yield from FILLERS.of(fill).models(fill, job.diffusion)
     yield from COMPOSITORS.of(job.compose).models(job.compose)
+    if job.layers.things:
+        yield from SEGMENTERS.of(job.layers.segmenter).models(job.layers.segmenter)
     yield from EDITS.of(job.edit).models(job.edit)
 
 
@@ -160,11 +165,13 @@ def _check_onnx(model: NamedModel) -> None:
     quiet = onnxruntime.SessionOptions()
     quiet.log_severity_level = 3
     try:
-        onnxruntime.InferenceSession(str(path), quiet, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), quiet, providers=["CPUExecutionProvider"])
     except (
         Exception
     ) as error:  # onnxruntime raises a family of its own for every way a file can be wrong
         raise JobError(f"{model.field}: {model.name} cannot be loaded as ONNX: {error}") from error
+    if model.role == "segmentation":
+        check_part(session, model.name, model.field)
 
 
 def _check_directory(model: NamedModel, path: Path) -> None:
@@ -194,15 +201,23 @@ def _check_directory(model: NamedModel, path: Path) -> None:
                 "never run; name a model of "
                 "transformers or diffusers"
             )
+        _check_type(model, config)
     weights = [path] if lora_file else sorted(path.rglob("*.safetensors"))
     if not weights:
         raise JobError(
             f"{model.field}: {model.name} holds no .safetensors weights (pickled .bin files are "
             "not loaded)"
         )
-    if model.role in ("depth", "segmentation") and not has_weights(path):
+    if model.role in ("depth", "segmentation", "detection") and not has_weights(path):
         raise JobError(_misnamed(model, path, "model.safetensors"))
     _check_weights(model, weights)
+
+
+def _check_type(model: NamedModel, config: dict) -> None:
+    """Refuses a checkpoint that cannot find things, where it is to find them."""
+    known = {"segmentation": CLICKED, "detection": WORDED}.get(model.role)
+    if known is not None:
+        class_name(config, known, model.field, model.name)
 
 
 def _check_weights(model: NamedModel, weights: list[Path]) -> None:
@@ -299,6 +314,8 @@ def _check_snapshot(job: Job, model: NamedModel) -> None:
     if path is None:
         return
     _check_weights(model, sorted(path.rglob("*.safetensors")))
+    if (path / "config.json").is_file():
+        _check_type(model, read_config(path / "config.json"))
     configs = all((path / part / "config.json").is_file() for part in ("unet", "vae"))
     index = path / "model_index.json"
     if model.role in ("diffusion", "inpaint") and configs and index.is_file():

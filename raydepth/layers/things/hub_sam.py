@@ -10,7 +10,7 @@ import transformers
 from torch.nn import functional
 
 from raydepth.depth.preprocess import read_preprocessing
-from raydepth.layers.things.kinds import SEGMENTERS, class_name
+from raydepth.layers.things.kinds import CLICKED, class_name
 from raydepth.layers.things.protocol import Follower, Found, Picture, Prompt
 from raydepth.layers.things.registry import SegmenterHost
 from raydepth.layers.things.sam_geometry import Square, choose, completed, is_ambiguous
@@ -35,7 +35,7 @@ def load_checkpoint(
         JobError: it cannot be had, lacks weights, or is no Segment Anything model.
     """
     model, file = load_pretrained(
-        lambda config: getattr(transformers, class_name(config(), SEGMENTERS, field, name)),
+        lambda config: getattr(transformers, class_name(config(), CLICKED, field, name)),
         name,
         field=field,
         name=name,

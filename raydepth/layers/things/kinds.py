@@ -5,7 +5,7 @@ from typing import Any
 
 from raydepth.errors import JobError
 
-SEGMENTERS = {
+CLICKED = {
     "sam": "SamModel",
     "sam2": "Sam2Model",
     "sam2_video": "Sam2VideoModel",
@@ -13,7 +13,7 @@ SEGMENTERS = {
 }
 """``model_type`` of a checkpoint that takes clicks and boxes -> class of transformers."""
 
-DETECTORS = {
+WORDED = {
     "owlv2": "Owlv2ForObjectDetection",
     "grounding-dino": "GroundingDinoForObjectDetection",
 }
@@ -25,7 +25,7 @@ def class_name(config: Mapping[str, Any], known: Mapping[str, str], field: str, 
 
     Args:
         config: its configuration.
-        known: ``SEGMENTERS`` or ``DETECTORS``.
+        known: ``CLICKED`` or ``WORDED``.
         field: the job's field that names it, for messages.
         name: what messages call it.
 
@@ -34,7 +34,7 @@ def class_name(config: Mapping[str, Any], known: Mapping[str, str], field: str, 
     """
     found = str(config.get("model_type"))
     if found not in known:
-        wanted = "finds things from clicks" if known is SEGMENTERS else "finds things from words"
+        wanted = "finds things from clicks" if known is CLICKED else "finds things from words"
         raise JobError(
             f"{field}: {name} is a checkpoint of type {found!r}; expected one that {wanted}: "
             f"{', '.join(known)}"

@@ -124,13 +124,14 @@ class OnnxSam:
         return Found(masks[best], float(np.clip(scores[0, offered[best]], 0, 1)))
 
 
-def check_pair(pair: OnnxPair, field: str = FIELD) -> None:
-    """Opens both files and refuses those that are no Segment Anything model.
+def check_part(session: Any, path: str, field: str) -> None:
+    """Refuses an open ONNX file that is not the part that its field says: ``....encoder`` or
+    ``....decoder``.
 
     Raises:
-        JobError: as ``OnnxSam``.
+        JobError: its inputs and outputs, and what they should be.
     """
-    OnnxSam(pair, every=1, field=field)
+    (_check_decoder if field.endswith(".decoder") else _reads_raw)(session, path, field)
 
 
 def _points(prompt: Prompt, square: Square) -> tuple[np.ndarray, np.ndarray]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from raydepth.layers.things.protocol import Segmenter, TextFinder
-from raydepth.layers.things.settings import DepthSegmenter, SamSegmenter
-from raydepth.models.names import NamedModel
+from raydepth.layers.things.settings import DepthSegmenter, OnnxPair, SamSegmenter
+from raydepth.models.names import NamedModel, form_of
 from raydepth.registry import Entry, Registry
 
 
@@ -18,6 +18,15 @@ class SegmenterHost:
     dtype: str = "float32"
     threads: int = 2
     """CPU threads of an ONNX model; torch's are set for the whole process."""
+
+
+def named_sam(model: str | OnnxPair, field: str) -> Iterator[NamedModel]:
+    """The files of a Segment Anything model that a job names at ``field``."""
+    if isinstance(model, OnnxPair):
+        for part, path in (("encoder", model.encoder), ("decoder", model.decoder)):
+            yield NamedModel(f"{field}.{part}", path, form_of(path), "segmentation")
+    else:
+        yield NamedModel(field, model, form_of(model), "segmentation")
 
 
 def _no_models(segmenter: Any) -> Iterator[NamedModel]:
@@ -38,6 +47,8 @@ class SegmenterEntry(Entry):
     """The models that it names."""
     finder: Callable[[Any, SegmenterHost], TextFinder | None] = _no_finder
     """Loads what finds things by a word; None: the method has none."""
+    reads_text: Callable[[Any], bool] = lambda segmenter: False
+    """Whether ``finder`` will give something, told without loading it."""
 
 
 SEGMENTERS: Registry[SegmenterEntry] = Registry("layers.segmenter.method", "depth")
@@ -65,5 +76,24 @@ def _load_sam(settings: SamSegmenter, host: SegmenterHost) -> Segmenter:
     return load_sam(settings, host)
 
 
+def _sam_models(settings: SamSegmenter) -> Iterator[NamedModel]:
+    yield from named_sam(settings.model, "layers.segmenter.model")
+    if settings.detector is not None:
+        name = settings.detector
+        yield NamedModel("layers.segmenter.detector", name, form_of(name), "detection")
+
+
+def _load_finder(settings: SamSegmenter, host: SegmenterHost) -> TextFinder | None:
+    from raydepth.layers.things.detect import load_detector
+
+    return load_detector(settings.detector, host) if settings.detector else None
+
+
+def _sam_reads(settings: SamSegmenter) -> bool:
+    return settings.detector is not None
+
+
 SEGMENTERS.register(SegmenterEntry(DepthSegmenter, _load_depth))
-SEGMENTERS.register(SegmenterEntry(SamSegmenter, _load_sam))
+SEGMENTERS.register(
+    SegmenterEntry(SamSegmenter, _load_sam, _sam_models, _load_finder, reads_text=_sam_reads)
+)
