@@ -1,7 +1,7 @@
 """Step 2: a shot's calibration, measured once from frames sampled over all of it; without Ray."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -196,6 +196,19 @@ class ClipCalibrator:
 def _shot_of(segments: Sequence[Segment]) -> str:
     """The id of the shot that they are of."""
     return shot_id(segments[0].video, int(segments[0].shots[0]))
+
+
+def frames_by_shot(
+    segments: Sequence[Segment], wanted: Collection[str] | None = None
+) -> dict[str, list[Segment]]:
+    """The wanted shots' frames (None: of all), by shot id, as segments of those frames only."""
+    found: dict[str, list[Segment]] = {}
+    for segment in segments:
+        for shot, start, stop in segment.by_shot():
+            own = shot_id(segment.video, shot)
+            if wanted is None or own in wanted:
+                found.setdefault(own, []).append(segment.take(slice(start, stop)))
+    return found
 
 
 def sample_frames(segments: Sequence[Segment], count: int) -> list[Segment]:

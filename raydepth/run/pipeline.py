@@ -37,7 +37,7 @@ import importlib
 import pickle
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 
@@ -46,15 +46,14 @@ from raydepth.run import cluster  # isort: skip
 
 import ray
 
-from raydepth.batch import shot_id
 from raydepth.edits.registry import check_edit
 from raydepth.errors import JobError
 from raydepth.files.text import printable
 from raydepth.frames.find import find_segments, note_lines
-from raydepth.frames.segments import Segment
 from raydepth.job import Job
 from raydepth.output import record
 from raydepth.output.plan import by_segment, cut_parts
+from raydepth.run.calibrator import frames_by_shot
 from raydepth.run.check import check_depth_files, check_models, check_paths
 from raydepth.run.decoder import Decoder
 from raydepth.run.ending import (
@@ -185,18 +184,6 @@ def calibrate_and_edit(work: Work, started: float, echo: Callable[[str], None]) 
     end = tracker.snapshot()
     cluster.disconnect()  # workers hold memory that the report may need
     return End(stopped, end.done + end.failed, end.restarts, opening.done)
-
-
-def frames_by_shot(
-    segments: Sequence[Segment], wanted: Collection[str]
-) -> dict[str, list[Segment]]:
-    """The wanted shots' frames, by shot id, as segments of those frames only."""
-    found: dict[str, list[Segment]] = {}
-    for segment in segments:
-        for shot, start, stop in segment.by_shot():
-            if (own := shot_id(segment.video, shot)) in wanted:
-                found.setdefault(own, []).append(segment.take(slice(start, stop)))
-    return found
 
 
 def stream(work: Work, to_measure: Sequence[str], tracker: RemoteTracker) -> "ray.data.Dataset":
