@@ -1,4 +1,4 @@
-"""Which frames a job covers: every source is probed and cut into segments."""
+"""Which frames a job covers: every source is probed, and cut into shots and segments."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -47,9 +47,9 @@ def find_segments(settings: Input, every: int = 1) -> Found:
     def read(path: str) -> tuple[list[Segment], UnreadableSource | None, list[SourceNote]]:
         try:
             source = probe_once(path)
+            cuts, missed = shots_of(source, settings.shots, threads=threads)
         except SourceError as error:
             return [], UnreadableSource(path, error.error_type, str(error)), []
-        cuts, missed = shots_of(source, settings.shots)
         found = plan_segments(
             source,
             size=settings.size,
@@ -66,8 +66,10 @@ def find_segments(settings: Input, every: int = 1) -> Found:
         return found, short, [SourceNote(path, remark) for remark in (*source.remarks, *missed)]
 
     left_out: list[SourceNote] = []
+    paths = expand(settings.paths, left_out)
+    threads = max(1, (os.cpu_count() or 1) // max(1, len(paths)))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(pool.map(read, expand(settings.paths, left_out)))
+        results = list(pool.map(read, paths))
     unreadable = [problem for _, problem, _ in results if problem]
     by_video: dict[str, list[Segment]] = {}
     for found, _, _ in results:

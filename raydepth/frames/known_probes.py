@@ -1,15 +1,18 @@
-"""What probing large local files found, kept between runs, so that a start need not demux them.
+"""What probing large local files found, and the cuts in them, kept between runs, so that a start
+need not read them.
 
 Kept in the user's cache folder (``XDG_CACHE_HOME``, else ``~/.cache``), below ``raydepth/probes``.
 Where it can't be read or written, files are probed.
 """
 
 import hashlib
+import importlib.metadata
 import io
 import json
 import os
 import uuid
 import zipfile
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
 from fractions import Fraction
@@ -30,6 +33,8 @@ LARGE = 16 << 20
 
 MOST = 4096
 """Files that are kept; the oldest half goes when there are more."""
+
+_ENDING = {"probe": "npz", "cuts": "json"}
 
 _ENDS = 1 << 20
 """Bytes of a file's head and tail that are compared."""
@@ -52,12 +57,33 @@ def probe_once(path: str) -> Source:
         return _unpacked(kept.read_bytes(), path)
     source = probe(path)
     if kept == _place_of(path):  # nobody wrote to it meanwhile
-        _keep(kept, source)
+        _keep(kept, _packed(source))
     return source
 
 
-def _place_of(path: str) -> Path | None:
-    """Where the file's probe is kept; None where it is not: of small files, folders and objects."""
+def cuts_once(source: Source, find: Callable[[Source], tuple[int, ...]]) -> tuple[int, ...]:
+    """What ``find`` gives for a source, or gave in an earlier run, as with ``probe_once``.
+
+    The version of PySceneDetect must be the same too.
+    """
+    version = importlib.metadata.version("scenedetect")
+    kept = _place_of(source.path, "cuts", version)
+    if kept is None:
+        return find(source)
+    with suppress(OSError, ValueError, TypeError, RecursionError):
+        cuts = json.loads(kept.read_bytes())
+        if all(0 < cut < len(source.pts) for cut in cuts):
+            return tuple(int(cut) for cut in cuts)
+    cuts = find(source)
+    if kept == _place_of(source.path, "cuts", version):
+        _keep(kept, json.dumps(cuts).encode())
+    return cuts
+
+
+def _place_of(path: str, what: str = "probe", version: str = "") -> Path | None:
+    """Where the file's probe is kept, or its cuts; None where they are not: of small files, folders
+    and objects.
+    """
     if storage.is_remote(path):
         return None
     try:
@@ -72,17 +98,17 @@ def _place_of(path: str) -> Path | None:
         return None
     identity = (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_dev, state.st_ino)
     versions = (raydepth.__version__, av.__version__, sorted(av.library_versions.items()))
-    key = hashlib.sha256(repr((versions, identity, ends)).encode()).hexdigest()
-    return cache_folder("probes") / f"{key[:32]}.npz"
+    key = hashlib.sha256(repr((version, versions, identity, ends)).encode()).hexdigest()
+    return cache_folder("probes") / f"{key[:32]}.{_ENDING[what]}"
 
 
-def _keep(place: Path, source: Source) -> None:
+def _keep(place: Path, data: bytes) -> None:
     temporary = place.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(_packed(source))
+        temporary.write_bytes(data)
         temporary.replace(place)
-        there = sorted(place.parent.glob("*.npz"), key=lambda file: file.stat().st_mtime)
+        there = sorted(place.parent.glob(f"*{place.suffix}"), key=lambda file: file.stat().st_mtime)
         for old in there[: MOST // 2] if len(there) > MOST else ():
             old.unlink()
     except OSError:

@@ -3,6 +3,7 @@ and what ``auto`` comes to. Two runs of one folder must agree in it, and so must
 """
 
 import glob
+import importlib.metadata
 import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,15 +29,18 @@ _WEIGHTS = (".safetensors", ".json", ".txt", ".model")
 def identify(job: Job) -> dict[str, str]:
     """Everything that must be the same in all runs of one folder, by field.
 
-    ``device`` and ``dtype``, the models (``identify_models``), and the local files that the edit
-    brings in. Folders of pictures and files in object storage are left out.
+    ``device`` and ``dtype``, the models (``identify_models``), the local files that the edit brings
+    in, and what finds cuts. Folders of pictures and files in object storage are left out.
 
     Raises:
         JobError: a hub model is neither cached nor reachable, or a file cannot be read.
     """
     paths = {field: Path(path).expanduser() for field, path in edit_files(job.edit)}
     files = {field: _of_files(field, [path]) for field, path in paths.items() if path.is_file()}
-    return resolved(job) | identify_models(job) | files
+    found = {}
+    if job.input.shots == "auto":
+        found = {"input.shots": f"scenedetect {importlib.metadata.version('scenedetect')}"}
+    return resolved(job) | identify_models(job) | files | found
 
 
 def identify_models(job: Job) -> dict[str, str]:
