@@ -125,12 +125,67 @@ def test_damaged_weights_are_refused(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["run"], ["run", "none.yaml"], ["fly"], ["status", "/nowhere"], ["run", "--what"]]
+    "arguments",
+    [
+        ["run"],
+        ["run", "none.yaml"],
+        ["fly"],
+        ["status", "/nowhere"],
+        ["run", "--what"],
+        ["preview", "none.yaml"],
+        ["preview", "none.yaml", "--at", "640,300"],
+        ["preview", "none.yaml", "--at", "here"],
+        ["init", "photo3d"],
+        ["init", "remov"],
+        ["init", "remove", "/nowhere.mp4"],
+        ["explain", "layers.att"],
+        ["schema", "--out", "/nowhere/schema.json"],
+    ],
 )
-def test_wrong_calls_exit_2(arguments: list[str], capsys: pytest.CaptureFixture[str]):
+def test_wrong_calls_exit_2(
+    arguments: list[str],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.chdir(tmp_path)
     code, _, err = call(capsys, *arguments)
     assert code == cli.WRONG
     assert err.startswith("raydepth: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_commands_that_help_to_write_a_job(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    job = tmp_path / "job.yaml"
+    code, text, _ = call(capsys, "init", "remove", clip, "--out", job)
+    assert (code, text) == (cli.OK, f"{job}\nnext: raydepth preview {job}\n")
+    assert call(capsys, "init", "remove", clip, "--out", job)[0] == cli.WRONG
+    code, text, _ = call(capsys, "explain", "run.max_hours")
+    assert (code, "hours" in text) == (cli.OK, True)
+    code, text, _ = call(capsys, "schema")
+    assert (code, json.loads(text)["$ref"]) == (cli.OK, "#/$defs/Job")
+    code, text, _ = call(capsys, "schema", "--out", tmp_path / "schema.json")
+    assert code == cli.OK
+    assert "# yaml-language-server: $schema=" in text
+    assert json.loads((tmp_path / "schema.json").read_text())["$defs"]
+
+
+def test_shells_complete_commands():
+    asked = {"_RAYDEPTH_COMPLETE": "complete_bash", "COMP_WORDS": "raydepth ex", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from raydepth.cli import main; sys.argv[0] = 'raydepth'; main()",
+        ],
+        env=os.environ | asked,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["explain", "export"], done.stderr
 
 
 @pytest.mark.timeout(280)
