@@ -34,8 +34,9 @@ from raydepth.errors import JobError
 from raydepth.files.pictures import read_object, read_opaque
 from raydepth.layers.settings import AtMetres, Layers, Segmentation
 from raydepth.layers.stack import layer_names
+from raydepth.layers.things.registry import named_sam
 from raydepth.layers.things.settings import RESERVED, said_things
-from raydepth.models.names import NamedModel, form_of
+from raydepth.models.names import NamedModel
 from raydepth.registry import Entry, Registry
 from raydepth.section import Section
 
@@ -271,8 +272,7 @@ def _insert_metres(edit: Insert) -> Iterator[str]:
 
 def _segmentation_model(edit: Insert) -> Iterator[NamedModel]:
     if edit.segment:
-        name = edit.segment.model
-        yield NamedModel("edit.segment.model", name, form_of(name), "segmentation")
+        yield from named_sam(edit.segment.model, "edit.segment.model")
 
 
 def _load_background(edit: Background, host: EditHost) -> EditBuilder:

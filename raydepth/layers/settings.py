@@ -2,14 +2,21 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, SerializeAsAny, Tag, model_validator
+from pydantic import Discriminator, Field, SerializeAsAny, Tag, ValidationError, model_validator
 
 from raydepth.layers.fill.registry import FILLERS
 from raydepth.layers.fill.settings import Fill, OpenCVFill
 from raydepth.layers.things.registry import SEGMENTERS
-from raydepth.layers.things.settings import DepthSegmenter, Segmenter, Things, said_things
+from raydepth.layers.things.settings import (
+    DepthSegmenter,
+    SamModel,
+    Segmenter,
+    Thing,
+    Things,
+    said_things,
+)
 from raydepth.registry import chosen_from
-from raydepth.section import FRACTIONS, Box, Form, Names, Point, Section, Unit
+from raydepth.section import FRACTIONS, Box, Form, Point, Section, Unit
 
 
 class AtQuantile(Section):
@@ -136,25 +143,51 @@ class Segmentation(Section):
     before the workers start.
     """
 
-    model: Annotated[str, Field(min_length=1, examples=["facebook/sam-vit-base"]), Names("model")]
-    """Hub id, for example ``facebook/sam-vit-base``, or local directory of a Segment Anything
-    checkpoint of transformers."""
+    model: SamModel
+    """As ``layers.segmenter.model``: for example ``facebook/sam-vit-base``."""
     point: Annotated[Point | None, FRACTIONS] = None
     """A point on the object, x, y as fractions of the picture's width and height; null, without
-    ``box``: its middle."""
+    ``points`` and ``box``: its middle."""
+    points: Annotated[
+        Annotated[list[Point], Field(min_length=1, max_length=32, examples=[[[0.4, 0.5]]])] | None,
+        FRACTIONS,
+    ] = None
+    """Several points, where one says too little: see ``labels``."""
+    labels: (
+        Annotated[list[Literal[0, 1]], Field(min_length=1, max_length=32, examples=[[1, 0]])] | None
+    ) = None
+    """One for each of ``points``: 1 on the object, 0 off it; null: all are on it."""
     box: Annotated[Box | None, FRACTIONS] = None
-    """A box around the object, x0, y0, x1, y1 as fractions of the picture's width and height."""
+    """A box around the object, x0, y0, x1, y1 as fractions of the picture's width and height;
+    ``points`` may stand beside it."""
 
     @model_validator(mode="after")
     def _prompted_once(self) -> "Segmentation":
-        if self.model == "builtin" or self.model.endswith(".onnx"):
+        if isinstance(self.model, str) and (
+            self.model == "builtin" or self.model.endswith(".onnx")
+        ):
             raise ValueError(
-                "model must be the hub id or the directory of a Segment Anything checkpoint"
+                "model must be the hub id or the directory of a Segment Anything checkpoint, or "
+                "{encoder: FILE.onnx, decoder: FILE.onnx}"
             )
-        if self.point is not None and self.box is not None:
-            raise ValueError("point and box both say where the object is; give one of them")
-        if self.box is not None and (self.box[2] <= self.box[0] or self.box[3] <= self.box[1]):
-            raise ValueError(
-                f"box must be [x0, y0, x1, y1] with x0 < x1 and y0 < y1, got {self.box}"
-            )
+        if self.point is not None and (self.box is not None or self.points is not None):
+            other = "box" if self.box is not None else "points"
+            raise ValueError(f"point and {other} both say where the object is; give one of them")
+        try:
+            _ = self.clicked
+        except ValidationError as error:
+            words = str(error.errors(include_url=False)[0]["msg"])
+            raise ValueError(words.removeprefix("Value error, cut-out: ")) from None
         return self
+
+    @property
+    def clicked(self) -> Thing:
+        """The prompt, as what is clicked of a thing."""
+        somewhere = self.point or self.points or self.box
+        return Thing(
+            name="cut-out",
+            point=self.point if somewhere else [0.5, 0.5],
+            points=self.points,
+            labels=self.labels,
+            box=self.box,
+        )

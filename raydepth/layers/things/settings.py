@@ -133,22 +133,29 @@ class OnnxPair(Section):
     decoder: Annotated[str, Field(min_length=1, examples=["decoder.onnx"]), Names("model")]
     """Embedding and prompts in, masks out."""
 
+    def __str__(self) -> str:
+        return f"{self.encoder} with {self.decoder}"
+
+
+SamModel = Annotated[
+    Annotated[str, Field(min_length=1), Tag("word")] | Annotated[OnnxPair, Tag("one")],
+    Discriminator(lambda value: "word" if isinstance(value, str) else "one"),
+    Names("model"),
+    Form(
+        "a hub id such as facebook/sam2.1-hiera-tiny, a local directory, or "
+        "{encoder: FILE.onnx, decoder: FILE.onnx}"
+    ),
+]
+"""Names of a Segment Anything model."""
+
 
 class SamSegmenter(Segmenter):
     """Method ``sam``: a Segment Anything model."""
 
     method: Literal["sam"]
-    model: Annotated[
-        Annotated[str, Field(min_length=1), Tag("word")] | Annotated[OnnxPair, Tag("one")],
-        Discriminator(lambda value: "word" if isinstance(value, str) else "one"),
-        Names("model"),
-        Form(
-            "a hub id such as facebook/sam2.1-hiera-tiny, a local directory, or "
-            "{encoder: FILE.onnx, decoder: FILE.onnx}"
-        ),
-    ]
-    """Hub id or directory of a SAM, SAM 2, SAM 2 video or SAM 3 checkpoint of transformers, or an
-    ONNX pair."""
+    model: SamModel
+    """Hub id or directory of a SAM, SAM 2 or SAM 2 video checkpoint of transformers, or an ONNX
+    pair. A video checkpoint (``facebook/sam2.1-hiera-tiny`` is one) remembers earlier frames."""
     detector: Annotated[str | None, Names("model")] = None
     """Hub id or directory of an OWLv2 or Grounding DINO checkpoint of transformers, which finds
-    what a thing's ``text`` says; null: the model does so itself (SAM 3)."""
+    what a thing's ``text`` says; null: things are clicked."""
