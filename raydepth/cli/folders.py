@@ -13,7 +13,8 @@ from raydepth.files.text import printable
 
 @app.command()
 def status(out: OutFolder, as_json: AsJson = False) -> None:
-    """Say what is done, failed and missing in an output folder."""
+    """Say what is done, failed and missing in an output folder, and the verdict on it."""
+    from raydepth.evaluate.verdict import lines
     from raydepth.output.folder import OutputFolder
     from raydepth.output.ledger import status as read_status
 
@@ -32,6 +33,9 @@ def status(out: OutFolder, as_json: AsJson = False) -> None:
         print(printable(f"  damaged, to be done again: {name}"))
     for source in state["unreadable"]:
         print(printable(f"  not read, {source['error_type']}: {source['error_message']}"))
+    if state["verdict"] is not None and state["frames"]["done"]:
+        for line in lines(state["verdict"]):
+            print(printable(line))
     for source in state["gone"]:
         print(printable(f"  gone, {source['frames']} frames kept aside: {source['path']}"))
 

@@ -35,6 +35,7 @@ def run(
         input={"limit": limit},
         output={"overwrite": overwrite},
     )
+    from raydepth.evaluate.verdict import lines as verdict_lines
     from raydepth.run.pipeline import run as run_job
 
     if verbose:
@@ -52,6 +53,9 @@ def run(
         print(f"{len(outcome.unreadable)} sources could not be read, or not to their end:")
     for source in outcome.unreadable:
         print(printable(f"  {source['error_type']}: {source['path']}"))
+    if outcome.verdict is not None and frames["done"]:
+        for line in verdict_lines(outcome.verdict):
+            print(printable(line))
     if outcome.log is not None and (frames["failed"] or frames["missing"] or outcome.videos_failed):
         print(printable(f"log: {outcome.log}"))
     where = f"report: {outcome.report}" if outcome.report else "stopped before anything was changed"

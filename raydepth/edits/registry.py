@@ -108,6 +108,10 @@ class EditEntry(Entry):
     """Those that are the near layers, in the place of what is nearer than ``layers.at``."""
     layered: Callable[[Any], bool] = lambda edit: False
     """Whether every thing is a layer of its own beside those between the planes."""
+    splits: bool = True
+    """Whether what is near and what is not are edited apart."""
+    moves_itself: Callable[[Any], bool] = lambda edit: False
+    """Whether it shows moving pictures of its own in the frame's place."""
 
 
 EDITS: Registry[EditEntry] = Registry("edit.kind", "recompose")
@@ -362,6 +366,7 @@ EDITS.register(
         check=_check_insert,
         fix=fix_insert,
         light=insert_light,
+        splits=False,
         image_prompt=lambda edit: edit.object,
         segmentation=lambda edit: edit.segment,
         metres=_insert_metres,
@@ -377,6 +382,7 @@ EDITS.register(
         files=lambda edit: [("edit.source", edit.source)],
         scene=fix_scene,
         light=background_light,
+        moves_itself=lambda edit: edit.source is not None,
         prompt=lambda edit: edit.prompt,
         estimates=lambda edit: edit.depth == "aligned",
         things=lambda edit: edit.keep,

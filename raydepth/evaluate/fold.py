@@ -15,6 +15,7 @@ GAMMA = 1.02
 """Ratio of neighbouring histogram bins: a quantile is off by at most (GAMMA - 1) / (GAMMA + 1), 1
 %."""
 _SMALLEST = 1e-12
+_SMALL = ("depth_offset", "depth_scale", "note", "shot", "thing_names", "thing_state")
 _ID_COLUMNS = (
     "frame_id",
     "video",
@@ -178,7 +179,7 @@ class Fold:
 
 def row_columns(names: Iterable[str]) -> list[str]:
     """Those of a shard's columns that fold and report read: everything small, no pictures."""
-    small = {*_ID_COLUMNS, "depth_offset", "depth_scale", "note"}
+    small = {*_ID_COLUMNS, *_SMALL}
     return [name for name in names if name in small or _is_figure(name)]
 
 

@@ -1,14 +1,19 @@
 """The ledger of what is done, read from the shards: what a run has still to do, and the status."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from raydepth.errors import JobError
+from raydepth.evaluate.fold import row_columns
+from raydepth.evaluate.verdict import judge
 from raydepth.output.folder import OutputFolder
 from raydepth.output.plan import GONE, Part, read_plan, unreadable_sources
+from raydepth.output.record import read_job
 from raydepth.output.shards import FRAMES, DamagedShard, named_shards, read_shard, shard_name
 
 
@@ -28,8 +33,14 @@ class Ledger:
     where: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, folder: OutputFolder, below: str = FRAMES) -> "Ledger":
-        """Reads the small columns of every shard in a subfolder.
+    def read(
+        cls,
+        folder: OutputFolder,
+        below: str = FRAMES,
+        *,
+        each: Callable[[pa.Table], None] = lambda table: None,
+    ) -> "Ledger":
+        """Reads the small columns of every shard in a subfolder; ``each`` gets them too.
 
         A frame that two shards hold counts once, ok before error.
         """
@@ -38,6 +49,7 @@ class Ledger:
         where: dict[str, str] = {}
         columns = ("frame_id", "status", "attempts", "error_type")
         for name, table in named_shards(folder, damaged=damaged, below=below):
+            each(table)
             for frame_id, status, attempts, error_type in zip(
                 *(table[name].to_pylist() for name in columns),
                 strict=True,
@@ -162,15 +174,30 @@ def status(folder: OutputFolder) -> dict:
     See raydepth/README.md, "Conventions and contracts". Frames are those of ``segments.parquet``,
     whatever else the shards hold. `unreadable` are sources that could not be read, or not to their
     end. `gone` are those that the job does not have any more. `damaged` are files among the shards
-    that can't be read.
+    that can't be read. `verdict` is that of ``evaluate.verdict`` on what is done; null
+    where ``job.yaml`` is gone or damaged.
 
     Raises:
         FileNotFoundError: no run has started.
         JobError: ``segments.parquet`` is damaged.
     """
     plan = read_plan(folder)
-    ledger = Ledger.read(folder)
-    frames, errors = count(plan["frame_id"].drop_null().to_pylist(), ledger)
+    planned = plan["frame_id"].drop_null().combine_chunks()
+    rows: list[pa.Table] = []
+
+    def keep(table: pa.Table) -> None:
+        columns = row_columns(table.column_names)
+        rows.append(table.select(columns).filter(pc.is_in(table["frame_id"], planned)))
+
+    ledger = Ledger.read(folder, each=keep)
+    frames, errors = count(planned.to_pylist(), ledger)
+    unreadable = unreadable_sources(plan)
+    try:
+        job = read_job(folder)
+    except JobError:
+        verdict = None
+    else:
+        verdict = judge(rows, job, broken=bool(frames["failed"] or unreadable)).tree()
     sizes = folder.files(FRAMES)
     aside = [name for name in folder.files(GONE + FRAMES) if name.endswith(".parquet")]
     return {
@@ -179,6 +206,7 @@ def status(folder: OutputFolder) -> dict:
         "bytes": sum(sizes.values()),
         "damaged": list(ledger.damaged),
         "errors": errors,
-        "unreadable": unreadable_sources(plan),
+        "unreadable": unreadable,
         "gone": sources_in(folder, aside),
+        "verdict": verdict,
     }

@@ -47,6 +47,8 @@ class Summary(TypedDict, total=False):
     """Sources that could not be read, or not to their end: path, error_type, error_message."""
     gone: list[dict[str, Any]]
     """Sources that the job no longer has, whose results are kept aside: path, video, frames."""
+    verdict: dict[str, Any] | None
+    """``evaluate.verdict.Verdict.tree``; without it the rows are judged."""
     notes: list[dict[str, str]]
     """``path`` and ``text`` of what was left out, ignored or changed in the input."""
     job_yaml: str

@@ -29,6 +29,14 @@ counted)::
                     sources that the job no longer has; nothing of them is in the figures
     notes           [{path, text}]
                     what was left out of the input, or ignored or changed in it
+    verdict         {colour, reasons, odd, notes}
+                    colour: green, amber (what was done is likely not what was asked) or red
+                    (frames failed, sources could not be read, or nothing was done)
+                    reasons: [{rule, what, frames, share, first, advice}], most frames first;
+                    odd: the same, found in too few frames to make amber
+                    notes: [{text, frames, first}], notes of frames that differ in numbers only
+                    as one
+                    first: [{frame_id, path, frame_index, time_s}], up to three
     environment     {machine, versions}
     pictures        [{frame_id, why: [...], panels: {kind: file}}]
                     files relative to report/
@@ -54,6 +62,7 @@ import pyarrow as pa
 
 from raydepth.evaluate.fold import Fold, Group, Statistics
 from raydepth.evaluate.measures import DEPRECATED, MEASURES, THREE_RMSES
+from raydepth.evaluate.verdict import judge
 from raydepth.report.choose import WORST, worst_rows
 from raydepth.report.reasons import what_it_means, why_not_measured
 
@@ -135,6 +144,8 @@ def document(
         "unreadable": summary.get("unreadable", []),
         "gone": summary.get("gone", []),
         "notes": summary.get("notes", []),
+        "verdict": summary.get("verdict")
+        or judge([frames], job, broken=bool(overall.failed or summary.get("unreadable"))).tree(),
         "environment": {
             "machine": summary.get("machine", {}),
             "versions": summary.get("versions", {}),

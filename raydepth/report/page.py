@@ -69,6 +69,7 @@ def render(
     environment.filters |= {
         "number": number,
         "share": share,
+        "capital": lambda text: text[:1].upper() + text[1:],
         "duration": duration,
         "file_name": lambda p: PurePath(p).name,
     }
@@ -80,7 +81,9 @@ def render(
     return environment.get_template("index.html.j2").render(
         report=tree,
         title=tree["job"]["name"] or "raydepth",
-        verdict=_verdict(tree["frames"], bool(tree["unreadable"])),
+        verdict=_verdict(
+            tree["frames"], bool(tree["unreadable"]), bool(tree["verdict"]["reasons"])
+        ),
         sentence=(
             edit.summary if (edit := EDITS.get(tree["job"]["edit"])) else "were edited by depth"
         )
@@ -141,7 +144,7 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def _verdict(frames: dict[str, int], some_unreadable: bool) -> dict[str, str]:
+def _verdict(frames: dict[str, int], some_unreadable: bool, amber: bool) -> dict[str, str]:
     """Tone (good, warn or bad) and text."""
     if frames["done"] == 0:
         return {"tone": "bad", "text": "No frame was done"}
@@ -151,6 +154,8 @@ def _verdict(frames: dict[str, int], some_unreadable: bool) -> dict[str, str]:
         return {"tone": "warn", "text": "Finished, but some frames failed"}
     if some_unreadable:
         return {"tone": "warn", "text": "Finished, but some sources could not be read"}
+    if amber:
+        return {"tone": "warn", "text": "Every frame is done, but look at them"}
     return {"tone": "good", "text": "Every frame is done"}
 
 

@@ -37,6 +37,14 @@ def why_not_measured(name: str, job: dict[str, Any], overall: Group) -> str:
         if not of_depth and entry is not None and not entry.has_codec:
             return f"compose.method {compose['method']} has no codec"
         return f"no frame that was done is a multiple of evaluate.reestimate_every ({every})"
+    if name.startswith("object_"):
+        return "the edit inserts nothing"
+    if name.startswith("things_") or name == "track_iou":
+        return "the edit speaks of no thing (layers.things), or no mask was found anew"
+    if name == "hole_share":
+        return "the edit shows nothing that was filled behind a layer"
+    if name in ("depth_waver", "edit_flicker"):
+        return "no two frames of a batch follow each other, or nothing is edited (run.batch)"
     if name.endswith("_outside"):
         return "the edit may change every pixel of every frame"
     return "no frame gave a value"

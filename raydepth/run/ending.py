@@ -2,10 +2,10 @@
 
 import importlib
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from raydepth import interrupt
 from raydepth.files.text import printable
@@ -47,6 +47,8 @@ class Outcome:
     """Videos that could not be written."""
     pictures_left: int = 0
     """Pictures (``output.images``) that are still to be written as files, of frames done before."""
+    verdict: Mapping[str, Any] | None = None
+    """As in ``raydepth status``; None where the run changed nothing."""
     log: str | None = None
     """The file with the run's tracebacks; None where the run changed nothing."""
 
@@ -196,6 +198,7 @@ def outcome(
         videos_left=sum(not clip.outcome for clip in videos),
         videos_failed=sum(clip.failed for clip in videos),
         pictures_left=left,
+        verdict=state["verdict"],
     )
 
 

@@ -4,7 +4,7 @@ from raydepth.compose.crop import Crops
 from raydepth.compose.stage import ComposeStage
 from raydepth.depth.files import DepthFiles
 from raydepth.depth.stage import DepthStage
-from raydepth.edits.registry import load_edit
+from raydepth.edits.registry import EDITS, load_edit
 from raydepth.evaluate.stage import MetricStage
 from raydepth.evaluate.true_edits import TrueEdits
 from raydepth.job import Job
@@ -87,5 +87,6 @@ def build_steps(
             true_edits=TrueEdits(job.evaluate.truth) if job.evaluate.truth else None,
             references=references,
             guided=job.depth.guided,
+            things=EDITS.of(job.edit).things(job.edit),
         ),
     ]

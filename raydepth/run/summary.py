@@ -187,6 +187,7 @@ def _report(
         "errors": state["errors"],
         "unreadable": state["unreadable"],
         "gone": state["gone"],
+        "verdict": state["verdict"],
         "notes": [{"path": n.path, "text": n.text} for n in notes_of(read_plan(folder))],
         "frames_per_s": benchmark.get("frames_per_second"),
         "wall_s": benchmark.get("wall_seconds"),

@@ -118,6 +118,7 @@ def test_json_has_the_documented_schema_and_only_valid_numbers(
         "unreadable",
         "gone",
         "notes",
+        "verdict",
         "environment",
         "pictures",
         "figures",
