@@ -144,6 +144,25 @@ def read_numbers(file: str) -> np.ndarray:
         return _upright(numbers.astype(numbers.dtype.newbyteorder("=")), _orientation(image))
 
 
+def read_labels(file: str) -> np.ndarray:
+    """The numbers of a picture with one channel, or with a palette, as they are stored and as
+    displayed: int64 [h,w]. Of a picture with several equal channels, those of the first.
+
+    Raises:
+        OSError: as ``read_pixels``; a PictureError where the file holds colours.
+    """
+    with _opened(file, FORMATS) as image:
+        numbers = np.asarray(image)
+        if numbers.ndim == 3 and (numbers[..., :3] == numbers[..., :1]).all():
+            numbers = numbers[..., 0]
+        if numbers.ndim != 2 or numbers.dtype.kind not in "uib":
+            raise ValueError(
+                f"expected whole numbers in one channel, or a palette, got {image.mode} "
+                f"{list(numbers.shape)}"
+            )
+        return _upright(numbers.astype(np.int64), _orientation(image))
+
+
 def open_limited(file: str, *, whole: bool = True) -> IO[bytes]:
     """Opens a file or object of MAX_BYTES at most; of an object, ``whole`` fetches all at once.
 

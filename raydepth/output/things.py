@@ -6,7 +6,7 @@ is written last, so a shot that has it is tracked to its end.
 """
 
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raydepth.errors import JobError
-from raydepth.layers.things.stage import SEEN, STATES, ThingFrame
+from raydepth.layers.things.stage import ABSENT, HIDDEN, LOST, SEEN, STATES, ThingFrame
 from raydepth.output.folder import OutputFolder
 from raydepth.output.plates import REDO_HINT
 
@@ -25,6 +25,9 @@ CHUNK = 120
 """Frames of the source whose masks share a file."""
 _OPEN = 2
 """Chunks that a writer holds; what is farther back is written."""
+
+PIECE = "#"
+"""Behind the name of a thing made of several, each tracked alone: ``dog#0``, ``dog#1``."""
 
 _MASKS = pa.schema([("frame_index", pa.int64()), ("thing", pa.string()), ("mask", pa.binary())])
 
@@ -47,6 +50,7 @@ class Track:
     """Where a shot's things are, frame by frame, for n frames and T things."""
 
     names: tuple[str, ...]
+    """Of the things, or of their pieces (``PIECE``)."""
     frame_index: np.ndarray
     """int64 [n], increasing: the frames' indices in the source."""
     state: np.ndarray
@@ -129,15 +133,26 @@ class ThingTracks:
         track, row = self.track, self._row.get(frame_index)
         if row is None:
             return {}
-        found = {}
+        pieces: dict[str, list[ThingFrame]] = {}
         for i, name in enumerate(track.names):
             state, png = str(track.state[row, i]), None
             if state == SEEN:
                 png = self._masks(frame_index // CHUNK).get((frame_index, name))
             mask = None if png is None else self._decode(png, frame_index)
             depth, iou = float(track.inv_depth[row, i]), float(track.iou[row, i])
-            found[name] = ThingFrame(state, mask, depth, iou)
-        return found
+            piece = ThingFrame(state, mask, depth, iou)
+            pieces.setdefault(name.partition(PIECE)[0], []).append(piece)
+        return {name: joined(these) for name, these in pieces.items()}
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """By thing, in how many frames it is in each state."""
+        counts: dict[str, dict[str, int]] = {}
+        whole = [name.partition(PIECE)[0] for name in self.track.names]
+        for name in dict.fromkeys(whole):
+            own = [i for i, other in enumerate(whole) if other == name]
+            states = [joined_state(row) for row in self.track.state[:, own].tolist()]
+            counts[name] = {state: states.count(state) for state in STATES}
+        return counts
 
     def _read(self, chunk: int) -> dict[tuple[int, str], bytes]:
         return _read_masks(self._folder, _chunk_name(self._shot, chunk))
@@ -148,6 +163,27 @@ class ThingTracks:
             name = _chunk_name(self._shot, frame_index // CHUNK)
             raise _damaged(self._folder, name, ValueError("a mask is no picture"))
         return mask > 127
+
+
+def joined_state(states: Collection[str]) -> str:
+    """What is said of a thing of several pieces: one that is lost makes it lost."""
+    return next(state for state in (LOST, SEEN, HIDDEN, ABSENT) if state in states)
+
+
+def joined(pieces: Sequence[ThingFrame]) -> ThingFrame:
+    """A thing of several pieces in one frame: all their masks, and the depth of the nearest."""
+    if len(pieces) == 1:
+        return pieces[0]
+    masks = [np.asarray(piece.mask) > 0 for piece in pieces if piece.mask is not None]
+    depths = [piece.inv_depth for piece in pieces if np.isfinite(piece.inv_depth)]
+    ious = [piece.iou for piece in pieces if np.isfinite(piece.iou)]
+    nan = float("nan")
+    return ThingFrame(
+        joined_state([piece.state for piece in pieces]),
+        np.logical_or.reduce(masks) if masks else None,
+        max(depths, default=nan),
+        min(ious, default=nan),
+    )
 
 
 def read_track(folder: OutputFolder, shot: str) -> Track:

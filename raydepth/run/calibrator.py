@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 
 from raydepth.batch import Batch, shot_id
-from raydepth.camera.stabilise import gather
+from raydepth.camera.stabilise import ReferenceFrames, gather
 from raydepth.camera.track import SIZE as TRACK_SIZE
 from raydepth.camera.track import View
-from raydepth.depth.calibrate import calibrate
+from raydepth.depth.calibrate import Calibration, calibrate
 from raydepth.depth.stage import refined
 from raydepth.edits.registry import fix_edit, fix_scene_scale, is_in_shot, measure_light
 from raydepth.frames.decode import batches
@@ -29,6 +29,7 @@ from raydepth.output.record import ClipCalibration, PlateRecord
 from raydepth.output.references import write_references
 from raydepth.run.device_errors import poisons_process
 from raydepth.run.load import WorkerModels
+from raydepth.run.things import Stopped
 from raydepth.run.tracker import Attempt, Progress
 from raydepth.run.watchdog import watched
 
@@ -84,6 +85,7 @@ class ClipCalibrator:
         self._estimator = models.estimator
         makes_plates = FILLERS.of(job.layers.fill).with_plates is not None
         self._filler = models.filler if makes_plates else None
+        self._things = models.things
         self._progress = progress
 
     def __call__(self, segments: list[Segment], attempt: Attempt) -> ClipCalibration | None:
@@ -100,7 +102,10 @@ class ClipCalibrator:
         samples = list(self._sampled(segments, unit))
         if not samples or self._progress.stopping():
             return None
-        return self._fix(segments, samples, unit)
+        try:
+            return self._fix(segments, samples, unit)
+        except Stopped:
+            return None
 
     def _fix(
         self, segments: list[Segment], samples: list[tuple[np.ndarray, np.ndarray]], unit: str
@@ -128,9 +133,36 @@ class ClipCalibrator:
             light = measure_light(self._job.edit, self._job.layers, frames, sampled, planes, edit)
         height, width = sampled[0].shape
         scene = fix_scene_scale(self._job.edit, (height, width), scale, self._estimator)
-        return ClipCalibration(
-            scale, planes, edit, plate, light, 0 if held is None else len(held.rgb), scene
-        )
+        things = None
+        if self._things is not None:
+            things = self._things(
+                self._followed(segments),
+                lambda segment, size: self._until_stopped(segment, size, unit),
+                lambda frame: self._depth_of(frame, scale, held),
+            )
+        samples_held = 0 if held is None else len(held.rgb)
+        return ClipCalibration(scale, planes, edit, plate, light, samples_held, scene, things)
+
+    def _until_stopped(self, segment: Segment, size: int, unit: str) -> Iterator[Batch]:
+        """A segment's frames in batches of so many; raises Stopped when the run is stopping."""
+        for batch in watched(
+            self._decode(segment, size), self._job.run.decode_timeout_s, unit, self._progress
+        ):
+            self._progress.tick(unit, 0)
+            if self._progress.stopping():
+                raise Stopped
+            yield batch
+
+    def _depth_of(
+        self, frame: Batch, scale: Calibration, held: ReferenceFrames | None
+    ) -> np.ndarray:
+        """Normalised depth float32 [H,W] of a batch of one frame, as the frame itself will get it;
+        all NaN where there is none.
+        """
+        inv_depth = scale.normalise(self._estimator(frame)[0])
+        if not np.isfinite(inv_depth).all():
+            return np.full_like(inv_depth, np.nan)
+        return refined(frame["rgb"][0], inv_depth, held, self._job.depth.guided)
 
     def _views(self, segments: list[Segment], unit: str) -> Iterator[View]:
         """The shot's wanted frames for tracking, small and grey; ends early when the run is

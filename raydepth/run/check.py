@@ -18,9 +18,11 @@ from raydepth.frames.decode import batches
 from raydepth.frames.segments import Segment
 from raydepth.job import Job
 from raydepth.layers.fill.registry import FILLERS
+from raydepth.layers.things.files import MaskFiles
 from raydepth.layers.things.kinds import CLICKED, WORDED, class_name
 from raydepth.layers.things.onnx_sam import check_part
 from raydepth.layers.things.registry import SEGMENTERS
+from raydepth.layers.things.said import said
 from raydepth.models import builtin
 from raydepth.models.checkpoint import (
     DIFFUSION_CONFIGS,
@@ -61,6 +63,9 @@ def check_models(job: Job) -> None:
         DepthFiles(job.depth.truth)
     if job.evaluate.truth:
         TrueEdits(job.evaluate.truth)
+    for one in said(job.layers.things):
+        if one.thing.masks:
+            MaskFiles(one.thing)
     for model in named_models(job):
         if model.form == "onnx":
             _check_onnx(model)
@@ -117,6 +122,16 @@ def edit_files(edit: Section) -> Iterator[tuple[str, str]]:
             yield field, path
 
 
+def thing_files(job: Job) -> Iterator[tuple[str, str]]:
+    """Field and path, or pattern of paths, of the local files that say where things are."""
+    things = job.layers.things
+    if isinstance(things, str):
+        named = [("layers.things", things)]
+    else:
+        named = [(f"layers.things.{i}.masks", one.masks or "") for i, one in enumerate(things)]
+    yield from ((field, path) for field, path in named if path and "://" not in path)
+
+
 def worker_paths(job: Job) -> Iterator[tuple[str, str]]:
     """Field and local path, or pattern of paths, of every file beside the input that workers open;
     URIs are left out.
@@ -129,6 +144,7 @@ def worker_paths(job: Job) -> Iterator[tuple[str, str]]:
     if job.evaluate.truth and "://" not in job.evaluate.truth:
         yield "evaluate.truth", job.evaluate.truth
     yield from edit_files(job.edit)
+    yield from thing_files(job)
 
 
 def is_same_everywhere(path: str) -> bool:

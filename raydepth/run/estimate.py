@@ -11,6 +11,7 @@ from raydepth.job import Job
 from raydepth.output.folder import OutputFolder
 from raydepth.output.plan import cut_parts
 from raydepth.run.check import check_depth_files, check_models
+from raydepth.run.check_things import check_things
 from raydepth.run.cost import check_deadline, lanes_per_frame, mean_pixels, seconds_per_frame
 from raydepth.run.placing import preflight
 
@@ -39,6 +40,7 @@ def estimate(job: Job, *, address: str | None = None) -> dict[str, Any]:
     check_edit(job.edit, job.layers)
     OutputFolder.at(job.output.path).check_ours()
     found = find_segments(job.input, job.compose.every)
+    notes = [*found.notes, *check_things(job, found.segments)]
     check_depth_files(job, found.segments)
     parts = cut_parts(
         found.segments,
@@ -67,7 +69,7 @@ def estimate(job: Job, *, address: str | None = None) -> dict[str, Any]:
         "frames": frames,
         "videos": len({part.segment.video for part in parts}),
         "unreadable_sources": len(found.unreadable),
-        "notes": note_lines(found.notes),
+        "notes": note_lines(notes),
         "segments": len({(part.segment.video, part.segment.index) for part in parts}),
         "shards": len(parts),
         "working_size": _in_words(sizes),

@@ -16,7 +16,7 @@ from raydepth.errors import JobError
 from raydepth.job import Job
 from raydepth.models import builtin
 from raydepth.models.names import NamedModel, cached_commit
-from raydepth.run.check import edit_files, named_models
+from raydepth.run.check import edit_files, named_models, thing_files
 from raydepth.run.load import resolved
 
 WHOLE_BYTES = 64 << 20
@@ -30,12 +30,14 @@ def identify(job: Job) -> dict[str, str]:
     """Everything that must be the same in all runs of one folder, by field.
 
     ``device`` and ``dtype``, the models (``identify_models``), the local files that the edit brings
-    in, and what finds cuts. Folders of pictures and files in object storage are left out.
+    in, clicks in a file, and what finds cuts. Folders of pictures and files in object storage are
+    left out.
 
     Raises:
         JobError: a hub model is neither cached nor reachable, or a file cannot be read.
     """
-    paths = {field: Path(path).expanduser() for field, path in edit_files(job.edit)}
+    named = [*edit_files(job.edit), *thing_files(job)]
+    paths = {field: Path(path).expanduser() for field, path in named}
     files = {field: _of_files(field, [path]) for field, path in paths.items() if path.is_file()}
     found = {}
     if job.input.shots == "auto":

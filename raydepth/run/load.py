@@ -13,7 +13,10 @@ from raydepth.job import Job
 from raydepth.layers.fill.protocol import Filler
 from raydepth.layers.fill.registry import FillHost, load_filler
 from raydepth.layers.settings import AtMetres
+from raydepth.layers.things.registry import SEGMENTERS, SegmenterHost, load_segmenter
+from raydepth.layers.things.said import said, thing_names
 from raydepth.run.cpus import available_cpus
+from raydepth.run.things import ThingTracker
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class WorkerModels:
     compositor: Compositor
     filler: Filler
     """With plates, what fills the parts of them that no frame of a clip shows."""
+    things: ThingTracker | None = None
+    """Tracks the job's things; None: it has none."""
 
 
 def load_worker(job: Job, *, device: str, dtype: str) -> WorkerModels:
@@ -58,7 +63,25 @@ def load_beside(job: Job, estimator: DepthEstimator, *, device: str, dtype: str)
         compose=job.diffusion,
         loaded=getattr(compositor, "models", None),
     )
-    return WorkerModels(estimator, compositor, load_filler(job.layers.fill, host))
+    filler = load_filler(job.layers.fill, host)
+    things = load_tracker(job, SegmenterHost(device, dtype, model_threads(job)))
+    return WorkerModels(estimator, compositor, filler, things)
+
+
+def load_tracker(job: Job, host: SegmenterHost) -> ThingTracker | None:
+    """What tracks the job's things, with its segmenter and, where a word names one, its detector;
+    None where the job has no things.
+
+    Raises:
+        JobError: a model cannot be loaded.
+    """
+    if not thing_names(job.layers.things):
+        return None
+    segmenter = load_segmenter(job.layers.segmenter, host)
+    finder = None
+    if any(one.thing.text for one in said(job.layers.things)):
+        finder = SEGMENTERS.of(job.layers.segmenter).finder(job.layers.segmenter, host)
+    return ThingTracker(job, segmenter, finder)
 
 
 def model_threads(job: Job) -> int:

@@ -55,6 +55,7 @@ from raydepth.output import record
 from raydepth.output.plan import by_segment, cut_parts
 from raydepth.run.calibrator import frames_by_shot
 from raydepth.run.check import check_depth_files, check_models, check_paths
+from raydepth.run.check_things import check_things
 from raydepth.run.decoder import Decoder
 from raydepth.run.ending import (
     SUMMARY,
@@ -128,7 +129,8 @@ def probe(job: Job, address: str | None, echo: Callable[[str], None]) -> Source:
     found = find_segments(job.input, job.compose.every)
     for source in found.unreadable:
         echo(printable(f"{source.error_type}: {source.error_message}"))
-    for line in note_lines(found.notes):
+    notes = [*found.notes, *check_things(job, found.segments)]
+    for line in note_lines(notes):
         echo(printable(line))
     check_depth_files(job, found.segments)
     parts = cut_parts(
@@ -139,7 +141,7 @@ def probe(job: Job, address: str | None, echo: Callable[[str], None]) -> Source:
         limit_per_video=job.input.limit_per_video,
         full_size=job.output.size == "source",
     )
-    return Source(found.segments, parts, found.unreadable, found.notes, identify(job))
+    return Source(found.segments, parts, found.unreadable, notes, identify(job))
 
 
 @phase

@@ -22,7 +22,7 @@ from raydepth.output.pictures import pictures_not_held
 from raydepth.output.plan import GONE, SEGMENTS, Part, write_plan
 from raydepth.output.shards import FRAMES
 from raydepth.run import cluster
-from raydepth.run.check import named_models
+from raydepth.run.check import named_models, thing_files
 from raydepth.run.cost import check_deadline, mean_pixels
 from raydepth.run.log import open_log, phase
 from raydepth.run.placing import preflight
@@ -268,6 +268,7 @@ def _read_files(job: Job, source: Source) -> Iterator[tuple[str, str]]:
     for asked, file in EDITS.of(job.edit).files(job.edit):
         if file and not file.startswith("#"):
             yield asked, file
+    yield from thing_files(job)
     if job.depth.truth:
         yield "depth.truth", job.depth.truth
     if job.evaluate.truth:

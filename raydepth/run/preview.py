@@ -27,6 +27,7 @@ from raydepth.output.record import ClipCalibration
 from raydepth.report.sheet import draw
 from raydepth.run.calibrator import ClipCalibrator
 from raydepth.run.check import check_depth_files, check_models
+from raydepth.run.check_things import check_things
 from raydepth.run.editor import edit_batch
 from raydepth.run.identity import identify
 from raydepth.run.load import (
@@ -91,6 +92,7 @@ def preview(
     check_edit(job.edit, job.layers)
     job, segments = choose_video(job, video)
     check_depth_files(job, segments)
+    check_things(job, segments)
     shown = choose_frame(job, segments, time_s)
     picture = out or Path(f"preview-{storage.stem(shown.segment.path)}.png")
     refuse_unwritable(picture)

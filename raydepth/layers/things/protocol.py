@@ -76,6 +76,10 @@ class Follower(Protocol):
 class VideoSegmenter(Protocol):
     """A segmenter that follows things by itself; it is a Segmenter too."""
 
+    name: str
+    every: int
+    """Frames from one measurement of depth to the next."""
+
     def start(self, picture: Picture, prompts: Sequence[Prompt]) -> Follower:
         """Begins with things in one picture; pictures then come in order, or all in reverse."""
         ...

@@ -19,7 +19,13 @@ from raydepth.errors import JobError
 from raydepth.frames.sources import expand, image_names
 from raydepth.job import Job, parse_job
 from raydepth.output.record import job_yaml
-from raydepth.run.check import edit_files, is_same_everywhere, named_models, worker_paths
+from raydepth.run.check import (
+    edit_files,
+    is_same_everywhere,
+    named_models,
+    thing_files,
+    worker_paths,
+)
 
 JOB = ".raydepth/job.yaml"
 """The job file's name in the parcel; hidden, so that no folder or pattern of the job takes it for
@@ -95,7 +101,8 @@ def pack(job: Job, *, limit_mb: float, on_cluster: bool = False) -> Parcel:
             raise JobError(f"{model.field}: nothing at {model.name}; {ON_CLUSTER}")
         files |= {_place(file): file for file in found}
         _set(tree, model.field, _renamed(model.name))
-    for field, path in edit_files(job.edit):
+    clicks = [(field, path) for field, path in thing_files(job) if not field.endswith(".masks")]
+    for field, path in [*edit_files(job.edit), *clicks]:
         full = os.path.abspath(os.path.expanduser(path))
         if not os.path.isfile(full):
             raise JobError(f"{field}: no file {path}; {ON_CLUSTER}")
@@ -104,6 +111,9 @@ def pack(job: Job, *, limit_mb: float, on_cluster: bool = False) -> Parcel:
     if job.depth.model.startswith("files:"):
         pattern = job.depth.model.removeprefix("files:")
         tree["depth"]["model"] = "files:" + _pack_pattern("depth.model", pattern, sources, files)
+    for field, pattern in thing_files(job):
+        if field.endswith(".masks"):
+            _set(tree, field, _pack_pattern(field, pattern, sources, files))
     if job.depth.truth:
         tree["depth"]["truth"] = _pack_pattern("depth.truth", job.depth.truth, sources, files)
     if job.evaluate.truth:
