@@ -32,18 +32,39 @@ def guided_filter(rgb: np.ndarray, value: np.ndarray) -> np.ndarray:
     guide = rgb.astype(np.float32) / 255
     small = cv2.resize(guide, size, interpolation=cv2.INTER_AREA)
     target = cv2.resize(value, size, interpolation=cv2.INTER_AREA)
-    reach = max(round(min(size) * _REACH), 1)
+    slope, offset, _ = guided_fit(small, target, max(round(min(size) * _REACH), 1), _EPS)
+    if size != (width, height):
+        slope = cv2.resize(slope, (width, height), interpolation=cv2.INTER_LINEAR)
+        offset = cv2.resize(offset, (width, height), interpolation=cv2.INTER_LINEAR)
+    return (slope * guide).sum(axis=-1) + offset
+
+
+def guided_fit(
+    guide: np.ndarray, target: np.ndarray, reach: int, eps: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The guided filter's affine functions of the three colours, mean over a pixel's windows.
+
+    Args:
+        guide: float32 [H,W,3], colours 0..1.
+        target: float32 [H,W].
+        reach: pixels from a window's middle to its edge.
+        eps: variance of colours below which a window is one surface.
+
+    Returns:
+        Slope float32 [H,W,3] and offset float32 [H,W], and how much of the target's variance in a
+        pixel's window the colours explain, float32 [H,W]; 0 where it has none.
+    """
 
     def mean(picture: np.ndarray) -> np.ndarray:
         return cv2.blur(picture, (2 * reach + 1, 2 * reach + 1), borderType=cv2.BORDER_REFLECT)
 
-    middle, level = mean(small), mean(target)
-    with_target = mean(small * target[..., None]) - middle * level[..., None]
+    middle, level = mean(guide), mean(target)
+    with_target = mean(guide * target[..., None]) - middle * level[..., None]
     products = mean(
-        np.stack([small[..., i] * small[..., j] for i, j in _PAIRS], axis=-1).astype(np.float32)
+        np.stack([guide[..., i] * guide[..., j] for i, j in _PAIRS], axis=-1).astype(np.float32)
     )
     rr, rg, rb, gg, gb, bb = (
-        products[..., k] - middle[..., i] * middle[..., j] + (_EPS if i == j else 0)
+        products[..., k] - middle[..., i] * middle[..., j] + (eps if i == j else 0)
         for k, (i, j) in enumerate(_PAIRS)
     )
     # The inverse of a symmetric 3 x 3 matrix by its cofactors.
@@ -55,11 +76,9 @@ def guided_filter(rgb: np.ndarray, value: np.ndarray) -> np.ndarray:
     )
     slope /= (rr * c00 + rg * c01 + rb * c02)[..., None]
     offset = level - (slope * middle).sum(axis=-1)
-    slope, offset = mean(slope), mean(offset)
-    if size != (width, height):
-        slope = cv2.resize(slope, (width, height), interpolation=cv2.INTER_LINEAR)
-        offset = cv2.resize(offset, (width, height), interpolation=cv2.INTER_LINEAR)
-    return (slope * guide).sum(axis=-1) + offset
+    variance = mean(target * target) - level * level
+    explained = (slope * with_target).sum(axis=-1) / np.maximum(variance, 1e-4)
+    return mean(slope), mean(offset), explained.clip(0, 1)
 
 
 _PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
