@@ -29,7 +29,10 @@ column                 dtype, shape         meaning
 ``thing_iou``          float64 [N,T]        how well the mask agreed with its prediction; NaN: no
                                             mask was found anew in this frame
 ``threshold``          float32 [N,K]        planes as normalised inverse depth, nearest first
-``alphas``             float32 [N,K+1,H,W]  share of each layer, near first; their sum is 1
+``alphas``             float32 [N,L,H,W]    share of each layer, their sum is 1: K + 1 between the
+                                            planes, near first; before them all things, where the
+                                            edit names layers; or things that it names, and far
+``alpha_names``        str [N,L]            names of these layers; only where things are among them
 ``near``               float32 [N,H,W]      1 - share of the far layer, 0..1
 ``hole``               bool [N,H,W]         where ``background`` is inpainted: the near layers,
                                             dilated; not dilated where that would swallow the last

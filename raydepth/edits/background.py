@@ -10,7 +10,7 @@ from raydepth.depth.estimator import DepthEstimator
 from raydepth.edits.plan import EditPlan, dilated
 from raydepth.edits.scenery import Scenery, SceneryError
 from raydepth.edits.settings import Background
-from raydepth.layers.matting import decontaminate, faded, matte_edges
+from raydepth.layers.matting import decontaminate, faded, foreground, matte_edges
 from raydepth.layers.stack import Layer, LayerStack, visible
 
 _SAMPLED = 4
@@ -91,13 +91,15 @@ class BackgroundBuilder:
         region = np.zeros_like(near)
         notes = {}
         for row in ok:
-            if self.edit.decontaminate:
+            if self.edit.decontaminate and self.edit.keep:
+                colour[row] = foreground(rgb[row], near[row])
+            elif self.edit.decontaminate:
                 clean = matte_edges if self.matte else decontaminate
                 colour[row], alpha[row] = clean(rgb[row], near[row])[:2]
             if self.edit.soften:
                 alpha[row] = faded(alpha[row], self.edit.soften)
             if self.edit.depth == "aligned":
-                alpha[row] = visible(alpha[row], batch["inv_depth"][row], far_depth[row])
+                alpha[row] = visible(alpha[row], self._own_depth(batch, row), far_depth[row])
             changed = (alpha[row] < 1) | (colour[row] != rgb[row]).any(axis=-1)
             if changed.any():
                 region[row] = dilated(changed)
@@ -117,6 +119,15 @@ class BackgroundBuilder:
             moved=frozenset({"near"} if lit else ()),
             inpainted=region if self.scenery is None else None,
         )
+
+    def _own_depth(self, batch: Batch, row: int) -> np.ndarray:
+        """Inverse depth of what is kept, float32 [H,W]: of things, one for each."""
+        depth = batch["inv_depth"][row]
+        if self.edit.keep:
+            own = dict(zip(batch["thing_names"][row], batch["thing_inv_depth"][row], strict=True))
+            for name, share in zip(batch["alpha_names"][row], batch["alphas"][row], strict=True):
+                depth = np.where(share > 0, own.get(name, depth), depth)
+        return depth
 
     def _aligned(self, batch: Batch, far: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """The new scene's inverse depth on the shot's scale, float32 [M,H,W].

@@ -7,13 +7,14 @@ import numpy as np
 from raydepth.batch import Batch, ok_rows, shot_of
 from raydepth.depth.calibrate import Calibration
 from raydepth.edits.clip import ClipEdit
+from raydepth.edits.covering import ObjectDepth, covering, depth_in_frame
 from raydepth.edits.place import STILL, Placement, height_px, place, render_object, shrunk
 from raydepth.edits.plan import EditPlan, dilated
 from raydepth.edits.relight.shading import guessed_normals
 from raydepth.edits.settings import Insert
 from raydepth.edits.shadow import contact_shadow
 from raydepth.files.pictures import read_object
-from raydepth.layers.matting import matte_edges
+from raydepth.layers.matting import foreground, matte_edges
 from raydepth.layers.settings import Layers
 from raydepth.layers.stack import Layer, LayerStack, alpha_masks, filter_edges, visible
 
@@ -90,18 +91,15 @@ class InsertBuilder:
             if not alpha[row].any():
                 notes[row], share_seen[row] = OUTSIDE, 0.0
                 continue
-            depth, contact = clip.in_frame(inv_depth[row], motion)
-            near[row] = 1 - visible(
-                np.ones_like(inv_depth[row]),
-                contact,
-                self._cleaned(inv_depth[row], alpha[row] > 0, contact),
-            )
+            depth = depth_in_frame(self.edit, clip, batch, row, motion)
+            near[row], things = self._covering(batch, row, at, depth, alpha[row] > 0)
             seen = (alpha[row] * (1 - near[row])) >= 0.5 / 255
             share_seen[row] = (alpha[row] * (1 - near[row])).sum() / alpha[row].sum()
             if self.edit.shadow:
                 shadow = self.edit.shadow * contact_shadow(
-                    rgb[row], inv_depth[row], at, depth, clip.floor
+                    rgb[row], inv_depth[row], at, depth.own, clip.floor
                 )
+                shadow *= 1 - things
                 scene[row] = np.rint(rgb[row] * (1 - shadow[..., None]))
                 object_rgb[row] = scene[row]
                 shaded = (scene[row] != rgb[row]).any(axis=-1)
@@ -112,20 +110,23 @@ class InsertBuilder:
             normals[row][there] = cushion[:, :2] / np.maximum(cushion[:, 3:], 1e-3)
             colour = rendered[there][:, :3] / rendered[there][:, 3:]
             object_rgb[row][there] = np.rint(colour).clip(0, 255)
-            object_depth[row][there] = depth
+            object_depth[row][there] = depth.own
             if not seen.any():
                 notes[row] = HIDDEN
             if (seen | shaded).any():
                 region[row] = dilated(seen | shaded)
-        front, back = scene, scene
-        if self.matte:
-            front, back = scene.copy(), scene.copy()
-            for row in np.flatnonzero(alpha.any(axis=(1, 2))):
-                window = _window(alpha[row] > 0)
-                there = alpha[row][window] > 0
-                parts = matte_edges(scene[row][window], near[row][window])
-                for whole, part in zip((front, near, back), parts, strict=True):
-                    whole[row][window][there] = part[there]
+        front, back = scene.copy(), scene.copy()
+        for row in np.flatnonzero(alpha.any(axis=(1, 2))):
+            window = _window(alpha[row] > 0)
+            there = alpha[row][window] > 0
+            part, share = scene[row][window], near[row][window]
+            soft = ((share > 0) & (share < 1)).any()
+            if soft:  # a thing's matte
+                front[row][window][there] = foreground(part, share)[there]
+            elif self.matte:
+                parts = matte_edges(part, share)
+                for whole, matted in zip((front, near, back), parts, strict=True):
+                    whole[row][window][there] = matted[there]
         layers = [
             Layer("near", front, near, inv_depth),
             Layer("object", object_rgb, alpha, object_depth),
@@ -144,6 +145,20 @@ class InsertBuilder:
         """Why the object is not in a frame's shot."""
         own = "the first shot" if self.edit.shot is None else f"shot {self.edit.shot}"
         return f"the object is in {own} (edit.shot): this is shot {batch['shot'][row]}"
+
+    def _covering(
+        self, batch: Batch, row: int, at: Placement, depth: ObjectDepth, there: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """How much of every pixel is before the object, and how much is a thing."""
+
+        def is_nearer(inv_depth: np.ndarray, limit: float) -> np.ndarray:
+            cleaned = self._cleaned(inv_depth, there, limit)
+            return 1 - visible(np.ones_like(inv_depth), limit, cleaned)
+
+        if "thing_names" not in batch:
+            nearer = is_nearer(batch["inv_depth"][row], depth.scene)
+            return nearer, np.zeros_like(nearer)
+        return covering(self.edit, batch, row, at, depth, _window(there), is_nearer)
 
     def _cleaned(
         self, inv_depth: np.ndarray, there: np.ndarray, object_inv_depth: float

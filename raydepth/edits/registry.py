@@ -18,6 +18,7 @@ from raydepth.edits import recompose, remove
 from raydepth.edits.background import BackgroundBuilder, fix_scene
 from raydepth.edits.clip import ClipEdit, fix_insert
 from raydepth.edits.insert import InsertBuilder
+from raydepth.edits.missing import left_without
 from raydepth.edits.place import named_at
 from raydepth.edits.plan import EditBuilder
 from raydepth.edits.planes import PlanesBuilder, entries
@@ -34,8 +35,10 @@ from raydepth.errors import JobError
 from raydepth.files.pictures import read_object, read_opaque
 from raydepth.layers.settings import AtMetres, Layers, Segmentation
 from raydepth.layers.stack import layer_names
+from raydepth.layers.things.layering import Layering
 from raydepth.layers.things.registry import named_sam
-from raydepth.layers.things.settings import RESERVED, said_things
+from raydepth.layers.things.said import thing_names
+from raydepth.layers.things.settings import RESERVED
 from raydepth.models.names import NamedModel
 from raydepth.registry import Entry, Registry
 from raydepth.section import Section
@@ -106,8 +109,10 @@ class EditEntry(Entry):
     """Names of ``layers.things`` that it speaks of: a frame without one of them is left alone."""
     lifts: Callable[[Any], list[str]] = lambda edit: []
     """Those that are the near layers, in the place of what is nearer than ``layers.at``."""
-    layered: Callable[[Any], bool] = lambda edit: False
+    beside: Callable[[Any], bool] = lambda edit: False
     """Whether every thing is a layer of its own beside those between the planes."""
+    removes: Callable[[Any], list[str]] = lambda edit: []
+    """Names of the layers that it takes away, where it speaks of layers by name."""
     splits: bool = True
     """Whether what is near and what is not are edited apart."""
     moves_itself: Callable[[Any], bool] = lambda edit: False
@@ -139,23 +144,47 @@ def load_edit(
     Raises:
         JobError: a file cannot be read, or is not what the edit needs.
     """
-    return EDITS.of(edit).load(edit, EditHost(layers, clips, estimator, scenes or {}, matte))
+    entry = EDITS.of(edit)
+    build = entry.load(edit, EditHost(layers, clips, estimator, scenes or {}, matte))
+    return left_without(build, names) if (names := layering(edit).needs) else build
 
 
 def check_edit(edit: Section, layers: Layers) -> None:
-    """Opens every file that an edit names, before anything starts; raises as ``load_edit``."""
+    """Opens every file that an edit names, before anything starts; raises as ``load_edit``.
+
+    Names of things are looked up in the file of ``layers.things`` where that is one.
+    """
     entry = EDITS.of(edit)
+    if isinstance(layers.things, str) and entry.things(edit):
+        try:
+            _refuse_unknown(entry.things(edit), thing_names(layers.things))
+        except ValueError as error:
+            raise JobError(str(error)) from error
     if entry.check is not None:
         entry.check(edit, layers)
     else:
         load_edit(edit, layers, {})
 
 
+def layering(edit: Section) -> Layering:
+    """What an edit makes of things, for the layer stage."""
+    entry = EDITS.of(edit)
+    return Layering(
+        needs=tuple(dict.fromkeys(entry.things(edit))),
+        lifts=tuple(dict.fromkeys(entry.lifts(edit))),
+        beside=entry.beside(edit),
+        removes=tuple(dict.fromkeys(entry.removes(edit))),
+    )
+
+
 def check_names(names: Iterable[str], layers: Layers) -> None:
     """Raises ValueError where a name is none of ``layers.things``, if they are a list."""
-    if isinstance(layers.things, str):
-        return
-    known = list(dict.fromkeys(thing.name for thing in said_things(layers.things)))
+    if not isinstance(layers.things, str):
+        _refuse_unknown(names, [thing.name for thing in layers.things])
+
+
+def _refuse_unknown(names: Iterable[str], known: Iterable[str]) -> None:
+    known = list(dict.fromkeys(known))
     for name in names:
         if name in known:
             continue
@@ -353,6 +382,7 @@ EDITS.register(
         held_pictures=2,
         things=lambda edit: edit.things,
         lifts=lambda edit: edit.things,
+        removes=lambda edit: edit.things,
     )
 )
 EDITS.register(
@@ -398,6 +428,9 @@ EDITS.register(
         files=_replaced,
         fits=_planes_fit,
         things=_planes_things,
-        layered=lambda edit: edit.named is not None,
+        beside=lambda edit: edit.named is not None,
+        removes=lambda edit: [
+            name for name, entry in (edit.named or {}).items() if entry == "remove"
+        ],
     )
 )

@@ -191,14 +191,14 @@ def decompose(batch: Batch) -> LayerStack:
     instead, which is filled over the dilated hole.
 
     Args:
-        batch: columns rgb, alphas (float32 [N,K+1,H,W], a partition, far last), background,
-            inv_depth, far_inv_depth.
+        batch: columns rgb, alphas (float32 [N,L,H,W], a partition, far last), background,
+            inv_depth, far_inv_depth; alpha_names where things are layers.
     """
     rgb, inv_depth, share = batch["rgb"], batch["inv_depth"], batch["alphas"]
     layers = []
     left = np.ones_like(share[:, 0])
     count = share.shape[1] - 1
-    names = layer_names(count)
+    names = list(batch["alpha_names"][0]) if "alpha_names" in batch else layer_names(count)
     for k in range(count):
         # What a layer hides of what reaches it; where nothing does, it may be anything.
         alpha = np.divide(share[:, k], left, out=np.zeros_like(left), where=left > 0)

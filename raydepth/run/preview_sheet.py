@@ -43,6 +43,8 @@ def sheet_of(
     planes = [float(plane) for plane in batch["threshold"][0]]
     count = len(batch["alphas"][0])
     names = ["near", "far"] if count == 2 else [*(f"layer {n}" for n in range(1, count)), "far"]
+    if "alpha_names" in batch:
+        names = [str(layer) for layer in batch["alpha_names"][0]]
     things = [
         Outline(str(thing), alpha)
         for thing, alpha in zip(

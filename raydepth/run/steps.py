@@ -4,7 +4,7 @@ from raydepth.compose.crop import Crops
 from raydepth.compose.stage import ComposeStage
 from raydepth.depth.files import DepthFiles
 from raydepth.depth.stage import DepthStage
-from raydepth.edits.registry import EDITS, load_edit
+from raydepth.edits.registry import EDITS, layering, load_edit
 from raydepth.evaluate.stage import MetricStage
 from raydepth.evaluate.true_edits import TrueEdits
 from raydepth.job import Job
@@ -68,7 +68,12 @@ def build_steps(
             guided=job.depth.guided,
         ),
         *([ThingStage(names, tracks)] if names else []),
-        LayerStage(job.layers, {shot: clip.planes for shot, clip in shots.items()}, filler),
+        LayerStage(
+            job.layers,
+            {shot: clip.planes for shot, clip in shots.items()},
+            filler,
+            layering(job.edit),
+        ),
         ComposeStage(
             edit,
             compositor,

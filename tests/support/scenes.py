@@ -1,19 +1,39 @@
 """Batches as the layer stage leaves them, from frames and depth, and small objects."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from raydepth.batch import Batch
 from raydepth.depth.calibrate import Calibration
 from raydepth.layers.fill.registry import load_filler
 from raydepth.layers.fill.settings import OpenCVFill
 from raydepth.layers.settings import Layers
 from raydepth.layers.stage import LayerStage
+from raydepth.layers.things.layering import Layering
 
 SCALE = Calibration("made up", "disparity_rel", 0.0, 1.0)
+
+
+def thing_columns(count: int, things: dict[str, Any]) -> Batch:
+    """The columns of the thing stage, from mattes float32 [N,H,W] or [H,W], inverse depths (one, or
+    one a frame) and, where it is not ``seen``, the state (one, or one a frame) by name.
+    """
+    named = {name: (*thing, "seen")[:3] for name, thing in things.items()}
+    alphas = [np.broadcast_to(alpha, (count, *alpha.shape[-2:])) for alpha, _, _ in named.values()]
+    depths = [np.broadcast_to(depth, count) for _, depth, _ in named.values()]
+    states = [np.broadcast_to(np.array(state, object), count) for *_, state in named.values()]
+    return {
+        "thing_names": np.tile(np.array(list(named), object), (count, 1)),
+        "thing_alpha": np.stack(alphas, 1).astype(np.float32),
+        "thing_inv_depth": np.stack(depths, 1).astype(np.float32),
+        "thing_state": np.stack(states, 1),
+        "thing_iou": np.full((count, len(named)), np.nan),
+    }
 
 
 @pytest.fixture
@@ -41,7 +61,14 @@ def scene():
 def make_batch():
     """A batch after the layer stage."""
 
-    def make(rgb: np.ndarray, inv_depth: np.ndarray, at: list[float] | None = None, **layers):
+    def make(
+        rgb: np.ndarray,
+        inv_depth: np.ndarray,
+        at: list[float] | None = None,
+        things: dict[str, Any] | None = None,
+        layering: Layering | None = None,
+        **layers: Any,
+    ) -> Batch:
         count = len(rgb)
         text = {
             name: np.array([""] * count, object) for name in ("error_type", "error_message", "note")
@@ -60,7 +87,10 @@ def make_batch():
         settings = Layers(
             fill=OpenCVFill(dilate=2), **{"edge_filter": False, "min_area": 0} | layers
         )
-        return LayerStage(settings, {"v": tuple(at or [0.5])}, load_filler(settings.fill))(batch)
+        if things:
+            batch |= thing_columns(count, things)
+        filler = load_filler(settings.fill)
+        return LayerStage(settings, {"v": tuple(at or [0.5])}, filler, layering)(batch)
 
     return make
 

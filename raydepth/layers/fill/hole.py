@@ -25,9 +25,20 @@ def fill_hole(
         pixels, the hole is not dilated.
     """
     hole = find_hole(near, dilate)
+    return filled(filler, rgb, hole), hole
+
+
+def filled(
+    filler: Filler, rgb: np.ndarray, hole: np.ndarray, avoided: np.ndarray | None = None
+) -> np.ndarray:
+    """A frame uint8 [H,W,3] with a hole bool [H,W] filled, from pixels that are not avoided.
+
+    A hole without any pixel to fill from leaves the frame as it is.
+    """
+    unknown = hole if avoided is None or (hole | avoided).all() else hole | avoided
     if not hole.any() or hole.all():
-        return rgb.copy(), hole
-    return np.where(hole[..., None], filler(rgb, hole), rgb), hole
+        return rgb.copy()
+    return np.where(hole[..., None], filler(rgb, unknown), rgb)
 
 
 def find_hole(near: np.ndarray, dilate: int) -> np.ndarray:
