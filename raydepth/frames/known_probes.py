@@ -31,6 +31,9 @@ from raydepth.frames.source import Source
 LARGE = 16 << 20
 """Bytes of a file from which on it is kept; smaller ones are probed as fast."""
 
+WORTH = 128 << 10
+"""Bytes of a file from which on its cuts are kept, as frames were decoded to find them."""
+
 MOST = 4096
 """Files that are kept; the oldest half goes when there are more."""
 
@@ -88,11 +91,11 @@ def _place_of(path: str, what: str = "probe", version: str = "") -> Path | None:
         return None
     try:
         state = os.stat(path)
-        if not os.path.isfile(path) or state.st_size < LARGE:
+        if not os.path.isfile(path) or state.st_size < (LARGE if what == "probe" else WORTH):
             return None
         with open(path, "rb") as file:
             head = file.read(_ENDS)
-            file.seek(-_ENDS, os.SEEK_END)
+            file.seek(-min(_ENDS, state.st_size), os.SEEK_END)
             ends = hashlib.sha256(head + file.read(_ENDS)).hexdigest()
     except OSError:
         return None

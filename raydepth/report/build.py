@@ -51,6 +51,8 @@ class Summary(TypedDict, total=False):
     """``evaluate.verdict.Verdict.tree``; without it the rows are judged."""
     notes: list[dict[str, str]]
     """``path`` and ``text`` of what was left out, ignored or changed in the input."""
+    shots: list[dict[str, Any]]
+    """The shots of every source: rows as in ``report.json``."""
     job_yaml: str
     """The resolved job file."""
     edited_videos: list[dict[str, Any]]

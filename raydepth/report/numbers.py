@@ -18,6 +18,11 @@ counted)::
                     sorted by path
                     deprecated names (``evaluate.measures.DEPRECATED``) have an entry too, with
                     {deprecated}: what to use instead
+    shots           [{video, path, shot, frames, first_frame_index, last_frame_index, start_s,
+                    end_s, depth_lo, depth_hi, planes}]
+                    every shot of every source that the job covers: what was measured once a shot
+                    (raw inverse depth at 0 and 1 of the shot's scale, and its planes on that
+                    scale, nearest first); null: not measured yet
     worst           {name: [{frame_id, video, path, frame_index, time_s, value}]}
                     for the three RMSEs, worst first
     errors          {error_type: frames}
@@ -138,6 +143,7 @@ def document(
             }
             for video, group in folded.videos.items()
         ],
+        "shots": summary.get("shots", []),
         "worst": {name: _worst(frames, name) for name in THREE_RMSES},
         "errors": summary.get("errors") or folded.errors(),
         "failures": [vars(failure) for failure in folded.failures],

@@ -1,6 +1,7 @@
 """The page: one HTML file that opens from disk, without scripts and without network."""
 
 import math
+from collections import Counter
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -101,6 +102,7 @@ def render(
         spreads=_figures(tree, "spread"),
         courses=_figures(tree, "curves"),
         timings=_figures(tree, "seconds"),
+        shots=_of_several(tree["shots"]),
         edited_videos=sorted(tree.get("edited_videos", []), key=lambda clip: not clip["failed"]),
         panel_labels=_PANEL_LABELS,
         full_videos=FULL_VIDEOS,
@@ -109,6 +111,12 @@ def render(
         environment=_flat(tree["environment"]["machine"]) | _flat(tree["environment"]["versions"]),
         job_yaml=job_yaml,
     )
+
+
+def _of_several(shots: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The shots of videos that have more than one."""
+    many = Counter(shot["video"] for shot in shots)
+    return [shot for shot in shots if many[shot["video"]] > 1]
 
 
 def number(value: float | None, digits: int = 3) -> str:

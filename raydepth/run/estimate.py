@@ -10,6 +10,7 @@ from raydepth.frames.find import find_segments, note_lines
 from raydepth.job import Job
 from raydepth.output.folder import OutputFolder
 from raydepth.output.plan import cut_parts
+from raydepth.output.shots import shots_in_words
 from raydepth.run.check import check_depth_files, check_models
 from raydepth.run.check_things import check_things
 from raydepth.run.cost import check_deadline, lanes_per_frame, mean_pixels, seconds_per_frame
@@ -26,8 +27,8 @@ BITS_PER_PIXEL = {"rgb": 12.0, "edited": 12.0, "background": 12.0, "depth": 11.0
 
 
 def estimate(job: Job, *, address: str | None = None) -> dict[str, Any]:
-    """Frames, segments, seconds per frame, hours and disk of a job, and whether its machine can
-    schedule it.
+    """Frames, shots, segments, seconds per frame, hours and disk of a job, and whether its machine
+    can schedule it.
 
     Videos count with their own sizes, and memory is that of the largest. Seconds per frame come
     from ``benchmark.json`` of an earlier run of such a job into the same folder where there is one,
@@ -71,6 +72,8 @@ def estimate(job: Job, *, address: str | None = None) -> dict[str, Any]:
         "unreadable_sources": len(found.unreadable),
         "notes": note_lines(notes),
         "segments": len({(part.segment.video, part.segment.index) for part in parts}),
+        "shots": len({part.shot_id for part in parts}),
+        "shots_at": shots_in_words(parts),
         "shards": len(parts),
         "working_size": _in_words(sizes),
         "unet_lanes_per_frame": lanes_per_frame(job),

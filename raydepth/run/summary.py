@@ -27,6 +27,7 @@ from raydepth.output.shards import (
     image_name,
     read_shards,
 )
+from raydepth.output.shots import shot_rows
 from raydepth.report.build import Summary, build_report, write_page
 from raydepth.report.numbers import stages
 
@@ -180,7 +181,7 @@ def _report(
     record.read_job(folder)  # the report says nothing of frames whose job is not known
     benchmark = record.read_benchmark(folder)
     environment = record.read_environment(folder)
-    state = status(folder)
+    state, plan = status(folder), read_plan(folder)
     summary: Summary = {
         "name": folder.root.rsplit("/", 1)[-1],
         "frames": state["frames"],
@@ -188,7 +189,8 @@ def _report(
         "unreadable": state["unreadable"],
         "gone": state["gone"],
         "verdict": state["verdict"],
-        "notes": [{"path": n.path, "text": n.text} for n in notes_of(read_plan(folder))],
+        "notes": [{"path": n.path, "text": n.text} for n in notes_of(plan)],
+        "shots": shot_rows(plan, record.read_calibrations(folder)),
         "frames_per_s": benchmark.get("frames_per_second"),
         "wall_s": benchmark.get("wall_seconds"),
         "speed_of_light": benchmark.get("speed_of_light_frames_per_second"),

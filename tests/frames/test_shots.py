@@ -152,8 +152,7 @@ def test_batches_end_with_their_shot(tmp_path: Path) -> None:
 
 def test_cuts_of_large_files_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(known_probes, "LARGE", 1)
-    monkeypatch.setattr(known_probes, "_ENDS", 64)
+    monkeypatch.setattr(known_probes, "WORTH", 1)
     source = probe(clip(tmp_path, colours))
     first = shots_of(source, "auto")
     monkeypatch.setattr(shots, "find_cuts", lambda source, threads: pytest.fail("looked again"))

@@ -294,6 +294,25 @@ def test_no_rows_yet(tmp_path: Path) -> None:
     assert "No row of any video" in page(tmp_path).text
 
 
+def test_shots_are_listed_where_a_video_has_several(tmp_path: Path) -> None:
+    def shot(video: str, number: int, scale: float | None) -> dict[str, Any]:
+        return {
+            "video": video, "path": f"/clips/{video}.mp4", "shot": number, "frames": 10,
+            "first_frame_index": 10 * number, "last_frame_index": 10 * number + 9,
+            "start_s": 0.4 * number, "end_s": 0.4 * number + 0.36,
+            "depth_lo": scale, "depth_hi": scale and scale + 1, "planes": scale and [0.625],
+        }  # fmt: skip
+
+    shots = [shot("dog", 0, 0.25), shot("dog", 1, None), shot("cat", 0, 0.5)]
+    tree = make_report(tmp_path, [row("dog", 0)], shots=shots)
+    assert tree["shots"] == strict_json(tmp_path / "report")["shots"] == shots
+    text = "".join(page(tmp_path / "report").text.split())
+    assert "dog.mp400.000.360100.2501.250.625dog.mp410.400.761010––" in text
+    assert "cat.mp4" not in text
+    make_report(tmp_path, [row("dog", 0)], shots=shots[2:])
+    assert "Videos of several shots" not in page(tmp_path / "report").text
+
+
 def test_pictures_that_were_not_kept(tmp_path: Path) -> None:
     make_report(tmp_path, [row("dog", 0)], pictures={})
     assert "No pictures were kept" in page(tmp_path / "report").text
