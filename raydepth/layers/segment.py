@@ -14,8 +14,8 @@ from raydepth.files.pictures import read_opaque
 from raydepth.layers.matting import decontaminate
 from raydepth.layers.settings import Segmentation
 from raydepth.layers.stack import alpha_masks
-from raydepth.layers.things.protocol import Picture, Prompt
-from raydepth.layers.things.registry import SegmenterHost
+from raydepth.layers.things.prompts import clicked_prompt
+from raydepth.layers.things.protocol import Picture, SegmenterHost
 from raydepth.layers.things.sam import open_sam
 
 _SPECK = 1e-3
@@ -61,13 +61,7 @@ def object_mask(rgb: np.ndarray, segment: Segmentation) -> np.ndarray:
         JobError: the model cannot be had, lacks weights, or is no Segment Anything model.
     """
     height, width = rgb.shape[:2]
-    size, clicked = np.array([width, height], np.float32), segment.clicked
-    points = np.array(clicked.points or ([clicked.point] if clicked.point else []), np.float32)
-    prompt = Prompt(
-        points.reshape(-1, 2) * size,
-        np.array(clicked.labels or [1] * len(points), np.int64),
-        None if clicked.box is None else np.array(clicked.box, np.float32) * np.tile(size, 2),
-    )
+    prompt = clicked_prompt([segment.clicked], height, width)
     sam = open_sam(segment.model, SegmenterHost(), field="edit.segment.model")
     return sam(Picture(rgb, lambda: np.zeros((height, width), np.float32)), [prompt])[0].mask
 

@@ -13,7 +13,8 @@ from raydepth.job import Job
 from raydepth.layers.fill.protocol import Filler
 from raydepth.layers.fill.registry import FillHost, load_filler
 from raydepth.layers.settings import AtMetres
-from raydepth.layers.things.registry import SEGMENTERS, SegmenterHost, load_segmenter
+from raydepth.layers.things.protocol import SegmenterHost
+from raydepth.layers.things.registry import SEGMENTERS, load_segmenter
 from raydepth.layers.things.said import said, thing_names
 from raydepth.run.cpus import available_cpus
 from raydepth.run.things import ThingTracker

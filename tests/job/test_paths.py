@@ -119,6 +119,8 @@ def test_every_path_of_the_job_file_is_marked():
         "layers.fill.model",
         "edit.object",
         "edit.segment.model",
+        "edit.segment.model.encoder",
+        "edit.segment.model.decoder",
         "edit.source",
         "edit.layers.replace",
         "compose.model",

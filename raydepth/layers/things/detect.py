@@ -11,8 +11,7 @@ import transformers
 
 from raydepth.depth.preprocess import read_preprocessing
 from raydepth.layers.things.kinds import WORDED, class_name
-from raydepth.layers.things.protocol import Picture, TextFinder
-from raydepth.layers.things.registry import SegmenterHost
+from raydepth.layers.things.protocol import Picture, SegmenterHost, TextFinder
 from raydepth.models.pretrained import load_pretrained, load_tokenizer
 
 FIELD = "layers.segmenter.detector"

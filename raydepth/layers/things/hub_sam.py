@@ -11,8 +11,7 @@ from torch.nn import functional
 
 from raydepth.depth.preprocess import read_preprocessing
 from raydepth.layers.things.kinds import CLICKED, class_name
-from raydepth.layers.things.protocol import Follower, Found, Picture, Prompt
-from raydepth.layers.things.registry import SegmenterHost
+from raydepth.layers.things.protocol import Follower, Found, Picture, Prompt, SegmenterHost
 from raydepth.layers.things.sam_geometry import Square, choose, completed, is_ambiguous
 from raydepth.models.pretrained import load_pretrained
 

@@ -44,6 +44,16 @@ class Found:
     """0..1, the method's own trust in it."""
 
 
+@dataclass(frozen=True)
+class SegmenterHost:
+    """What a worker gives a segmenter."""
+
+    device: str = "cpu"
+    dtype: str = "float32"
+    threads: int = 2
+    """CPU threads of an ONNX model; torch's are set for the whole process."""
+
+
 class Segmenter(Protocol):
     """Finds masks in single pictures; the same call gives the same masks."""
 

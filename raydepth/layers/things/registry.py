@@ -4,20 +4,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from raydepth.layers.things.protocol import Segmenter, TextFinder
+from raydepth.layers.things.protocol import Segmenter, SegmenterHost, TextFinder
 from raydepth.layers.things.settings import DepthSegmenter, OnnxPair, SamSegmenter
 from raydepth.models.names import NamedModel, form_of
 from raydepth.registry import Entry, Registry
-
-
-@dataclass(frozen=True)
-class SegmenterHost:
-    """What a worker gives a segmenter."""
-
-    device: str = "cpu"
-    dtype: str = "float32"
-    threads: int = 2
-    """CPU threads of an ONNX model; torch's are set for the whole process."""
 
 
 def named_sam(model: str | OnnxPair, field: str) -> Iterator[NamedModel]:

@@ -1,7 +1,6 @@
 """Method ``sam`` of ``layers.segmenter``: which Segment Anything model a job names."""
 
-from raydepth.layers.things.protocol import Segmenter
-from raydepth.layers.things.registry import SegmenterHost
+from raydepth.layers.things.protocol import Segmenter, SegmenterHost
 from raydepth.layers.things.settings import OnnxPair, SamSegmenter
 
 FIELD = "layers.segmenter.model"

@@ -15,8 +15,8 @@ from transformers.models.owlv2.image_processing_pil_owlv2 import Owlv2ImageProce
 from raydepth.errors import JobError
 from raydepth.job import Job, parse_job
 from raydepth.layers.things.detect import GroundingDino, Owl, _boxes
-from raydepth.layers.things.protocol import Picture
-from raydepth.layers.things.registry import SEGMENTERS, SegmenterHost
+from raydepth.layers.things.protocol import Picture, SegmenterHost
+from raydepth.layers.things.registry import SEGMENTERS
 from raydepth.layers.things.settings import DepthSegmenter, SamSegmenter
 from raydepth.run.check import check_models, named_models
 from raydepth.run.identity import identify_models

@@ -15,8 +15,8 @@ from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenc
 
 from raydepth.errors import JobError
 from raydepth.layers.things.hub_sam import HubSam, VideoSam
-from raydepth.layers.things.protocol import Picture, Prompt, VideoSegmenter
-from raydepth.layers.things.registry import SegmenterHost, load_segmenter
+from raydepth.layers.things.protocol import Picture, Prompt, SegmenterHost, VideoSegmenter
+from raydepth.layers.things.registry import load_segmenter
 from raydepth.layers.things.sam_geometry import overlap
 from raydepth.layers.things.settings import SamSegmenter
 from tests.support.tiny_sam import write_sam

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from raydepth.errors import JobError
-from raydepth.layers.things.protocol import Found, Picture, Prompt
-from raydepth.layers.things.registry import SegmenterHost, load_segmenter
+from raydepth.layers.things.protocol import Found, Picture, Prompt, SegmenterHost
+from raydepth.layers.things.registry import load_segmenter
 from raydepth.layers.things.sam_geometry import Square, choose, overlap
 from raydepth.layers.things.settings import SamSegmenter
 from tests.support.tiny_onnx_sam import write_decoder, write_encoder, write_pair
