@@ -26,6 +26,8 @@ _DEAD = 0.1
 _KEPT = 0.35
 """The reference frame changes when fewer of its points than this part are found again: errors
 accumulate at changes only."""
+_WINDOW = 17
+"""Side in pixels of the squares that are compared to follow a corner."""
 _BACK = 0.7
 """Pixels by which a point may miss its start when it is followed there and back (Kalal et al.
 2010)."""
@@ -69,12 +71,14 @@ class Track:
 class View:
     """One frame of the tracking pass.
 
-    It holds pts, grey picture uint8 [h,w] (None: not decoded), and the frame's width / height.
+    It holds pts, grey picture uint8 [h,w] (None: not decoded), the frame's width / height, and
+    where things are that move by themselves, bool [h,w] (None: not known).
     """
 
     pts: int
     grey: np.ndarray | None
     aspect: float
+    moving: np.ndarray | None = None
 
 
 def measure_track(views: Iterable[View], focus: tuple[float, float]) -> Track:
@@ -110,7 +114,7 @@ def measure_track(views: Iterable[View], focus: tuple[float, float]) -> Track:
                 lost.append(view.pts)
                 reference = _Reference(view, last)
             else:
-                found = reference.follow(view.grey, last, focus)
+                found = reference.follow(view, last, focus)
                 shift = None if found is not None else _shift(previous, view)
                 if found is not None:
                     last, kept = found
@@ -154,22 +158,25 @@ class _Reference:
         self._grey, self._motion = view.grey, motion
         height, width = view.grey.shape
         self._heights = np.array([view.aspect / width, 1 / height])
-        self._points = _corners(view.grey)
+        self._points = _corners(view.grey, _still(view))
+        if len(self._points) < _FEW:
+            self._points = _corners(view.grey)
 
     def follow(
-        self, grey: np.ndarray, last: np.ndarray, focus: tuple[float, float]
+        self, view: View, last: np.ndarray, focus: tuple[float, float]
     ) -> tuple[np.ndarray, float] | None:
         """Motion float64 [3,3] from the first frame to this one, and the share of points found.
 
         None where too few are found.
         """
-        start = self._points
+        start, grey = self._points, view.grey
+        assert grey is not None
         if len(start) < _FEW:
             return None
         to_last = last @ np.linalg.inv(self._motion)
         guess = (_apply(to_last, start * self._heights) / self._heights).astype(np.float32)
         settings: dict[str, Any] = {
-            "winSize": (17, 17),
+            "winSize": (_WINDOW, _WINDOW),
             "maxLevel": 3,
             "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 0.003),
             "flags": cv2.OPTFLOW_USE_INITIAL_FLOW,
@@ -182,6 +189,10 @@ class _Reference:
             (seen[:, 0] == 1) & (seen_back[:, 0] == 1) & (np.abs(back - start).max(axis=1) < _BACK)
         )
         good &= (end >= 0).all(axis=1) & (end < np.array(grey.shape[::-1])).all(axis=1)
+        if (still := _still(view)) is not None:
+            x, y = np.clip(end, 0, np.array(grey.shape[::-1]) - 1).astype(int).T
+            if (free := good & (still[y, x] > 0)).sum() >= _FEW:
+                good = free
         a, b = start[good] * self._heights, end[good] * self._heights
         kept, pixel = float(good.mean()), 1 / grey.shape[0]
         consistent = np.hypot(*(b - _apply(to_last, a)).T) < pixel
@@ -210,9 +221,16 @@ class _Reference:
         return motion @ self._motion, kept
 
 
-def _corners(grey: np.ndarray) -> np.ndarray:
-    """The best corners of every cell of a frame, float32 [P,2]."""
-    found = cv2.goodFeaturesToTrack(grey, 4000, 0.005, 5)
+def _still(view: View) -> np.ndarray | None:
+    """Where nothing moves by itself, uint8 [h,w], as far off as corners are compared over."""
+    if view.moving is None or not view.moving.any():
+        return None
+    return 1 - cv2.dilate(view.moving.astype(np.uint8), np.ones((_WINDOW, _WINDOW), np.uint8))
+
+
+def _corners(grey: np.ndarray, still: np.ndarray | None = None) -> np.ndarray:
+    """The best corners of every cell of a frame, float32 [P,2], where a mask uint8 [h,w] is set."""
+    found = cv2.goodFeaturesToTrack(grey, 4000, 0.005, 5, mask=still)
     if found is None:
         return np.zeros((0, 2), np.float32)
     cells = (found[:, 0] // _CELL).astype(int)

@@ -267,6 +267,7 @@ def measure_light(
     sampled: Sequence[np.ndarray],
     planes: Sequence[float],
     fixed: ClipEdit | None,
+    near: Sequence[np.ndarray] | None = None,
 ) -> ClipLight | None:
     """Measures a shot's light once.
 
@@ -277,6 +278,7 @@ def measure_light(
         sampled: their ``inv_depth``, float32 [H,W].
         planes: the shot's.
         fixed: what ``fix_edit`` fixed.
+        near: the share float32 [H,W] of what is near in each; None: what is nearer than the planes.
 
     Returns:
         None for edits that move nothing to another light, or where too little is seen.
@@ -285,7 +287,7 @@ def measure_light(
         JobError: a picture that the edit names cannot be read.
     """
     light = EDITS.of(edit).light
-    return None if light is None else light(edit, layers, frames, sampled, planes, fixed)
+    return None if light is None else light(edit, layers, frames, sampled, planes, fixed, near)
 
 
 def _load_insert(edit: Insert, host: EditHost) -> EditBuilder:

@@ -65,6 +65,37 @@ class Cut:
     """bool [H,W]: things that are nearer than the hole and stay; nothing is filled from them."""
 
 
+def cut_frame(
+    layers: Layers, asked: Layering, batch: Batch, row: int, planes: tuple[float, ...]
+) -> Cut:
+    """Cuts one frame at its planes, its things, or both, as an edit asks."""
+    inv_depth = batch["inv_depth"][row]
+    if asked.lifts:
+        depth = filter_edges(inv_depth) if layers.edge_filter else inv_depth
+        shares = mattes(batch, row, asked.lifts)
+        hides = shares.sum(axis=0)
+        return Cut(
+            depth,
+            np.concatenate([shares, 1 - hides[None]]),
+            hides,
+            np.inf,
+            find_avoided(batch, row, asked.lifts, np.inf, layers.fill.dilate),
+        )
+    depth, alphas = split_at_planes(layers, inv_depth, planes)
+    if not asked.beside or "thing_names" not in batch:
+        return Cut(depth, alphas, 1 - alphas[-1], planes[-1])
+    names = [str(name) for name in batch["thing_names"][row]]
+    alphas = beside_planes(mattes(batch, row, names), alphas)
+    removed = asked.removed_things(names)
+    hides = alphas[[names.index(name) for name in removed]].sum(axis=0, dtype=np.float32)
+    between = asked.removes_between(layer_names(len(planes))[:-1])
+    if between:
+        hides = hides + alphas[len(names) : -1].sum(axis=0)
+    behind = planes[-1] if between else np.inf
+    avoided = find_avoided(batch, row, removed, behind, layers.fill.dilate)
+    return Cut(depth, alphas, hides, behind, avoided)
+
+
 class LayerStage:
     """Splits every frame at its shot's planes and things; a frame's layers depend on the frame
     alone.
@@ -117,7 +148,7 @@ class LayerStage:
         seconds_layers, seconds_fill = np.zeros(count, np.float32), np.zeros(count, np.float32)
         for row in ok_rows(batch):
             started = time.perf_counter()
-            cut = self._cut(batch, row, planes)
+            cut = cut_frame(self.layers, self.things, batch, row, planes)
             alphas[row] = cut.alphas
             near[row] = 1 - alphas[row, -1]
             if self.things.lifts:
@@ -166,34 +197,6 @@ class LayerStage:
             return [*self.things.lifts, "far"]
         things = batch["thing_names"][0] if self.things.beside and "thing_names" in batch else []
         return [*map(str, things), *layer_names(planes)]
-
-    def _cut(self, batch: Batch, row: int, planes: tuple[float, ...]) -> Cut:
-        """Cuts one frame at its planes, its things, or both."""
-        inv_depth, asked = batch["inv_depth"][row], self.things
-        if asked.lifts:
-            depth = filter_edges(inv_depth) if self.layers.edge_filter else inv_depth
-            shares = mattes(batch, row, asked.lifts)
-            hides = shares.sum(axis=0)
-            return Cut(
-                depth,
-                np.concatenate([shares, 1 - hides[None]]),
-                hides,
-                np.inf,
-                find_avoided(batch, row, asked.lifts, np.inf, self.layers.fill.dilate),
-            )
-        depth, alphas = split_at_planes(self.layers, inv_depth, planes)
-        if not asked.beside or "thing_names" not in batch:
-            return Cut(depth, alphas, 1 - alphas[-1], planes[-1])
-        names = [str(name) for name in batch["thing_names"][row]]
-        alphas = beside_planes(mattes(batch, row, names), alphas)
-        removed = asked.removed_things(names)
-        hides = alphas[[names.index(name) for name in removed]].sum(axis=0, dtype=np.float32)
-        between = asked.removes_between(layer_names(len(planes))[:-1])
-        if between:
-            hides = hides + alphas[len(names) : -1].sum(axis=0)
-        behind = planes[-1] if between else np.inf
-        avoided = find_avoided(batch, row, removed, behind, self.layers.fill.dilate)
-        return Cut(depth, alphas, hides, behind, avoided)
 
     def _farthest(self, batch: Batch, row: int, plane: float) -> float:
         """The depth of the farthest thing that is lifted; a plane where none has a depth."""

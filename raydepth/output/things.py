@@ -154,6 +154,23 @@ class ThingTracks:
             counts[name] = {state: states.count(state) for state in STATES}
         return counts
 
+    def first_depths(self) -> dict[str, float]:
+        """By name, the first depth of each thing that has one."""
+        found = {}
+        for name, depths in zip(self.track.names, self.track.inv_depth.T, strict=True):
+            if (known := depths[np.isfinite(depths)]).size:
+                found[name] = float(known[0])
+        return found
+
+    def any_of(self, frame_index: int, size: tuple[int, int]) -> np.ndarray:
+        """Where things are in a frame, bool at this (height, width)."""
+        masks = [thing.mask for thing in self(frame_index).values() if thing.mask is not None]
+        found = np.zeros(size, bool)
+        for mask in masks:
+            shown = mask.astype(np.uint8)
+            found |= cv2.resize(shown, size[::-1], interpolation=cv2.INTER_NEAREST) > 0
+        return found
+
     def _read(self, chunk: int) -> dict[tuple[int, str], bytes]:
         return _read_masks(self._folder, _chunk_name(self._shot, chunk))
 

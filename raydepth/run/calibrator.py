@@ -14,7 +14,13 @@ from raydepth.camera.track import SIZE as TRACK_SIZE
 from raydepth.camera.track import View
 from raydepth.depth.calibrate import Calibration, calibrate
 from raydepth.depth.stage import refined
-from raydepth.edits.registry import fix_edit, fix_scene_scale, is_in_shot, measure_light
+from raydepth.edits.registry import (
+    fix_edit,
+    fix_scene_scale,
+    is_in_shot,
+    layering,
+    measure_light,
+)
 from raydepth.frames.decode import batches
 from raydepth.frames.segments import Segment, working_size
 from raydepth.job import Job
@@ -22,11 +28,15 @@ from raydepth.layers.fill.hole import find_hole
 from raydepth.layers.fill.plate import make_plate
 from raydepth.layers.fill.registry import FILLERS
 from raydepth.layers.planes import resolve_planes
-from raydepth.layers.stage import split_at_planes
+from raydepth.layers.stage import cut_frame
+from raydepth.layers.things.layering import missing
+from raydepth.layers.things.said import thing_names
+from raydepth.layers.things.stage import ThingStage
 from raydepth.output.folder import OutputFolder
 from raydepth.output.plates import write_plate
 from raydepth.output.record import ClipCalibration, PlateRecord
 from raydepth.output.references import write_references
+from raydepth.output.things import ThingTracks
 from raydepth.run.device_errors import poisons_process
 from raydepth.run.load import WorkerModels
 from raydepth.run.things import Stopped
@@ -86,6 +96,7 @@ class ClipCalibrator:
         makes_plates = FILLERS.of(job.layers.fill).with_plates is not None
         self._filler = models.filler if makes_plates else None
         self._things = models.things
+        self._folder = OutputFolder.at(job.output.path)
         self._progress = progress
 
     def __call__(self, segments: list[Segment], attempt: Attempt) -> ClipCalibration | None:
@@ -108,31 +119,20 @@ class ClipCalibrator:
             return None
 
     def _fix(
-        self, segments: list[Segment], samples: list[tuple[np.ndarray, np.ndarray]], unit: str
+        self, segments: list[Segment], samples: list[tuple[np.ndarray, Batch]], unit: str
     ) -> ClipCalibration:
         maps = [raw for raw, _ in samples]
         scale = calibrate(maps, estimator=self._estimator.name, kind=self._estimator.kind)
         sampled = [scale.normalise(raw) for raw in maps]
-        frames = [rgb for _, rgb in samples]
+        frames, shot = [batch["rgb"][0] for _, batch in samples], _shot_of(segments)
         held = gather(frames, sampled) if self._job.depth.stabilise else None
         sampled = [
             refined(rgb, depth, held, self._job.depth.guided)
             for rgb, depth in zip(frames, sampled, strict=True)
         ]
         if held is not None:
-            write_references(OutputFolder.at(self._job.output.path), _shot_of(segments), held)
+            write_references(self._folder, shot, held)
         planes = resolve_planes(self._job.layers.planes, sampled, sampled[0], scale)
-        edit = None
-        if is_in_shot(self._job.edit, int(segments[0].shots[0]), segments[0].first_shot):
-            edit = fix_edit(
-                self._job.edit, sampled, frames[0], scale, lambda: self._views(segments, unit)
-            )
-        plate = self._plate(_shot_of(segments), frames, sampled, planes)
-        light = None
-        if self._job.compose.matched_light.asked:
-            light = measure_light(self._job.edit, self._job.layers, frames, sampled, planes, edit)
-        height, width = sampled[0].shape
-        scene = fix_scene_scale(self._job.edit, (height, width), scale, self._estimator)
         things = None
         if self._things is not None:
             things = self._things(
@@ -140,6 +140,30 @@ class ClipCalibrator:
                 lambda segment, size: self._until_stopped(segment, size, unit),
                 lambda frame: self._depth_of(frame, scale, held),
             )
+        tracks = None if things is None else ThingTracks(self._folder, shot)
+        edit = None
+        if is_in_shot(self._job.edit, int(segments[0].shots[0]), segments[0].first_shot):
+            edit = fix_edit(
+                self._job.edit,
+                sampled,
+                frames[0],
+                scale,
+                lambda: self._views(segments, unit, tracks),
+                {} if tracks is None else tracks.first_depths(),
+            )
+        plate = light = None
+        if self._filler is not None or self._job.compose.matched_light.asked:
+            batches = [
+                batch | {"inv_depth": depth[None]}
+                for (_, batch), depth in zip(samples, sampled, strict=True)
+            ]
+            near = [self._near(batch, shot, planes, tracks) for batch in batches]
+            plate = self._plate(shot, frames, near)
+            if self._job.compose.matched_light.asked:
+                layers = self._job.layers
+                light = measure_light(self._job.edit, layers, frames, sampled, planes, edit, near)
+        height, width = sampled[0].shape
+        scene = fix_scene_scale(self._job.edit, (height, width), scale, self._estimator)
         samples_held = 0 if held is None else len(held.rgb)
         return ClipCalibration(scale, planes, edit, plate, light, samples_held, scene, things)
 
@@ -164,9 +188,11 @@ class ClipCalibrator:
             return np.full_like(inv_depth, np.nan)
         return refined(frame["rgb"][0], inv_depth, held, self._job.depth.guided)
 
-    def _views(self, segments: list[Segment], unit: str) -> Iterator[View]:
-        """The shot's wanted frames for tracking, small and grey; ends early when the run is
-        stopping.
+    def _views(
+        self, segments: list[Segment], unit: str, tracks: ThingTracks | None
+    ) -> Iterator[View]:
+        """The shot's wanted frames for tracking, small and grey, and where its things are; ends
+        early when the run is stopping.
         """
         for segment in self._followed(segments):
             height, width = working_size(segment.height, segment.width, TRACK_SIZE)
@@ -175,37 +201,42 @@ class ClipCalibrator:
                 self._decode(small, 8), self._job.run.decode_timeout_s, unit, self._progress
             ):
                 self._progress.tick(unit, 0)
-                for pts, rgb, status in zip(
-                    batch["pts"], batch["rgb"], batch["status"], strict=True
+                for index, pts, rgb, status in zip(
+                    *(batch[name] for name in ("frame_index", "pts", "rgb", "status")), strict=True
                 ):
                     if self._progress.stopping():
                         return
                     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) if status == "ok" else None
-                    yield View(int(pts), grey, segment.width / segment.height)
+                    moving = None if tracks is None else tracks.any_of(int(index), rgb.shape[:2])
+                    yield View(int(pts), grey, segment.width / segment.height, moving)
+
+    def _near(
+        self, batch: Batch, shot: str, planes: tuple[float, ...], tracks: ThingTracks | None
+    ) -> np.ndarray:
+        """What hides the far layer in a batch of one frame, a share float32 [H,W].
+
+        It is all of the frame where the edit needs a thing that is not known there.
+        """
+        asked = layering(self._job.edit)
+        if tracks is not None and (asked.lifts or asked.beside):
+            read = {shot: lambda frame: tracks(int(frame["frame_index"][0]))}
+            batch = ThingStage(thing_names(self._job.layers.things), read)(batch)
+            if missing(batch, 0, asked.needs):
+                return np.ones(batch["inv_depth"].shape[1:], np.float32)
+        return cut_frame(self._job.layers, asked, batch, 0, planes).hides
 
     def _plate(
-        self,
-        shot: str,
-        frames: list[np.ndarray],
-        inv_depths: list[np.ndarray],
-        planes: tuple[float, ...],
+        self, shot: str, frames: list[np.ndarray], near: list[np.ndarray]
     ) -> PlateRecord | None:
         """Makes and keeps the shot's plate where the job wants one."""
-        layers = self._job.layers
         if self._filler is None:
             return None
-        holes = [
-            find_hole(1 - split_at_planes(layers, depth, planes)[1][-1], layers.fill.dilate)
-            for depth in inv_depths
-        ]
-        folder = OutputFolder.at(self._job.output.path)
-        return write_plate(folder, shot, make_plate(frames, holes, self._filler))
+        holes = [find_hole(share, self._job.layers.fill.dilate) for share in near]
+        return write_plate(self._folder, shot, make_plate(frames, holes, self._filler))
 
-    def _sampled(
-        self, segments: list[Segment], unit: str
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Raw depth maps and pictures of the shot's sampled frames that can be decoded and have
-        depth.
+    def _sampled(self, segments: list[Segment], unit: str) -> Iterator[tuple[np.ndarray, Batch]]:
+        """Raw depth maps and the batches of one of the shot's sampled frames that can be decoded
+        and have depth.
         """
         for segment in sample_frames(segments, self._job.depth.calibration_frames):
             for batch in watched(
@@ -222,7 +253,7 @@ class ClipCalibrator:
                         if poisons_process(error):
                             raise
                         continue
-                    yield from ((raw, batch["rgb"][0]) for raw in maps if np.isfinite(raw).all())
+                    yield from ((raw, batch) for raw in maps if np.isfinite(raw).all())
 
 
 def _shot_of(segments: Sequence[Segment]) -> str:

@@ -78,6 +78,7 @@ def insert_light(
     sampled: Sequence[np.ndarray],
     planes: Sequence[float],
     fixed: ClipEdit | None,
+    near: Sequence[np.ndarray] | None = None,
 ) -> ClipLight | None:
     """A clip's light for an inserted object; see ``raydepth.edits.registry.measure_light``.
 
@@ -104,15 +105,15 @@ def background_light(
     sampled: Sequence[np.ndarray],
     planes: Sequence[float],
     fixed: ClipEdit | None,
+    near: Sequence[np.ndarray] | None = None,
 ) -> ClipLight | None:
     """A clip's light before a new background; see ``raydepth.edits.registry.measure_light``."""
     if edit.source is None:
         return None
     scenery = Scenery(edit.source, edit.play)
-    far = [
-        rgb[split_at_planes(layers, depth, planes)[1][-1] == 1]
-        for rgb, depth in zip(frames, sampled, strict=True)
-    ]
+    if near is None:
+        near = [1 - split_at_planes(layers, depth, planes)[1][-1] for depth in sampled]
+    far = [rgb[share == 0] for rgb, share in zip(frames, near, strict=True)]
     there = _mean_light(far)
     # A plain colour is no place with a light.
     if there is None or scenery.colour is not None:
