@@ -1,21 +1,25 @@
 """Preservation of the source: on the latent grid while sampling, and exactly, in pixels."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from raydepth.compose.fullsize.paste import FEATHER, fade
 from raydepth.edits.plan import EditPlan
 
+if TYPE_CHECKING:
+    import torch
 
-def latent_region(region: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+
+def latent_region(region: "torch.Tensor", size: tuple[int, int]) -> "torch.Tensor":
     """A region float32 [N,H,W] on latent cells, float32 [N,1,h,w], by max pooling.
 
     A cell may change as far as any pixel of it may.
     """
+    import torch.nn.functional as F  # which pasting does without
+
     return F.adaptive_max_pool2d(region[:, None], size)
 
 

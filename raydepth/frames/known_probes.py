@@ -28,7 +28,7 @@ from raydepth.files.user_cache import cache_folder
 from raydepth.frames.probe import probe
 from raydepth.frames.source import Source
 
-LARGE = 16 << 20
+LARGE = 256 << 10
 """Bytes of a file from which on it is kept; smaller ones are probed as fast."""
 
 WORTH = 128 << 10

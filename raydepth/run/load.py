@@ -43,12 +43,17 @@ def load_worker(job: Job, *, device: str, dtype: str) -> WorkerModels:
     Raises:
         JobError: a model cannot be loaded.
     """
-    estimator = load_depth(job.depth, device=device, dtype=dtype, threads=model_threads(job))
-    return load_beside(job, estimator, device=device, dtype=dtype)
+    threads = model_threads(job)
+    estimator = load_depth(job.depth, device=device, dtype=dtype, threads=threads)
+    return load_beside(job, estimator, device=device, dtype=dtype, threads=threads)
 
 
-def load_beside(job: Job, estimator: DepthEstimator, *, device: str, dtype: str) -> WorkerModels:
-    """As ``load_worker``, with a source of depth that is there already."""
+def load_beside(
+    job: Job, estimator: DepthEstimator, *, device: str, dtype: str, threads: int
+) -> WorkerModels:
+    """As ``load_worker``, with a source of depth that is there already, and without torch where no
+    model needs it.
+    """
     check_metres(job, estimator.kind)
     compositor = load_compositor(
         job.compose,
@@ -59,7 +64,7 @@ def load_beside(job: Job, estimator: DepthEstimator, *, device: str, dtype: str)
     host = FillHost(
         device=device,
         dtype=dtype,
-        threads=model_threads(job),
+        threads=threads,
         seed=job.run.seed,
         compose=job.diffusion,
         loaded=getattr(compositor, "models", None),
@@ -148,6 +153,10 @@ def device_and_dtype(job: Job, *, workers_here: int | None = None) -> dict[str, 
     if found["device"] == "cpu":
         # Ray sets OMP_NUM_THREADS to the reserved CPUs; models should use the cores that are there,
         # fairly shared.
-        share = available_cpus() // (workers_here or job.run.workers)
-        torch.set_num_threads(job.run.threads or max(1, share))
+        torch.set_num_threads(cpu_threads(job, workers_here or job.run.workers))
     return found
+
+
+def cpu_threads(job: Job, workers_here: int) -> int:
+    """What a worker on the CPU has for its models, where so many workers share its machine."""
+    return job.run.threads or max(1, available_cpus() // workers_here)

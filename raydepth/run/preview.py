@@ -7,13 +7,13 @@ are followed up to the shown frame only. What costs time is kept between preview
 
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import cv2
 from huggingface_hub.utils import disable_progress_bars
 
 from raydepth.batch import Batch
+from raydepth.depth.estimator import DepthEstimator
 from raydepth.depth.registry import load_depth
 from raydepth.edits.registry import check_edit
 from raydepth.errors import JobError
@@ -26,16 +26,16 @@ from raydepth.output.folder import OutputFolder
 from raydepth.output.record import ClipCalibration
 from raydepth.report.sheet import draw
 from raydepth.run.calibrator import ClipCalibrator
-from raydepth.run.check import check_depth_files, check_models
+from raydepth.run.check import check_depth_files, check_models, named_models
 from raydepth.run.check_things import check_things
 from raydepth.run.editor import edit_batch
 from raydepth.run.identity import identify
 from raydepth.run.load import (
     WorkerModels,
+    cpu_threads,
     device_and_dtype,
     load_beside,
-    load_worker,
-    model_threads,
+    resolved,
 )
 from raydepth.run.preview_sheet import sheet_of
 from raydepth.run.remembered import (
@@ -126,15 +126,23 @@ def refuse_unwritable(picture: Path) -> None:
 
 
 def load_models(job: Job, loaded: dict[str, str]) -> WorkerModels:
-    """A worker's models, with depth that is remembered where it is a model's."""
+    """A worker's models, with depth that is remembered where it is a model's. Torch, which takes a
+    second to import, is only imported where one of them needs it.
+    """
     disable_progress_bars()  # transformers draws one while it reads weights from the disk
-    machine = device_and_dtype(job, workers_here=1)
+    machine, threads = resolved(job), cpu_threads(job, 1)
     device, dtype = machine["device"], machine["dtype"]
-    if not remembers(job.depth):
-        return load_worker(job, device=device, dtype=dtype)
-    load = partial(load_depth, job.depth, device=device, dtype=dtype, threads=model_threads(job))
-    depth = RememberedDepth(job.depth, (loaded.get("depth.model"), device, dtype), load)
-    return load_beside(job, depth, device=device, dtype=dtype)
+
+    def load() -> DepthEstimator:
+        device_and_dtype(job, workers_here=1)
+        return load_depth(job.depth, device=device, dtype=dtype, threads=threads)
+
+    others = {model.form for model in named_models(job) if model.field != "depth.model"}
+    if device == "cuda" or others - {"onnx", "files", "file"}:
+        device_and_dtype(job, workers_here=1)
+    identity = (loaded.get("depth.model"), device, dtype)
+    depth = RememberedDepth(job.depth, identity, load) if remembers(job.depth) else load()
+    return load_beside(job, depth, device=device, dtype=dtype, threads=threads)
 
 
 def calibration(

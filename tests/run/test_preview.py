@@ -174,7 +174,7 @@ def test_the_frame_is_that_of_a_click_or_in_the_middle_of_the_first_shot(
     assert np.concatenate([one.frame_index for one in frames]).tolist() == [2, 3, 4, 5, 6]
 
 
-def test_the_program_needs_no_ray_and_the_second_time_no_transformers(clip: Path, tmp_path: Path):
+def test_the_program_needs_no_ray_and_the_second_time_no_torch(clip: Path, tmp_path: Path):
     file = tmp_path / "job.yaml"
     file.write_text(yaml.safe_dump(job_of(clip, tmp_path).tree()))
     code = (
@@ -182,7 +182,7 @@ def test_the_program_needs_no_ray_and_the_second_time_no_transformers(clip: Path
         "from raydepth import cli\n"
         "try: cli.main()\n"
         "except SystemExit as end: print(end.code)\n"
-        "heavy = ('ray', 'diffusers', 'matplotlib', 'transformers')\n"
+        "heavy = ('ray', 'diffusers', 'matplotlib', 'torch')\n"
         "print([name for name in heavy if name in sys.modules])"
     )
     ends = []
@@ -192,6 +192,6 @@ def test_the_program_needs_no_ray_and_the_second_time_no_transformers(clip: Path
         )
         assert done.stderr == ""
         ends.append(done.stdout.splitlines()[-3:])
-    assert ends[0] == ["sheet: preview-clip.png", "0", "['transformers']"]
+    assert ends[0] == ["sheet: preview-clip.png", "0", "['torch']"]
     assert ends[1] == ["sheet: preview-clip.png", "0", "[]"]
     assert cv2.imread("preview-clip.png").shape[1] == 1600
