@@ -1,7 +1,7 @@
 """The contact sheet of one frame: what comes in, what the job sees in it, what it makes of it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -173,7 +173,9 @@ def _layers(sheet: Sheet, scaled: _Scaled) -> Image.Image:
         colour = (200, 200, 200) if last else _LAYERS[number % len(_LAYERS)]
         y = 20 + 30 * number
         _label(pen, (10, y), f"{name}  {100 * float(alpha.mean()):.0f} %", 16, "lm", colour)
-    _draw_marks(panel, sheet.marks)
+    named = {thing.name for thing in sheet.things}  # at their outlines
+    marks = [replace(mark, label="") if mark.label in named else mark for mark in sheet.marks]
+    _draw_marks(panel, marks)
     return panel
 
 
@@ -254,6 +256,8 @@ def _draw_marks(panel: Image.Image, marks: Sequence[Mark]) -> None:
         x, y = mark.x * panel.width, mark.y * panel.height
         for radius, colour, width in ((9, (20, 18, 16), 5), (8, mark.colour, 3)):
             pen.ellipse((x - radius, y - radius, x + radius, y + radius), None, colour, width)
+        if not mark.label:
+            continue
         right = x < 0.85 * panel.width
         at = (round(x) + (14 if right else -14), round(y))
         _label(pen, at, mark.label, 15, "lm" if right else "rm", mark.colour)

@@ -70,7 +70,7 @@ def load_beside(
         loaded=getattr(compositor, "models", None),
     )
     filler = load_filler(job.layers.fill, host)
-    things = load_tracker(job, SegmenterHost(device, dtype, model_threads(job)))
+    things = load_tracker(job, SegmenterHost(device, dtype, threads))
     return WorkerModels(estimator, compositor, filler, things)
 
 

@@ -97,11 +97,13 @@ def preview(
     picture = out or Path(f"preview-{storage.stem(shown.segment.path)}.png")
     refuse_unwritable(picture)
     loaded = identify(job)
-    models = load_models(job, loaded)
-    home, clip, approximate = calibration(job, shown, models, loaded, echo)
+    home, clip = kept_calibration(job, shown, loaded)
+    models = load_models(home, loaded)
+    if clip is None:
+        clip = calibration(home, shown, models, echo)
     batch = edited_frame(home, shown, models, clip)
-    taken = SAMPLES if approximate and job.depth.calibration_frames > SAMPLES else None
-    sheet = sheet_of(job, shown, batch, clip, points, samples=taken, grid=grid)
+    fewer = home is not job and job.depth.calibration_frames > SAMPLES
+    sheet = sheet_of(job, shown, batch, clip, points, samples=SAMPLES if fewer else None, grid=grid)
     for line in (sheet.title, *sheet.lines, *sheet.values):
         echo(printable(line))
     drawn = cv2.cvtColor(draw(sheet), cv2.COLOR_RGB2BGR)
@@ -145,43 +147,43 @@ def load_models(job: Job, loaded: dict[str, str]) -> WorkerModels:
     return load_beside(job, depth, device=device, dtype=dtype, threads=threads)
 
 
-def calibration(
-    job: Job,
-    shown: Shown,
-    models: WorkerModels,
-    loaded: dict[str, str],
-    echo: Callable[[str], None],
-) -> tuple[Job, ClipCalibration, bool]:
-    """What is fixed once for the frame's shot: as a run of the job has fixed it, as an earlier
-    preview has, or measured here.
+def kept_calibration(
+    job: Job, shown: Shown, loaded: dict[str, str]
+) -> tuple[Job, ClipCalibration | None]:
+    """What is fixed once for the frame's shot, as a run of the job has fixed it in its output
+    folder, or as an earlier preview of the frame has.
 
     Returns:
-        The job whose output folder holds what belongs to it, the calibration, and whether a run
-        would measure another one.
+        The job, writing to where what belongs to the shot is kept: the job itself where that is its
+        run's, else another that writes to the user's cache; and the calibration, or None.
+    """
+    if (kept := of_run(job, loaded).get(shown.shot)) is not None:
+        return job, kept
+    tree = {name: value for name, value in job.tree().items() if name not in ("output", "run")}
+    frame = shown.segment.video, int(shown.segment.pts[0])
+    key = key_of(record.environment()["packages"], loaded, tree, frame, SAMPLES)
+    home = job.writing_to(str(cache_folder("previews") / key))
+    return home, record.read_calibrations(OutputFolder.at(home.output.path)).get(shown.shot)
+
+
+def calibration(
+    home: Job, shown: Shown, models: WorkerModels, echo: Callable[[str], None]
+) -> ClipCalibration:
+    """Fixes for the frame's shot what is fixed once, as far as the frame needs it, and keeps it.
+
+    Args:
+        home: the job that writes to the cache.
+        shown: the frame.
+        models: loaded for that job.
+        echo: gets a word where it takes long.
 
     Raises:
         FrameFailed: no sampled frame gives depth.
     """
-    shot = shown.shot
-    if (kept := of_run(job, loaded).get(shot)) is not None:
-        return job, kept, False
-    count = min(SAMPLES, job.depth.calibration_frames)
-    tree = {name: value for name, value in job.tree().items() if name not in ("output", "run")}
-    key = key_of(
-        record.environment()["packages"],
-        loaded,
-        tree,
-        shown.segment.video,
-        int(shown.segment.pts[0]),
-        count,
-    )
-    home = job.writing_to(str(cache_folder("previews") / key))
-    folder = OutputFolder.at(home.output.path)
-    if (kept := record.read_calibrations(folder).get(shot)) is not None:
-        return home, kept, True
-    frames = followed(job, shown)
+    frames = followed(home, shown)
     if (many := sum(map(len, frames))) > LONG:
         echo(f"following through {many} frames, from what is clicked or fixed to the shown one")
+    count = min(SAMPLES, home.depth.calibration_frames)
     depth = home.depth.model_copy(update={"calibration_frames": count})
     calibrator = ClipCalibrator(
         home.model_copy(update={"depth": depth}),
@@ -193,8 +195,8 @@ def calibration(
     clip = calibrator(shown.segments, Attempt(1, False, {}))
     if clip is None:
         raise FrameFailed("none of the sampled frames gives depth, so the shot has no scale")
-    record.write_calibrations(folder, {shot: clip})
-    return home, clip, True
+    record.write_calibrations(OutputFolder.at(home.output.path), {shown.shot: clip})
+    return clip
 
 
 def of_run(job: Job, loaded: dict[str, str]) -> dict[str, ClipCalibration]:
@@ -210,13 +212,16 @@ def of_run(job: Job, loaded: dict[str, str]) -> dict[str, ClipCalibration]:
 
 
 def edited_frame(job: Job, shown: Shown, models: WorkerModels, clip: ClipCalibration) -> Batch:
-    """The frame with the columns of all steps but the metrics.
+    """The frame with the columns of all steps.
 
     Raises:
         FrameFailed: it cannot be read, or a step cannot do it.
     """
     batch = next(remembered_frames(shown.segment, 1))
-    batch = edit_batch(build_steps(job, models, shown.shot, clip)[:-1], batch)
+    # Estimating depth again, of the result, would load the depth model for every change.
+    seldom = job.evaluate.model_copy(update={"reestimate_every": 0})
+    job = job.model_copy(update={"evaluate": seldom})
+    batch = edit_batch(build_steps(job, models, shown.shot, clip), batch)
     if batch["status"][0] != "ok":
         raise FrameFailed(f"{batch['error_type'][0]}: {batch['error_message'][0]}")
     return batch

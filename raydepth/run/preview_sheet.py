@@ -5,8 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from raydepth.batch import Batch
+from raydepth.evaluate.fold import row_columns
+from raydepth.evaluate.verdict import judge
 from raydepth.files.text import printable
 from raydepth.job import Job
 from raydepth.output.record import ClipCalibration
@@ -29,7 +32,7 @@ def sheet_of(
     Args:
         job: the resolved job.
         shown: the frame.
-        batch: the frame, with the columns of all steps but the metrics.
+        batch: the frame, with the columns of all steps.
         clip: its shot's calibration.
         points: x, y as fractions, of which the values are said.
         samples: of how many frames the shot's scale is, where a run would take more.
@@ -61,7 +64,7 @@ def sheet_of(
         f"near {_share(batch['near'])}, hole {_share(batch['hole'])}, the edit may change "
         f"{_share(batch['region'])} of the picture and changes {_share(_changed(batch))}",
     ]
-    lines += _of_things(batch)
+    lines += [*_of_things(batch), *_of_verdict(job, batch)]
     if note := str(batch["note"][0]):
         lines.append(f"note: {note}")
     if samples is not None:
@@ -159,3 +162,11 @@ def _of_things(batch: Batch) -> list[str]:
         )
     ]
     return [f"things: {'; '.join(said)}"]
+
+
+def _of_verdict(job: Job, batch: Batch) -> list[str]:
+    """What a run's verdict would have against a clip of such frames."""
+    small = [name for name in row_columns(batch) if batch[name].ndim == 1]
+    rows = pa.table({name: batch[name].tolist() for name in small} | {"attempts": [1]})
+    verdict = judge([rows], job.tree())
+    return [f"amber: {one.what}: {one.advice}" for one in (*verdict.reasons, *verdict.odd)]

@@ -16,6 +16,7 @@ from raydepth.job import Job
 from raydepth.layers.things.said import said
 from raydepth.layers.things.settings import Thing
 from raydepth.run.calibrator import frames_by_shot
+from raydepth.run.things import clicked_row
 
 
 @dataclass(frozen=True)
@@ -126,21 +127,10 @@ def choose_frame(job: Job, segments: list[Segment], time_s: float | None) -> Sho
 
 def clicks_in(job: Job, shown: Shown) -> list[tuple[Thing, int]]:
     """The clicked things of a shot, and the numbers of the frames where they were clicked."""
-    segment = shown.segments[0]
-    shot, first = int(segment.shots[0]), segment.first_shot
-    found: list[tuple[Thing, int]] = []
-    for one in said(job.layers.things):
-        thing = one.thing
-        clicked = not (thing.masks or thing.text) and one.of(segment.path)
-        if not clicked or (thing.shot is not None and thing.shot != shot):
-            continue
-        if thing.at_s is not None:
-            row = shown.row_at(thing.at_s)
-        else:
-            row = 0 if thing.shot is not None or shot == first else None
-        if row is not None:
-            found.append((thing, row))
-    return found
+    path = shown.segments[0].path
+    things = [one.thing for one in said(job.layers.things) if one.of(path)]
+    rows = ((thing, clicked_row(thing, shown.segments)) for thing in things)
+    return [(thing, row) for thing, row in rows if row is not None]
 
 
 def clicked_rows(job: Job, shown: Shown) -> list[int]:

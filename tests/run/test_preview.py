@@ -18,7 +18,13 @@ from raydepth.output.folder import OutputFolder
 from raydepth.run import preview as module
 from raydepth.run import remembered
 from raydepth.run.identity import identify
-from raydepth.run.preview import calibration, edited_frame, load_models, preview
+from raydepth.run.preview import (
+    calibration,
+    edited_frame,
+    kept_calibration,
+    load_models,
+    preview,
+)
 from raydepth.run.shown import choose_frame, choose_video, followed, named
 from tests.support.clips import write_clip
 from tests.support.runs import calibrate_here, small_job, steps_here
@@ -47,13 +53,15 @@ def test_a_frame_is_edited_to_the_bit_as_a_run_does(clip: Path, tmp_path: Path):
     job = job_of(clip, tmp_path)
     segments = find_segments(job.input).segments
     shown, loaded = choose_frame(job, segments, 0.25), identify(job)
-    models = load_models(job, loaded)
-    home, fixed, approximate = calibration(job, shown, models, loaded, print)
-    assert approximate
+    home, kept = kept_calibration(job, shown, loaded)
+    assert (home is job, kept) == (False, None)
+    models = load_models(home, loaded)
+    fixed = calibration(home, shown, models, print)
+    assert kept_calibration(job, shown, loaded) == (home, fixed)
     assert fixed == calibrate_here(job, segments)
     batch = edited_frame(home, shown, models, fixed)
     expected = next(remembered.batches(shown.segment, 1))
-    for step in steps_here(job, segments[0].video, fixed)[:-1]:
+    for step in steps_here(job, segments[0].video, fixed):
         expected = step(expected)
     assert batch["frame_index"][0] == 6
     for name in ("rgb", "inv_depth", "alphas", "background", "edited", "region"):
@@ -92,6 +100,36 @@ def test_what_is_said(clip: Path, tmp_path: Path):
     assert "of 8 sampled frames, a run takes 12" in text  # the clip has no more
 
 
+def test_it_says_what_the_verdict_would(clip: Path, tmp_path: Path):
+    said: list[str] = []
+    preview(job_of(clip, tmp_path, layers={"at": -9.0}), echo=said.append)
+    assert any(line.startswith("amber: ") and "layers.at" in line for line in said)
+
+
+def test_a_clicked_thing_is_shown_in_its_frame(clip: Path, tmp_path: Path):
+    said: list[str] = []
+    for i in range(12):
+        depth = np.full((96, 128), 3000, np.uint16)
+        depth[32:88, 4 + 2 * i : 36 + 2 * i] = 1000
+        cv2.imwrite(str(tmp_path / f"{i}.png"), depth)
+    thing = {"name": "box", "point": [0.3, 0.7], "at_s": 0.25}
+    job = job_of(
+        clip,
+        tmp_path,
+        depth={"model": f"files:{tmp_path}/{{frame_index}}.png", "calibration_frames": 2},
+        layers={"things": [thing]},
+        edit={"kind": "remove", "things": ["box"]},
+    )
+    preview(job, points=[(0.3, 0.7), (0.9, 0.1)], echo=said.append)
+    assert said[0] == "clip.mp4, 0.25 s, frame 6"
+    assert any(line.startswith("things: box seen, inverse depth") for line in said)
+    assert [("box" in line, "no thing" in line) for line in said[-2:]] == [
+        (True, False),
+        (False, True),
+    ]
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_a_run_has_fixed_is_taken(clip: Path, tmp_path: Path):
     job = job_of(clip, tmp_path)
     segments, loaded = find_segments(job.input).segments, identify(job)
@@ -101,11 +139,10 @@ def test_what_a_run_has_fixed_is_taken(clip: Path, tmp_path: Path):
     folder = OutputFolder.at(job.output.path)
     record.record_job(folder, job.tree(), loaded)
     record.write_calibrations(folder, {shown.shot: fixed})
-    models = load_models(job, loaded)
-    home, kept, approximate = calibration(job, shown, models, loaded, print)
-    assert (home, kept, approximate) == (job, fixed, False)
+    assert kept_calibration(job, shown, loaded) == (job, fixed)
     other = job_of(clip, tmp_path, layers={"at": 0.6})
-    assert calibration(other, shown, models, loaded, print)[2]
+    home, kept = kept_calibration(other, shown, loaded)
+    assert (home == other, kept) == (False, None)
 
 
 def test_frames_and_depth_that_are_damaged_in_the_cache_are_made_again(clip: Path, tmp_path: Path):
