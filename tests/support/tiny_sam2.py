@@ -79,3 +79,35 @@ def write_sam2(folder: Path, *, video: bool) -> str:
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(pictures))
     return str(folder)
+
+
+def write_sam3_tracker(folder: Path) -> str:
+    """The part of SAM 3 that takes clicks, for pictures of 112 pixels; its folder."""
+    from transformers import Sam3TrackerConfig, Sam3TrackerModel, Sam3VisionConfig
+
+    torch.manual_seed(0)
+    vit = {"model_type": "sam3_vit_model", "hidden_size": 32, "intermediate_size": 32}
+    vit |= {"num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 112, "patch_size": 14}
+    vit |= {"window_size": 4, "global_attn_indexes": [1], "pretrain_image_size": 56}
+    vision = Sam3VisionConfig(
+        backbone_config=vit,
+        fpn_hidden_size=64,
+        backbone_feature_sizes=[[32, 32], [16, 16], [8, 8]],
+    )
+    prompts = {"hidden_size": 64, "image_size": 112, "patch_size": 14, "mask_input_channels": 4}
+    decoder = {"hidden_size": 64, "mlp_dim": 32, "num_attention_heads": 2}
+    model = Sam3TrackerModel(
+        Sam3TrackerConfig(
+            vision_config=vision.to_dict(),
+            prompt_encoder_config=prompts,
+            mask_decoder_config=decoder | {"iou_head_hidden_dim": 16},
+        )
+    )
+    for weight in model.parameters():
+        if weight.ndim > 1:
+            torch.nn.init.xavier_normal_(weight)
+    model.save_pretrained(folder)
+    pictures = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    pictures |= {"size": {"height": 112, "width": 112}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(pictures))
+    return str(folder)

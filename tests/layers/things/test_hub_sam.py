@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from transformers import Sam2Model, Sam2VideoModel, SamModel, SamProcessor
+from transformers import Sam2Model, Sam2VideoModel, Sam3TrackerModel, SamModel, SamProcessor
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
 from raydepth.errors import JobError
@@ -20,7 +20,7 @@ from raydepth.layers.things.registry import load_segmenter
 from raydepth.layers.things.sam_geometry import overlap
 from raydepth.layers.things.settings import SamSegmenter
 from tests.support.tiny_sam import write_sam
-from tests.support.tiny_sam2 import SIDE, write_sam2
+from tests.support.tiny_sam2 import SIDE, write_sam2, write_sam3_tracker
 
 POINT, BOX = [50.0, 40.0], [20.0, 20.0, 120.0, 70.0]
 CLICK = Prompt(np.float32([POINT]), np.int64([1]))
@@ -33,6 +33,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "sam": write_sam(tmp_path_factory.mktemp("sam")),
         "sam2": write_sam2(tmp_path_factory.mktemp("sam2"), video=False),
         "sam2_video": write_sam2(tmp_path_factory.mktemp("sam2_video"), video=True),
+        "sam3_tracker": write_sam3_tracker(tmp_path_factory.mktemp("sam3_tracker")),
     }
 
 
@@ -75,34 +76,38 @@ def test_sam_equals_its_own_class_and_processor(folders: dict[str, str], rgb: np
         assert mine.score == pytest.approx(expected, abs=0.02)
 
 
-def pixels(rgb: np.ndarray) -> torch.Tensor:
+def pixels(rgb: np.ndarray, side: int = SIDE, *, imagenet: bool = True) -> torch.Tensor:
     """As the processor of SAM 2 resizes and normalises (transformers, ``Sam2ImageProcessor``)."""
     planes = torch.from_numpy(rgb.transpose(2, 0, 1)[None].astype(np.float32))
-    small = functional.interpolate(planes, (SIDE, SIDE), mode="bilinear", antialias=True) / 255
+    small = functional.interpolate(planes, (side, side), mode="bilinear", antialias=True) / 255
+    if not imagenet:
+        return (small - 0.5) / 0.5
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     return (small - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
 
 
-def in_square(values: list[float]) -> torch.Tensor:
-    scale = torch.tensor([SIDE / 160, SIDE / 90]).repeat(len(values) // 2)
+def in_square(values: list[float], side: int = SIDE) -> torch.Tensor:
+    scale = torch.tensor([side / 160, side / 90]).repeat(len(values) // 2)
     return torch.tensor(values) * scale
 
 
-@pytest.mark.parametrize("kind", ["sam2", "sam2_video"])
-def test_sam_2_equals_its_own_class(folders: dict[str, str], rgb: np.ndarray, kind: str):
+@pytest.mark.parametrize("kind", ["sam2", "sam2_video", "sam3_tracker"])
+def test_sam_2_and_3_equal_their_own_classes(folders: dict[str, str], rgb: np.ndarray, kind: str):
     ours = load(folders[kind])
-    model = Sam2Model.from_pretrained(folders[kind]).eval()
+    second, side = kind != "sam3_tracker", 112 if kind == "sam3_tracker" else SIDE
+    model = (Sam2Model if second else Sam3TrackerModel).from_pretrained(folders[kind]).eval()
     given = {
-        "input_points": in_square(POINT)[None, None, None],
+        "input_points": in_square(POINT, side)[None, None, None],
         "input_labels": torch.ones(1, 1, 1),
     }
     given["input_labels"] = given["input_labels"].int()
     for prompt, more, multi in (
         (CLICK, {}, True),
-        (BOXED, {"input_boxes": in_square(BOX)[None, None]}, False),
+        (BOXED, {"input_boxes": in_square(BOX, side)[None, None]}, False),
     ):
         with torch.inference_mode():
-            found = model(pixel_values=pixels(rgb), **given, **more, multimask_output=multi)
+            picture_values = pixels(rgb, side, imagenet=second)
+            found = model(pixel_values=picture_values, **given, **more, multimask_output=multi)
             masks = functional.interpolate(found.pred_masks[0], rgb.shape[:2], mode="bilinear")
         mine = ours(picture(rgb), [prompt])[0]
         best = int(found.iou_scores[0, 0].argmax())
