@@ -1,6 +1,7 @@
 """Which frames a job covers: every source is probed, and cut into shots and segments."""
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -32,12 +33,18 @@ class Found:
     notes: list[SourceNote]
 
 
-def find_segments(settings: Input, every: int = 1) -> Found:
+def find_segments(
+    settings: Input,
+    every: int = 1,
+    *,
+    probed: Callable[[int, int], None] = lambda number, of: None,
+) -> Found:
     """Probes every source of a job, several at a time.
 
     Args:
         settings: the job's section.
         every: ``compose.every``, a stride on top of that of ``settings``.
+        probed: told after each source how many of how many are probed; on this thread.
 
     Raises:
         JobError: a path matches nothing, or no frame is left to edit.
@@ -68,8 +75,11 @@ def find_segments(settings: Input, every: int = 1) -> Found:
     left_out: list[SourceNote] = []
     paths = expand(settings.paths, left_out)
     threads = max(1, (os.cpu_count() or 1) // max(1, len(paths)))
+    results = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(pool.map(read, paths))
+        for result in pool.map(read, paths):
+            results.append(result)
+            probed(len(results), len(paths))
     unreadable = [problem for _, problem, _ in results if problem]
     by_video: dict[str, list[Segment]] = {}
     for found, _, _ in results:

@@ -18,6 +18,7 @@ from raydepth.run.cpus import available_cpus
 from raydepth.run.log import phase
 from raydepth.run.monitor import FolderLost, Stop, sigterm_interrupts
 from raydepth.run.prepare import Work
+from raydepth.run.terminal import begin
 
 if TYPE_CHECKING:
     from raydepth.run.summary import Report
@@ -81,6 +82,7 @@ def unchanged(work: Work, end: End) -> Outcome:
 @phase
 def report(work: Work, end: End, videos: Sequence[ClipVideo], seconds: float) -> "Report":
     """8. The shards fold into ``benchmark.json`` and the report."""
+    begin("writing report")
     return importlib.import_module(SUMMARY).summarise(
         work.folder,
         seconds=seconds,
@@ -131,27 +133,29 @@ def finish(
     def stop() -> bool:
         return over() or work.lost()
 
-    made: list[Generator[str, None, None]] = []
+    made: list[tuple[str, Generator[str, None, None]]] = []
     if files:
-        made.append(write_pictures(work.folder, work.names, output.keep, stop=stop))
+        pictures = write_pictures(work.folder, work.names, output.keep, stop=stop)
+        made.append(("writing pictures", pictures))
     if output.video:
         workers = min(MOST_VIDEOS, available_cpus())
-        made.append(
-            write_videos(
-                work.folder,
-                work.source.parts,
-                work.names,
-                crf=output.crf,
-                workers=workers,
-                stop=stop,
-            )
+        written_videos = write_videos(
+            work.folder,
+            work.source.parts,
+            work.names,
+            crf=output.crf,
+            workers=workers,
+            stop=stop,
         )
+        made.append(("writing videos", written_videos))
     with sigterm_interrupts(), interrupt.expected():
         try:
-            for lines in made:
+            for what, lines in made:
+                begin(what)
                 with closing(lines):
-                    for line in lines:
+                    for number, line in enumerate(lines, 1):
                         echo(printable(line))
+                        begin(what, f"{number} done")
         except KeyboardInterrupt:
             interrupted = True
     if work.lost():

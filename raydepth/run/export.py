@@ -119,6 +119,7 @@ def _parts_of(job: Job, plan: pa.Table) -> list[Part]:
         batch=job.run.batch,
         shard_frames=job.output.shard_frames,
         limit=job.input.limit,
+        limit_per_video=job.input.limit_per_video,
         full_size=job.output.size == "source",
     )
     found = {part.segment.video for part in parts}

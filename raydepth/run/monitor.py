@@ -1,9 +1,8 @@
-"""Watching a run from the driver: the progress line, the deadline, Ctrl-C and SIGTERM, and the
+"""Watching a run from the driver: how far it has come, the deadline, Ctrl-C and SIGTERM, and the
 alarm for a silent hang.
 """
 
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,8 @@ from typing import Literal, Protocol
 
 from raydepth import interrupt
 from raydepth.files.text import printable
+from raydepth.run.pace import Pace
+from raydepth.run.terminal import Terminal, shown
 from raydepth.run.tracker import Snapshot
 
 POLL_S = 0.2
@@ -55,6 +56,7 @@ def watch(
     limits: Limits,
     echo: Callable[[str], None],
     keep: Callable[[], None] = lambda: None,
+    loading: Callable[[], tuple[str, str]] = lambda: ("loading models", ""),
 ) -> Stop | None:
     """Runs ``work`` in a thread and watches it; returns what asked it to stop before the end, if
     anything did.
@@ -67,6 +69,7 @@ def watch(
         echo: gets what the user should read: workers' notes, why the run stops, and the progress
             where its line cannot be rewritten (no terminal).
         keep: called again and again; puts by what the workers have found.
+        loading: the phase and its detail until a worker has loaded its models.
 
     Raises:
         Stalled, FolderLost: see ``Limits``.
@@ -81,19 +84,31 @@ def watch(
             problem.append(error)
 
     thread = threading.Thread(target=consume, name="raydepth-consumer", daemon=True)
-    line = ProgressLine(total, echo)
+    pace = Pace()
     stopped: Stop | None = None
     said = 0
-    with sigterm_interrupts(), interrupt.expected() as only_once:
+
+    def show(line: Terminal, *, last: bool = False) -> Snapshot:
+        nonlocal said
+        snapshot = tracker.snapshot()
+        for note in snapshot.notes[said:]:
+            line.say(printable(note))
+        said = len(snapshot.notes)
+        measuring = snapshot.measured < snapshot.shots
+        finished = snapshot.done + snapshot.failed
+        pace.see(time.monotonic(), finished, editing=snapshot.editing or not measuring)
+        phase, detail = state_of(snapshot, pace, total, loading)
+        line.begin(phase, detail)
+        if last:
+            line.say(printable(": ".join(filter(None, (phase, detail)))))
+        return snapshot
+
+    with shown(echo) as line, sigterm_interrupts(), interrupt.expected() as only_once:
         thread.start()
         while thread.is_alive():
             try:
                 thread.join(POLL_S)
-                snapshot = tracker.snapshot()
-                for note in snapshot.notes[said:]:
-                    line.say(note)
-                said = len(snapshot.notes)
-                line.show(snapshot)
+                snapshot = show(line)
                 if (
                     stopped is None
                     and limits.deadline is not None
@@ -101,7 +116,7 @@ def watch(
                 ):
                     stopped = "deadline"
                     only_once()
-                    echo(
+                    line.say(
                         "deadline: finishing what is in flight; run the same command again to go on"
                     )
                     tracker.stop()
@@ -123,12 +138,11 @@ def watch(
                     raise
                 stopped = "interrupt"
                 only_once()
-                echo("interrupted: finishing what is in flight (Ctrl-C again to give up at once)")
+                line.say(
+                    "interrupted: finishing what is in flight (Ctrl-C again to give up at once)"
+                )
                 tracker.stop()
-    snapshot = tracker.snapshot()
-    for note in snapshot.notes[said:]:
-        line.say(note)
-    line.show(snapshot, last=True)
+        show(line, last=True)
     if problem:
         raise problem[0]
     return stopped
@@ -149,49 +163,35 @@ def sigterm_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, kept)
 
 
-class ProgressLine:
-    """``done/total frames, frames/s, time left, failures``: rewritten in place on a terminal, else
-    a line every 15 s.
+def state_of(
+    snapshot: Snapshot, pace: Pace, total: int, loading: Callable[[], tuple[str, str]]
+) -> tuple[str, str]:
+    """The phase that the workers are in, and how far they have come, in words.
+
+    Args:
+        snapshot: of now.
+        pace: what was seen until now.
+        total: frames to edit.
+        loading: the phase and its detail while models are loaded.
     """
-
-    def __init__(self, total: int, echo: Callable[[str], None]) -> None:
-        self._total = total
-        self._echo = echo
-        self._started = time.monotonic()
-        self._first: float | None = None
-        self._shown = -15.0
-        self._terminal = sys.stderr.isatty()
-
-    def say(self, text: str) -> None:
-        """Gives a line of its own to what the user should read."""
-        if self._terminal:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-        self._echo(printable(text))
-
-    def show(self, snapshot: Snapshot, *, last: bool = False) -> None:
-        """Shows the state; the rate counts from the first finished frame, so that loading models
-        does not blur it.
-        """
-        now = time.monotonic()
-        finished = snapshot.done + snapshot.failed
-        if self._first is None and finished:
-            self._first = now
-        elapsed = now - self._started
-        rate = finished / elapsed if elapsed else 0.0
-        left = (self._total - finished) / rate if rate else None
-        text = (
-            f"{finished}/{self._total} frames  {rate:.2f} frames/s  {_clock(left)} left  "
-            f"{snapshot.failed} failed"
-        )
-        if snapshot.restarts:
-            text += f"  {snapshot.restarts} restarts"
-        if self._terminal:
-            sys.stderr.write("\r\x1b[K" + text + ("\n" if last else ""))
-            sys.stderr.flush()
-        elif last or now - self._shown >= 15:
-            self._shown = now
-            self._echo(text)
+    finished = snapshot.done + snapshot.failed
+    measuring = f"shot {snapshot.measured + 1} of {snapshot.shots}"
+    if snapshot.doing:
+        measuring += f": {', '.join(snapshot.doing)}"
+    if not finished and not snapshot.loaded:
+        return loading()
+    if not finished and not snapshot.editing and snapshot.measured < snapshot.shots:
+        return "calibrating", measuring
+    rate = "-" if pace.rate is None else f"{pace.rate:.2f}"
+    text = (
+        f"{finished}/{total} frames  {rate} frames/s  {_clock(pace.left_s(total))} left  "
+        f"{snapshot.failed} failed"
+    )
+    if snapshot.restarts:
+        text += f"  {snapshot.restarts} restarts"
+    if snapshot.measured < snapshot.shots and not snapshot.editing:
+        text += f"  calibrating {measuring}"
+    return "editing", text
 
 
 def _clock(seconds: float | None) -> str:

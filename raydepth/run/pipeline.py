@@ -54,7 +54,7 @@ from raydepth.job import Job
 from raydepth.output import record
 from raydepth.output.plan import by_segment, cut_parts
 from raydepth.run.calibrator import frames_by_shot
-from raydepth.run.check import check_depth_files, check_models, check_paths
+from raydepth.run.check import check_depth_files, check_models, check_paths, named_models
 from raydepth.run.check_things import check_things
 from raydepth.run.decoder import Decoder
 from raydepth.run.ending import (
@@ -68,6 +68,7 @@ from raydepth.run.ending import (
     report,
     unchanged,
 )
+from raydepth.run.fetching import Fetching
 from raydepth.run.identity import identify
 from raydepth.run.keeper import CalibrationKeeper
 from raydepth.run.log import logged, phase, take_from
@@ -76,6 +77,7 @@ from raydepth.run.opening import Opening
 from raydepth.run.prepare import Source, Work, prepare
 from raydepth.run.remote_tracker import RemoteTracker
 from raydepth.run.steps import build_steps
+from raydepth.run.terminal import begin, shown
 from raydepth.run.worker import Worker
 
 
@@ -103,8 +105,9 @@ def run(job: Job, *, address: str | None = None, echo: Callable[[str], None] = p
         FolderLost: another run may write to the output folder by now.
     """
     started = time.monotonic()
-    source = probe(job, address, echo)
     with ExitStack() as stack:
+        echo = stack.enter_context(shown(echo)).say
+        source = probe(job, address, echo)
         work = prepare(job, source, address, stack, echo)
         if work.todo:
             end = calibrate_and_edit(work, started, echo)
@@ -122,11 +125,17 @@ def run(job: Job, *, address: str | None = None, echo: Callable[[str], None] = p
 @phase
 def probe(job: Job, address: str | None, echo: Callable[[str], None]) -> Source:
     """1. Opens every file that the job names, and lists its frames."""
+    begin("checking models")
     check_models(job)
     if address is not None and not cluster.is_submitted():
         check_paths(job)
     check_edit(job.edit, job.layers)
-    found = find_segments(job.input, job.compose.every)
+    begin("probing")
+    found = find_segments(
+        job.input,
+        job.compose.every,
+        probed=lambda number, of: begin("probing", f"{number} of {of} sources"),
+    )
     for source in found.unreadable:
         echo(printable(f"{source.error_type}: {source.error_message}"))
     notes = [*found.notes, *check_things(job, found.segments)]
@@ -173,8 +182,17 @@ def calibrate_and_edit(work: Work, started: float, echo: Callable[[str], None]) 
     # else to do.
     threading.Thread(target=importlib.import_module, args=(SUMMARY,), daemon=True).start()
     frames = sum(part.frames for part in work.todo)
+    fetching = Fetching(named_models(job))
     try:
-        stopped = watch(consume, tracker, total=frames, limits=limits, keep=attend, echo=echo)
+        stopped = watch(
+            consume,
+            tracker,
+            total=frames,
+            limits=limits,
+            keep=attend,
+            echo=echo,
+            loading=fetching,
+        )
         keep(last=True)
     except ray.exceptions.RayError as error:
         take_from(tracker)

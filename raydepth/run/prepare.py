@@ -26,6 +26,7 @@ from raydepth.run.check import named_models, thing_files
 from raydepth.run.cost import check_deadline, mean_pixels
 from raydepth.run.log import open_log, phase
 from raydepth.run.placing import preflight
+from raydepth.run.terminal import begin
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def prepare(
     folder = OutputFolder.at(job.output.path)
     job = job.writing_to(folder.location)  # workers may start in other folders
     lock = stack.enter_context(folder.taken())
+    begin("reading what is done")
     changes = plan_changes(job, source, folder)
     ledger = changes.read_ledger()
     for name in ledger.damaged:
@@ -91,6 +93,7 @@ def prepare(
         check_deadline(job, frames, mean_pixels(todo))
         cut = None if folder.exists(record.OBJECT) and not changes.anew else cut_object(job, echo)
         stack.callback(cluster.disconnect)
+        begin("starting Ray" if address is None else "attaching to Ray")
         preflight(job.run, cluster.connect(job.run, address))
         if address is not None:
             cluster.check_nodes()

@@ -35,6 +35,9 @@ class RemoteTracker:
     def tick(self, unit: str, frames: int) -> None:
         self._actor.tick.remote(unit, frames)
 
+    def doing(self, unit: str, what: str) -> None:
+        self._actor.doing.remote(unit, what)
+
     def finish(self, unit: str, done: int, failed: int) -> None:
         ray.get(self._actor.finish.remote(unit, done, failed))
 

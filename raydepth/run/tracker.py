@@ -67,6 +67,16 @@ class Snapshot:
     """Seconds since the last sign of life from any worker."""
     notes: tuple[str, ...] = ()
     """What workers have to say to the user so far."""
+    loaded: bool = False
+    """Whether a worker has loaded its models."""
+    shots: int = 0
+    """Shots that this run measures."""
+    measured: int = 0
+    """Of them, those that are."""
+    editing: bool = False
+    """Whether a part is being edited at the moment."""
+    doing: tuple[str, ...] = ()
+    """In words, what workers are at that measure shots."""
 
 
 class Progress(Protocol):
@@ -75,6 +85,7 @@ class Progress(Protocol):
     def begin(self, unit: str) -> Attempt: ...
     def at(self, unit: str, what: str | None) -> None: ...
     def tick(self, unit: str, frames: int) -> None: ...
+    def doing(self, unit: str, what: str) -> None: ...
     def finish(self, unit: str, done: int, failed: int) -> None: ...
     def hung(self, unit: str) -> None: ...
     def stopping(self) -> bool: ...
@@ -103,6 +114,8 @@ class Tracker:
         self._hung: set[str] = set()
         self._hangs: Counter[str] = Counter()
         self._partial: dict[str, int] = {}
+        self._doing: dict[str, str] = {}
+        self._shots = 0
         self._finished: dict[str, tuple[int, int]] = {}
         self._open: set[str] = set()
         self._restarts = self._starting = 0
@@ -167,6 +180,7 @@ class Tracker:
     ) -> None:
         """Takes the shots of the run, by shot id: what is measured, and what was kept before."""
         self._segments |= segments
+        self._shots = len(self._segments)
         self._kept |= kept
 
     def segments(self, shot: str) -> "list[Segment]":
@@ -212,11 +226,17 @@ class Tracker:
         self._last_sign = time.monotonic()
         self._partial[unit] = frames
 
+    def doing(self, unit: str, what: str) -> None:
+        """Notes in words what an open unit's process is at, such as a thing that is tracked."""
+        self._last_sign = time.monotonic()
+        self._doing[unit] = what
+
     def finish(self, unit: str, done: int, failed: int) -> None:
         """Closes a unit with its counts of frames; closing it again replaces them."""
         self._last_sign = time.monotonic()
         self._open.discard(unit)
         self._partial.pop(unit, None)
+        self._doing.pop(unit, None)
         self._finished[unit] = (done, failed)
 
     def fail(self, failure: Failure) -> None:
@@ -282,4 +302,16 @@ class Tracker:
         silent_s = time.monotonic() - self._last_sign
         done = sum(done for done, _ in self._finished.values()) + sum(self._partial.values())
         failed = sum(failed for _, failed in self._finished.values())
-        return Snapshot(done, failed, self._restarts, silent_s, tuple(self._notes))
+        others = self._open - self._claims.keys()
+        return Snapshot(
+            done,
+            failed,
+            self._restarts,
+            silent_s,
+            tuple(self._notes),
+            loaded=self._loaded,
+            shots=self._shots,
+            measured=self._shots - len(self._segments) + len(self._measured),
+            editing=any(not unit.startswith("decode ") for unit in others),
+            doing=tuple(self._doing.values()),
+        )

@@ -82,15 +82,17 @@ def test_starts_count_until_one_worker_is_ready():
 
 def test_watching_ends_with_the_work_and_passes_its_error_on():
     tracker = Tracker()
+    tracker.started()
     lines: list[str] = []
     assert watch(lambda: None, tracker, total=0, limits=limits(), echo=lines.append) is None
-    assert lines[-1].startswith("0/0 frames")
+    assert lines[-1].startswith("editing: 0/0 frames")
     with pytest.raises(ZeroDivisionError):
         watch(lambda: 1 / 0, tracker, total=0, limits=limits(), echo=lines.append)
 
 
 def test_what_workers_have_to_say_is_said_once():
     tracker = Tracker()
+    tracker.started()
     lines: list[str] = []
 
     def work() -> None:
