@@ -161,7 +161,8 @@ def kept_calibration(
         return job, kept
     tree = {name: value for name, value in job.tree().items() if name not in ("output", "run")}
     frame = shown.segment.video, int(shown.segment.pts[0])
-    key = key_of(record.environment()["packages"], loaded, tree, frame, SAMPLES)
+    versions = record.environment()
+    key = key_of(versions["raydepth"], versions["packages"], loaded, tree, frame, SAMPLES)
     home = job.writing_to(str(cache_folder("previews") / key))
     return home, record.read_calibrations(OutputFolder.at(home.output.path)).get(shown.shot)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from raydepth.batch import Batch
+from raydepth.edits.registry import layering
 from raydepth.evaluate.fold import row_columns
 from raydepth.evaluate.verdict import judge
 from raydepth.files.text import printable
@@ -43,7 +44,8 @@ def sheet_of(
     total = sum(map(len, shown.segments))
     of_shot = f", shot {int(frame.shots[0])}" if shown.shots > 1 or frame.shots[0] else ""
     name = printable(os.path.basename(frame.path.rstrip("/")))
-    planes = [float(plane) for plane in batch["threshold"][0]]
+    lifted = layering(job.edit).lifts
+    planes = () if lifted else clip.planes
     count = len(batch["alphas"][0])
     names = ["near", "far"] if count == 2 else [*(f"layer {n}" for n in range(1, count)), "far"]
     if "alpha_names" in batch:
@@ -59,12 +61,13 @@ def sheet_of(
         f"{mark.label}  {mark.x:g},{mark.y:g}: {_under(batch, mark, names, things, metres)}"
         for mark in marks
     ]
+    cut = f"layers.at: {_asked(job.layers.at)}, here {', '.join(_plane(v, metres) for v in planes)}"
     lines = [
-        f"layers.at: {_asked(job.layers.at)}, here {', '.join(_plane(v, metres) for v in planes)}",
+        f"layers: {', '.join(lifted)}, in the place of layers.at" if lifted else cut,
         f"near {_share(batch['near'])}, hole {_share(batch['hole'])}, the edit may change "
         f"{_share(batch['region'])} of the picture and changes {_share(_changed(batch))}",
     ]
-    lines += [*_of_things(batch), *_of_verdict(job, batch)]
+    lines += [*_of_things(batch, metres), *_of_verdict(job, batch)]
     if note := str(batch["note"][0]):
         lines.append(f"note: {note}")
     if samples is not None:
@@ -123,7 +126,7 @@ def _under(
     layer = names[int(batch["alphas"][0, :, row, column].argmax())]
     on = [thing.name for thing in things if thing.alpha[row, column] >= 0.5]
     said = [f"inverse depth {_plane(float(batch['inv_depth'][0, row, column]), metres)}", layer]
-    said += on or (["no thing"] if things else [])
+    said += [name for name in on if name != layer] or (["no thing"] if things and not on else [])
     said += ["in the hole"] if batch["hole"][0, row, column] else []
     said += [f"edit {100 * float(batch['region'][0, row, column]):.0f} %"]
     return ", ".join(said)
@@ -149,17 +152,14 @@ def _changed(batch: Batch) -> np.ndarray:
     return np.asarray(difference.max(axis=-1) > 8)
 
 
-def _of_things(batch: Batch) -> list[str]:
+def _of_things(batch: Batch, metres: Callable[[float], float] | None) -> list[str]:
     if "thing_names" not in batch:
         return []
+    columns = (batch[f"thing_{name}"][0] for name in ("names", "state", "inv_depth"))
     said = [
-        f"{name} {state}" + (f", inverse depth {depth:.3f}" if np.isfinite(depth) else "")
-        for name, state, depth in zip(
-            batch["thing_names"][0],
-            batch["thing_state"][0],
-            batch["thing_inv_depth"][0],
-            strict=True,
-        )
+        f"{name} {state}"
+        + (f", inverse depth {_plane(float(depth), metres)}" if np.isfinite(depth) else "")
+        for name, state, depth in zip(*columns, strict=True)
     ]
     return [f"things: {'; '.join(said)}"]
 

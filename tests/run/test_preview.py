@@ -123,6 +123,7 @@ def test_a_clicked_thing_is_shown_in_its_frame(clip: Path, tmp_path: Path):
     preview(job, points=[(0.3, 0.7), (0.9, 0.1)], echo=said.append)
     assert said[0] == "clip.mp4, 0.25 s, frame 6"
     assert any(line.startswith("things: box seen, inverse depth") for line in said)
+    assert "layers: box, in the place of layers.at" in said
     assert [("box" in line, "no thing" in line) for line in said[-2:]] == [
         (True, False),
         (False, True),
