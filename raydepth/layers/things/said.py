@@ -23,8 +23,6 @@ MAX_BYTES = 64 << 20
 """Of a CSV file of clicks."""
 REQUIRED = ("source", "name", "at_s", "x", "y")
 OPTIONAL = ("x1", "y1", "label")
-RESERVED = ("object", "far", "near")
-"""Names of layers that every edit has; ``near1``, ``near2`` and so on too."""
 
 
 @dataclass(frozen=True)
@@ -46,28 +44,16 @@ def said(things: Any) -> list[Said]:
     """All that ``layers.things`` says, read from its file where it is one.
 
     Raises:
-        JobError: the file is missing or malformed (with line and column), or a name is reserved.
+        JobError: the file is missing or malformed; with line and column.
     """
     if isinstance(things, str):
         return list(_read(things, *_state(things)))
-    listed = [Said(thing, place=f"layers.things.{i}") for i, thing in enumerate(things)]
-    for one in listed:
-        _check_name(one)
-    return listed
+    return [Said(thing, place=f"layers.things.{i}") for i, thing in enumerate(things)]
 
 
 def thing_names(things: Any) -> tuple[str, ...]:
     """The names of all things, each once, in the order in which they are first said."""
     return tuple(dict.fromkeys(one.thing.name for one in said(things)))
-
-
-def _check_name(one: Said) -> None:
-    name = one.thing.name
-    if name in RESERVED or (name.startswith("near") and name[4:].isdigit()):
-        raise JobError(
-            f"{one.place}: the name {name} is that of a layer which edits have anyway (near, "
-            "near1, near2 ..., far, object); give the thing another"
-        )
 
 
 def _same_source(said: str, path: str) -> bool:
@@ -111,8 +97,6 @@ def _read(path: str, size: int, changed: int) -> tuple[Said, ...]:
     things = tuple(_things(path, list(_rows(path, text))))
     if not things:
         raise JobError(f"layers.things: {path} has no rows below its header")
-    for one in things:
-        _check_name(one)
     return things
 
 
