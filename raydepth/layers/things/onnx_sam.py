@@ -12,8 +12,6 @@ from raydepth.layers.things.sam_geometry import MEAN, STD, Square, choose, compl
 from raydepth.layers.things.settings import OnnxPair
 from raydepth.models.onnx_session import open_session, signature
 
-FIELD = "layers.segmenter.model"
-
 _PROMPTS = (
     "image_embeddings",
     "point_coords",
@@ -52,9 +50,16 @@ class OnnxSam:
         every: int,
         device: str = "cpu",
         threads: int = 2,
-        field: str = FIELD,
+        field: str,
     ) -> None:
         """Opens both files and refuses those that are no Segment Anything model.
+
+        Args:
+            pair: the files.
+            every: frames from one call to the next.
+            device: ``cuda`` runs them with the CUDA provider.
+            threads: CPU threads.
+            field: the job's field that names them, for messages.
 
         Raises:
             JobError: as ``open_session``, or inputs or outputs are not those above.
