@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raydepth.evaluate.verdict import RULES, Verdict, judge, lines
+from raydepth.evaluate.rules import RULES
+from raydepth.evaluate.verdict import Verdict, judge, lines
 
 INSERT = {"edit": {"kind": "insert", "object": "chair.png", "point": [0.5, 0.8]}}
 REMOVE: dict[str, Any] = {"edit": {"kind": "remove"}, "layers": {"at": "auto"}}

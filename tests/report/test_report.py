@@ -348,3 +348,21 @@ def test_frames_are_chosen_as_the_page_says(report: tuple[dict[str, Any], Path])
     }  # fmt: skip
     worst = {w["frame_id"] for name in THREE_RMSES for w in tree["worst"][name]}
     assert {picture["frame_id"] for picture in tree["pictures"][6:]} == worst
+
+
+def test_the_page_says_amber_in_words_with_places_advice_and_notes(tmp_path: Path) -> None:
+    note = "full near layer: nothing behind it is visible"
+    make_report(tmp_path, [row("dog", i, near_share=0.97, note=note) for i in range(8)])
+    text = page(tmp_path / "report").text
+    for words in (
+        "Amber: this is likely not what was asked",
+        "Every frame is done, but look at them",
+        "Near layer covers 97 % of the frame",
+        "dog.mp4 at 0.00 s, dog.mp4 at 0.04 s",
+        "What to change: set layers.at",
+        note,
+    ):
+        assert words in text, words
+    make_report(tmp_path, [row("dog", i, near_share=0.4) for i in range(8)])
+    green = page(tmp_path / "report").text
+    assert "Green: every check" in green and "Amber" not in green
