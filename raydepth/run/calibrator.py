@@ -135,11 +135,13 @@ class ClipCalibrator:
         planes = resolve_planes(self._job.layers.planes, sampled, sampled[0], scale)
         things = None
         if self._things is not None:
+            followed = self._followed(segments)
             things = self._things(
-                self._followed(segments),
-                lambda segment, size: self._until_stopped(segment, size, unit),
+                followed,
+                self._tracking(followed, unit),
                 lambda frame: self._depth_of(frame, scale, held),
             )
+            self._progress.doing(unit, "")
         tracks = None if things is None else ThingTracks(self._folder, shot)
         edit = None
         if is_in_shot(self._job.edit, int(segments[0].shots[0]), segments[0].first_shot):
@@ -166,6 +168,21 @@ class ClipCalibrator:
         scene = fix_scene_scale(self._job.edit, (height, width), scale, self._estimator)
         samples_held = 0 if held is None else len(held.rgb)
         return ClipCalibration(scale, planes, edit, plate, light, samples_held, scene, things)
+
+    def _tracking(
+        self, segments: Sequence[Segment], unit: str
+    ) -> Callable[[Segment, int], Iterator[Batch]]:
+        """What decodes the frames that things are tracked in, and says how far that has come."""
+        total, seen = sum(map(len, segments)), 0
+
+        def decode(segment: Segment, size: int) -> Iterator[Batch]:
+            nonlocal seen
+            for batch in self._until_stopped(segment, size, unit):
+                seen = min(seen + len(batch["status"]), total)
+                self._progress.doing(unit, f"tracking things, frame {seen} of {total}")
+                yield batch
+
+        return decode
 
     def _until_stopped(self, segment: Segment, size: int, unit: str) -> Iterator[Batch]:
         """A segment's frames in batches of so many; raises Stopped when the run is stopping."""

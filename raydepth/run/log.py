@@ -66,6 +66,12 @@ def speak() -> None:
     logging.getLogger("raydepth").setLevel(logging.INFO)
 
 
+def speaks() -> bool:
+    """Whether the log is shown on standard error."""
+    handlers = logging.getLogger().handlers
+    return any(getattr(handler, "stream", None) is sys.stderr for handler in handlers)
+
+
 class RunLog(logging.Handler):
     """One run's log: in memory until the output folder is the run's, then a file in it.
 

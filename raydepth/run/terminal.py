@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from raydepth.files.text import printable
+from raydepth.run import log
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -92,7 +93,7 @@ class Terminal:
 
 def _live_line(text: "Callable[[], Text]") -> "Live | None":
     """The line on standard error, shown; None where none can be rewritten."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or log.speaks():
         return None
     from rich.console import Console
     from rich.live import Live

@@ -227,7 +227,9 @@ class Tracker:
         self._partial[unit] = frames
 
     def doing(self, unit: str, what: str) -> None:
-        """Notes in words what an open unit's process is at, such as a thing that is tracked."""
+        """Notes in words what an open unit's process is at, such as a thing that is tracked; empty:
+        at nothing that is worth a word.
+        """
         self._last_sign = time.monotonic()
         self._doing[unit] = what
 
@@ -313,5 +315,5 @@ class Tracker:
             shots=self._shots,
             measured=self._shots - len(self._segments) + len(self._measured),
             editing=any(not unit.startswith("decode ") for unit in others),
-            doing=tuple(self._doing.values()),
+            doing=tuple(filter(None, self._doing.values())),
         )

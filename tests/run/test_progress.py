@@ -141,8 +141,11 @@ def test_models_that_come_from_the_hub_are_named_with_their_bytes(
 
 _RUN = """
 import sys, time
+from raydepth.run.log import speak
 from raydepth.run.terminal import begin, shown
 
+if "-v" in sys.argv:
+    speak()
 with shown(lambda line: print(line, flush=True)) as line:
     begin("starting Ray")
     time.sleep(0.6)
@@ -212,6 +215,8 @@ def test_errors_and_ctrl_c_give_the_line_back(how: str) -> None:
 def test_no_color_and_a_dumb_terminal() -> None:
     written, _ = in_a_terminal(NO_COLOR="1")
     assert "starting Ray" in written and "\x1b[3" not in written and "38;" not in written
+    written, _ = in_a_terminal("-v")  # the log has the terminal
+    assert "\x1b" not in written
     written, _ = in_a_terminal(TERM="dumb")
     assert "\x1b" not in written
     assert written.replace("\r", "").splitlines()[:2] == [
