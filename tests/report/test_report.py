@@ -119,6 +119,7 @@ def test_json_has_the_documented_schema_and_only_valid_numbers(
         "gone",
         "notes",
         "verdict",
+        "shots",
         "environment",
         "pictures",
         "figures",
