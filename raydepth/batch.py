@@ -37,6 +37,8 @@ column                 dtype, shape         meaning
 ``hole``               bool [N,H,W]         where ``background`` is inpainted: the near layers,
                                             dilated; not dilated where that would swallow the last
                                             known pixel
+``hole_refused``       bool [N]             whether the hole is too large to be shown as filled
+                                            (``layers.fill.max_hole``)
 ``background``         uint8 [N,H,W,3]      the far layer, inpainted in the hole
 ``shared_background``  uint8 [N,H,W,3]      the shot's plate where it stands for the frame's far
                                             layer, else ``background``; only where any frame has it

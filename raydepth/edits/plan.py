@@ -77,3 +77,13 @@ def inpainted_mask(batch: Batch) -> np.ndarray:
     """
     hole = batch["hole"]
     return hole & ~hole.all(axis=(1, 2), keepdims=True)
+
+
+def revealed_mask(batch: Batch) -> np.ndarray:
+    """Where an edit may show what lies behind, bool [N,H,W]: the inpainted hole.
+
+    It is empty in frames whose hole is so large that it would be invented
+    (``layers.fill.max_hole``).
+    """
+    mask = inpainted_mask(batch)
+    return mask & ~batch["hole_refused"][:, None, None] if "hole_refused" in batch else mask

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from raydepth.batch import Batch, ok_rows
-from raydepth.edits.plan import EditPlan, dilated, inpainted_mask
+from raydepth.edits.plan import EditPlan, dilated, revealed_mask
 from raydepth.edits.settings import Grade, GradeLayer, Planes, ReplaceLayer
 from raydepth.errors import JobError
 from raydepth.files.pictures import parse_colour, read_cover, to_linear, to_srgb
@@ -55,7 +55,7 @@ class PlanesBuilder:
         the near layers fill nothing is known of what is behind, so they stay.
         """
         stack = decompose(batch)
-        rgb, shares, behind = batch["rgb"], stack.weights(), inpainted_mask(batch)
+        rgb, shares, behind = batch["rgb"], stack.weights(), revealed_mask(batch)
         asked = self._entries(stack, batch["threshold"][0])
         things = set(batch["thing_names"][0]) if "alpha_names" in batch else set()
         between = [layer for layer in stack.layers[:-1] if layer.name not in things]

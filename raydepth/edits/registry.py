@@ -111,6 +111,10 @@ class EditEntry(Entry):
     """Those that are the near layers, in the place of what is nearer than ``layers.at``."""
     beside: Callable[[Any], bool] = lambda edit: False
     """Whether every thing is a layer of its own beside those between the planes."""
+    shadow: Callable[[Any], bool] = lambda edit: False
+    """Whether the shadow of what it lifts goes with it."""
+    grow_down: Callable[[Any], float] = lambda edit: 0.0
+    """By what part of its height the hole of what it lifts is drawn downward."""
     removes: Callable[[Any], list[str]] = lambda edit: []
     """Names of the layers that it takes away, where it speaks of layers by name."""
     splits: bool = True
@@ -174,6 +178,8 @@ def layering(edit: Section) -> Layering:
         lifts=tuple(dict.fromkeys(entry.lifts(edit))),
         beside=entry.beside(edit),
         removes=tuple(dict.fromkeys(entry.removes(edit))),
+        shadow=entry.shadow(edit),
+        grow_down=entry.grow_down(edit),
     )
 
 
@@ -385,6 +391,8 @@ EDITS.register(
         things=lambda edit: edit.things,
         lifts=lambda edit: edit.things,
         removes=lambda edit: edit.things,
+        shadow=lambda edit: bool(edit.things) and edit.shadow == "auto",
+        grow_down=lambda edit: edit.grow_down if edit.things else 0.0,
     )
 )
 EDITS.register(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from raydepth.batch import Batch
-from raydepth.edits.plan import EditPlan, inpainted_mask
+from raydepth.edits.plan import EditPlan, revealed_mask
 from raydepth.layers.stack import Layer, LayerStack
 
 
@@ -15,5 +15,5 @@ def build(batch: Batch) -> EditPlan:
     background = batch["background"]
     opaque = np.ones(background.shape[:3], np.float32)
     far = Layer("far", background, opaque, batch["far_inv_depth"], batch.get("shared_background"))
-    hole = inpainted_mask(batch).astype(np.float32)
+    hole = revealed_mask(batch).astype(np.float32)
     return EditPlan(stack=LayerStack([far]), region=hole, inpainted=hole)

@@ -35,6 +35,13 @@ class Remove(Section):
     things: ThingNames = []
     """Names of ``layers.things`` that are removed, in the place of what is nearer than
     ``layers.at``; []: that."""
+    shadow: Literal["auto", "off"] = "auto"
+    """With ``things``: ``auto`` takes away what darkens the ground beside the thing's foot too, and
+    small parts that its mask has missed. Where ``layers.fill.method`` is plate, the bare ground is
+    known, and shadows are found better."""
+    grow_down: Annotated[float, Field(ge=0, le=1), Unit("fraction of the thing's height")] = 0.0
+    """With ``things``: so far their masks are drawn downward, for a contact shadow that is not
+    found."""
 
 
 Place = Annotated[

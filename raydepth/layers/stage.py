@@ -10,6 +10,7 @@ from raydepth.batch import Batch, ok_rows, shot_of
 from raydepth.layers.fill.hole import far_depth, filled, find_hole
 from raydepth.layers.fill.protocol import Filler
 from raydepth.layers.settings import Layers
+from raydepth.layers.shadow import cast_shadow, grown_down
 from raydepth.layers.stack import alpha_masks, filter_edges, layer_names
 from raydepth.layers.things.layering import (
     Layering,
@@ -124,10 +125,10 @@ class LayerStage:
 
         The columns are ``threshold`` float32 [N,K], ``alphas`` float32 [N,L,H,W] (near first, sum
         1), ``near`` float32 [N,H,W] (1 - far alpha), ``hole`` bool [N,H,W], ``background`` uint8
-        [N,H,W,3], ``far_inv_depth`` float32 [N,H,W], ``seconds_layers`` and ``seconds_fill``
-        float32 [N]. ``note`` says where a near layer was empty or full. ``shared_background`` uint8
-        [N,H,W,3] is there where any frame has one, ``alpha_names`` str [N,L] where things are
-        layers.
+        [N,H,W,3], ``far_inv_depth`` float32 [N,H,W], ``hole_refused`` bool [N], ``seconds_layers``
+        and ``seconds_fill`` float32 [N]. ``note`` says where a near layer was empty or full.
+        ``shared_background`` uint8 [N,H,W,3] is there where any frame has one, ``alpha_names`` str
+        [N,L] where things are layers.
 
         Between K planes are L = K + 1 layers. Things that an edit lifts are layers in their place,
         nearest the one that is named first, K being 1. Things beside planes are layers before them.
@@ -142,6 +143,7 @@ class LayerStage:
         )
         alphas = np.zeros((count, len(names), *rgb.shape[1:3]), np.float32)
         near, hole = np.zeros_like(inv_depth), np.zeros(inv_depth.shape, bool)
+        refused = np.zeros(count, bool)
         background, far_inv_depth = np.zeros_like(rgb), np.zeros_like(inv_depth)
         note = batch["note"].copy()
         filler, shared = self.filler.for_clip(shot_of(batch)), {}
@@ -154,9 +156,10 @@ class LayerStage:
             if self.things.lifts:
                 threshold[row] = self._farthest(batch, row, planes[-1])
             layered = time.perf_counter()
-            hole[row] = self.hole_of(batch, row, cut)
+            hole[row] = self.hole_of(batch, row, cut, filler)
             background[row] = filled(filler, rgb[row], hole[row], cut.avoided)
             far_inv_depth[row] = self._far_depth(cut, hole[row])
+            refused[row] = hole[row].any() and not hole[row].all() and filler.refused
             remark, shared_picture = "", None
             if hole[row].all():
                 remark = FULL
@@ -181,6 +184,7 @@ class LayerStage:
             "alphas": alphas,
             "near": near,
             "hole": hole,
+            "hole_refused": refused,
             "background": background,
             "far_inv_depth": far_inv_depth,
             "note": note,
@@ -188,9 +192,24 @@ class LayerStage:
             "seconds_fill": seconds_fill,
         }
 
-    def hole_of(self, batch: Batch, row: int, cut: Cut) -> np.ndarray:
-        """Where the background of one frame is filled, bool [H,W]."""
-        return find_hole(cut.hides, self.layers.fill.dilate)
+    def hole_of(self, batch: Batch, row: int, cut: Cut, filler: Filler) -> np.ndarray:
+        """Where the background of one frame is filled, bool [H,W]: behind what is taken away, and
+        where it casts its shadow.
+        """
+        hole = find_hole(cut.hides, self.layers.fill.dilate)
+        asked = self.things
+        if not (asked.shadow or asked.grow_down) or not hole.any() or hole.all():
+            return hole
+        mask = cut.hides >= 0.5
+        more = grown_down(mask, asked.grow_down)
+        if asked.shadow:
+            others = ~np.isin(batch["thing_names"][row], asked.lifts)
+            stays = (batch["thing_alpha"][row][others] >= 0.5).any(axis=0)
+            unknown = hole if cut.avoided is None else hole | cut.avoided
+            ground = None if unknown.all() else filler.behind(batch["rgb"][row], unknown)
+            more |= cast_shadow(batch["rgb"][row], mask, ground, stays)
+        larger = find_hole(np.maximum(cut.hides, more), self.layers.fill.dilate)
+        return hole if larger.all() else larger
 
     def _names(self, batch: Batch, planes: int) -> list[str]:
         if self.things.lifts:

@@ -298,7 +298,7 @@ def test_what_edits_make_of_things():
     keep = Background(kind="background", source="#0000ff", keep=["b", "a", "b"])
     assert layering(keep) == Layering(("b", "a"), ("b", "a"))
     remove = Remove(kind="remove", things=["a"])
-    assert layering(remove) == Layering(("a",), ("a",), removes=("a",))
+    assert layering(remove) == Layering(("a",), ("a",), removes=("a",), shadow=True)
     named = Planes.model_validate({"kind": "planes", "layers": {"a": "remove", "near": "keep"}})
     assert layering(named) == Layering(("a",), beside=True, removes=("a",))
     assert layering(Remove(kind="remove")) == Layering()

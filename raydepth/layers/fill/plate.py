@@ -140,11 +140,11 @@ class PlateFiller(Filler):
 
     def __call__(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray:
         """See Filler; ``note`` says what part of the hole is not the plate's, and why."""
-        plate, self.note = self._plate_of(rgb), ""
+        plate, self.note, self.refused = self._plate_of(rgb), "", False
         self.shown = None
         if isinstance(plate, str):
             self.note = f"no plate, hole filled by {self.rest.name}: {plate}"
-            return self.rest(rgb, hole)
+            return self._without(rgb, hole)
         if plate.still:
             self._say_shown(plate, plate.seen, hole)
             return plate.rgb
@@ -155,7 +155,7 @@ class PlateFiller(Filler):
                 f"no plate, hole filled by {self.rest.name}: the camera's motion to this frame "
                 "was not found"
             )
-            return self.rest(rgb, hole)
+            return self._without(rgb, hole)
         picture = np.where((hole & placed.known)[..., None], placed.rgb, rgb)
         if (hole & ~placed.known).any():
             rest = self.rest(picture, hole & ~placed.known)
@@ -172,6 +172,23 @@ class PlateFiller(Filler):
                     ),
                 )
             )
+        return picture
+
+    def behind(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray | None:
+        """See Filler; where the plate shows nothing, it is the frame."""
+        plate = self._plate_of(rgb)
+        if isinstance(plate, str):
+            return None
+        if plate.still:
+            return np.where(plate.seen[..., None], plate.rgb, rgb)
+        known = np.ones_like(plate.seen) if plate.known is None else plate.known
+        placed = place_mosaic(plate.rgb, plate.seen, known, plate.marks, rgb, hole)
+        return None if placed is None else np.where(placed.seen[..., None], placed.rgb, rgb)
+
+    def _without(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray:
+        picture = self.rest(rgb, hole)
+        self.refused = self.rest.refused
+        self.note = "; ".join(filter(None, (self.note, self.rest.note)))
         return picture
 
     def _say_shown(self, plate: Plate, shown: np.ndarray, hole: np.ndarray) -> None:

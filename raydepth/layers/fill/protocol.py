@@ -26,12 +26,21 @@ class Filler(Protocol):
     note: str = ""
     """What the last call has to say about its frame; empty where nothing."""
 
+    refused: bool = False
+    """Whether the last call's hole was too large for it, so that nothing should be taken away."""
+
     shown: np.ndarray | None = None
     """bool [H,W], where the last call's picture is what other frames show; None: nowhere."""
 
     def for_clip(self, shot: str) -> "Filler":
         """The filler of one shot, by shot id, where shots are filled differently."""
         return self
+
+    def behind(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray | None:
+        """What other frames show behind the hole and around it, uint8 [H,W,3] in the frame's own
+        geometry; None where they are not asked.
+        """
+        return None
 
     def shared_background(self, rgb: np.ndarray, hole: np.ndarray) -> np.ndarray | None:
         """A whole far layer uint8 [H,W,3] that this frame shares with others of its shot; None

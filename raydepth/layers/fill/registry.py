@@ -74,9 +74,11 @@ def _load_opencv(fill: Any, host: FillHost) -> Filler:
 
 
 def _load_onnx(fill: OnnxFill, host: FillHost) -> Filler:
+    from raydepth.layers.fill.bounded import BoundedFiller
     from raydepth.layers.fill.onnx import OnnxFiller
 
-    return OnnxFiller(fill.model, device=host.device, threads=host.threads)
+    network = OnnxFiller(fill.model, device=host.device, threads=host.threads)
+    return BoundedFiller(network, fill.max_hole)
 
 
 def _onnx_models(fill: Any, compose: Diffusion | None) -> Iterator[NamedModel]:
@@ -86,7 +88,8 @@ def _onnx_models(fill: Any, compose: Diffusion | None) -> Iterator[NamedModel]:
 
 def _load_plate(fill: PlateFill, host: FillHost) -> Filler:
     if fill.model:
-        return _load_onnx(OnnxFill(method="onnx", model=fill.model), host)
+        network = OnnxFill(method="onnx", model=fill.model, max_hole=fill.max_hole)
+        return _load_onnx(network, host)
     return _load_opencv(OpenCVFill(radius=fill.radius), host)
 
 
@@ -98,9 +101,10 @@ def _show_plates(plates: Callable[[str], Any], rest: Filler) -> Filler:
 
 def _load_diffusion(fill: DiffusionFill, host: FillHost) -> Filler:
     # Here, because diffusers takes seconds to import and the other methods do without.
+    from raydepth.layers.fill.bounded import BoundedFiller
     from raydepth.layers.fill.diffusion import load_diffusion_filler
 
-    return load_diffusion_filler(
+    painter = load_diffusion_filler(
         fill,
         host.compose or Diffusion(),
         seed=host.seed,
@@ -108,6 +112,7 @@ def _load_diffusion(fill: DiffusionFill, host: FillHost) -> Filler:
         dtype=host.dtype,
         loaded=host.loaded,
     )
+    return BoundedFiller(painter, fill.max_hole)
 
 
 def _painter(fill: DiffusionFill, compose: Diffusion | None) -> str:

@@ -6,6 +6,7 @@ from pydantic import Field, field_validator
 
 from raydepth.section import Names, Section, Unit
 
+_MAX_HOLE = Annotated[float, Field(gt=0, le=1), Unit("fraction of the frame")]
 _RADIUS = Annotated[float, Field(gt=0, le=100), Unit("pixels")]
 
 
@@ -32,6 +33,9 @@ class OnnxFill(Fill):
     method: Literal["onnx"]
     model: Annotated[str, Field(min_length=1, examples=["migan.onnx"]), Names("model")]
     """Path of the ``.onnx`` file: image and mask in, image out."""
+    max_hole: _MAX_HOLE = 0.5
+    """Part of the frame up to which the network fills a hole; where it is larger, what is behind
+    would be invented: nothing is taken away there, and the frame's note says so."""
 
 
 class PlateFill(Fill):
@@ -45,6 +49,8 @@ class PlateFill(Fill):
     """Path of the ``.onnx`` file that fills what no frame shows; null: ``telea``."""
     radius: _RADIUS = 5.0
     """Neighbourhood in pixels that ``telea`` looks at."""
+    max_hole: _MAX_HOLE = 0.5
+    """With ``model``, in frames without a plate: as of method ``onnx``."""
 
     @field_validator("model")
     @classmethod
@@ -76,6 +82,8 @@ class DiffusionFill(Fill):
     (trained up to 0.7), 1 for inpainting checkpoints, 0.75 for text-to-image ones."""
     guidance: Annotated[float, Field(ge=1)] = 1.0
     """Classifier-free guidance scale; 1 switches it off and saves its lane."""
+    max_hole: _MAX_HOLE = 0.5
+    """Part of the frame up to which the model fills a hole, as of method ``onnx``."""
 
     moved: ClassVar = {"radius": "it has no neighbourhood; its first guess is telea's"}
 

@@ -25,6 +25,11 @@ class Layering:
     removes: tuple[str, ...] = ()
     """Names of layers that are taken away. Where none is, the hole is behind all near layers."""
 
+    shadow: bool = False
+    """Whether the shadow of what is lifted goes with it."""
+    grow_down: float = 0.0
+    """By what part of its height the hole of what is lifted is drawn downward."""
+
     def removed_things(self, names: Sequence[str]) -> list[str]:
         """Those of a job's things behind which the far layer is to be seen: all where ``lifts`` or
         ``beside`` make layers of them and nothing is removed.
