@@ -18,6 +18,10 @@ from raydepth.layers.things.layering import mattes
 _HALO = 5
 """Pixels around a thing whose depth is smeared with the thing's own."""
 
+_NEAREST, _CLEARLY = 0.95, 0.05
+"""The quantile of a thing's own depth, and the inverse depth more than it, that the scene must
+exceed to be before what is beside the thing."""
+
 
 @dataclass(frozen=True)
 class ObjectDepth:
@@ -36,7 +40,9 @@ def depth_in_frame(
     """The object's depth in a frame.
 
     Beside a thing that is named it is just behind or before that thing, frame by frame. What covers
-    it must be nearer than the thing too, so depth that wavers between the two covers nothing.
+    it must be nearer than the thing too, so depth that wavers between the two covers nothing; the
+    scene must be nearer than most of what the map says of the thing, as maps carry things' depth
+    into what is around them.
 
     Args:
         edit: the job's section.
@@ -52,7 +58,11 @@ def depth_in_frame(
         return ObjectDepth(depth, depth, contact)
     depth = beside_thing(edit, thing)
     limit = max(depth, thing)
-    return ObjectDepth(depth, limit, limit if clip.front is None else max(limit, contact))
+    scene = limit if clip.front is None else max(limit, contact)
+    matte = batch["thing_alpha"][row, list(batch["thing_names"][row]).index(name)]
+    if (own := batch["inv_depth"][row][matte >= 0.5]).size:
+        scene = max(scene, float(np.quantile(own, _NEAREST)) + _CLEARLY)
+    return ObjectDepth(depth, limit, scene)
 
 
 def covering(
