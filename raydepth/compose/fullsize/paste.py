@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from raydepth.compose.fullsize.edges import Banded, ThingEdges
 from raydepth.compose.fullsize.upsample import Enlarged, Guided, bands
 from raydepth.layers.distance import distance_to_outside
 from raydepth.layers.stack import Layer, LayerStack
@@ -56,7 +57,12 @@ def fade(region: np.ndarray, feather: int = FEATHER) -> np.ndarray:
 
 
 def paste(
-    full: np.ndarray, patch: Patch, *, keep_source: bool, region: np.ndarray | None = None
+    full: np.ndarray,
+    patch: Patch,
+    *,
+    keep_source: bool,
+    region: np.ndarray | None = None,
+    edges: ThingEdges | None = None,
 ) -> np.ndarray:
     """The edit in the frame's own pixels.
 
@@ -72,6 +78,8 @@ def paste(
             (``compose.paste_back``); False: the whole window is the edit's.
         region: float32 [h,w], the edit's region over the whole frame, where the patch covers a part
             of it: it decides what is outside, to the pixel.
+        edges: of the frame's things, where the patch is the whole frame: layers get them as the
+            full-size frame has them.
 
     Returns:
         uint8 [H,W,3].
@@ -96,9 +104,7 @@ def paste(
         return result
     span = slice(int(wanted[0]), int(wanted[-1]) + 1)
     guided = Guided(patch.rgb, frame, span)
-    layers = [
-        (guided.mask(layer.alpha[0]), guided.picture(layer.rgb[0])) for layer in patch.stack.layers
-    ]
+    layers = [_enlarged(guided, layer, edges, span.start) for layer in patch.stack.layers]
     composed = _differ(target, patch.rgb, size)[:, span]  # elsewhere the target is the frame
     change = patch.edited.astype(np.float32) - target
     changed = Enlarged(change, size, span) if change.any() else None
@@ -124,6 +130,16 @@ def paste(
             seen = frame[band] + mix[..., None] * (seen - frame[band])
         out[band] = np.clip(np.rint(seen), 0, 255).astype(np.uint8)
     return result
+
+
+def _enlarged(
+    guided: Guided, layer: Layer, edges: ThingEdges | None, left: int = 0
+) -> tuple[Banded, Banded]:
+    """A layer's alpha and colours at full size, from the column ``left`` on."""
+    mask, picture = guided.mask(layer.alpha[0]), guided.picture(layer.rgb[0])
+    if edges is None:
+        return mask, picture
+    return edges.layer(layer.rgb[0], layer.alpha[0], mask, picture, left)
 
 
 def _shrunk(patch: Patch, size: tuple[int, int]) -> Patch:
@@ -161,13 +177,16 @@ def _differ(
     return cv2.resize(differ, size[::-1], interpolation=cv2.INTER_NEAREST) > 0
 
 
-def enlarge_stack(full: np.ndarray, rgb: np.ndarray, stack: LayerStack) -> LayerStack:
+def enlarge_stack(
+    full: np.ndarray, rgb: np.ndarray, stack: LayerStack, edges: ThingEdges | None = None
+) -> LayerStack:
     """The layers of one frame at its full size, as paste() sees them.
 
     Args:
         full: uint8 [H,W,3], the frame.
         rgb: uint8 [h,w,3], the frame at working size.
         stack: its layers there, arrays with a first axis of 1.
+        edges: of the frame's things; None: enlarged ones.
 
     Returns:
         Layers of rgb uint8 [1,H,W,3], alpha and inv_depth float32 [1,H,W].
@@ -179,7 +198,7 @@ def enlarge_stack(full: np.ndarray, rgb: np.ndarray, stack: LayerStack) -> Layer
             np.empty_like(full),
             *np.empty((2, *full.shape[:2]), np.float32),
         )
-        colours, mask = guided.picture(layer.rgb[0]), guided.mask(layer.alpha[0])
+        mask, colours = _enlarged(guided, layer, edges)
         depth = guided.depth(layer.inv_depth[0])
         for band in bands(len(full)):
             rgb_full[band] = np.clip(np.rint(colours(band)), 0, 255)

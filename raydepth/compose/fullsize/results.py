@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from raydepth.batch import Batch
+from raydepth.compose.fullsize.edges import ThingEdges
 from raydepth.compose.fullsize.paste import Patch, enlarge_stack, paste
 from raydepth.compose.fullsize.upsample import Guided, bands
 from raydepth.layers.stack import LayerStack, kept_stack
@@ -38,14 +39,15 @@ def frame_pictures(
     low = {kind: batch[_COLUMNS[kind]][row] for kind in keep}
     if full is None:
         return low
-    guided = Guided(batch["rgb"][row], full)
+    guided, edges = Guided(batch["rgb"][row], full), _thing_edges(batch, row, full)
     made: dict[str, np.ndarray] = {}
     if "rgb" in low:
         made["rgb"] = full
     if "depth" in low:
         made["depth"] = _whole(guided.depth(low["depth"]), full.shape[:2])
     if "near" in low:
-        made["near"] = _whole(guided.mask(low["near"]), full.shape[:2])
+        mask = guided.mask(low["near"])
+        made["near"] = _whole(edges.mask(low["near"], mask) if edges else mask, full.shape[:2])
     if "background" in low:
         hole = cv2.resize(
             batch["hole"][row].astype(np.uint8), full.shape[1::-1], interpolation=cv2.INTER_NEAREST
@@ -59,8 +61,10 @@ def frame_pictures(
         patch = batch["patch"][row] if "patch" in batch else None
         if patch is None:
             patch = Patch(batch["rgb"][row], kept_stack(batch, row), region, batch["edited"][row])
+        else:  # a crop's layers are on a finer grid than the things
+            edges = None
         made["edited"] = paste(
-            full, patch, keep_source=keep_source or not region.any(), region=region
+            full, patch, keep_source=keep_source or not region.any(), region=region, edges=edges
         )
     return made
 
@@ -71,7 +75,16 @@ def frame_layers(batch: Batch, row: int, full: np.ndarray | None) -> LayerStack:
     They are at working size or, with ``full``, at the source's.
     """
     stack = kept_stack(batch, row)
-    return stack if full is None else enlarge_stack(full, batch["rgb"][row], stack)
+    if full is None:
+        return stack
+    return enlarge_stack(full, batch["rgb"][row], stack, _thing_edges(batch, row, full))
+
+
+def _thing_edges(batch: Batch, row: int, full: np.ndarray) -> ThingEdges | None:
+    """The edges of a frame's things at source size; None in jobs without things."""
+    if "thing_alpha" not in batch:
+        return None
+    return ThingEdges(full, batch["rgb"][row], batch["thing_alpha"][row])
 
 
 def _whole(made: Callable[[slice], np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
