@@ -2,12 +2,14 @@
 flow (DIS, Kroeger et al. 2016) carries masks between. Several things share flow and call.
 """
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
+from raydepth.layers.things.comeback import Vacancy, newcomer
 from raydepth.layers.things.look import Look, expect, is_alike, remember
 from raydepth.layers.things.place import measure_depth
 from raydepth.layers.things.prompts import carried_prompts
@@ -32,6 +34,12 @@ _LEAVING = 0.03
 """Of its usual area: a thing at the picture's border with less of it in the picture has left."""
 _CLIFF = 1.5
 """Change of the carried area from frame to frame that makes the segmenter be asked at once."""
+_EMPTY_AFTER = 3
+"""Frames after a thing has left, the picture counts as the place without it."""
+_KEPT = 32
+"""Frames that are kept, in which a thing that has come back is followed back to the border."""
+_BRIDGED = 12
+"""Frames up to which a broken track is mended from where the thing is found again."""
 
 
 @dataclass
@@ -55,6 +63,13 @@ class _Followed:
     """Found again a frame ago, which the next has to confirm; what was said of it before."""
     urgent: bool = False
     """To be asked for in this frame."""
+    hidden_for: int = 0
+    """Frames since it has left."""
+    vacancy: Vacancy | None = None
+    """The place without it, while it is hidden."""
+    back: tuple[int, np.ndarray, str] | None = None
+    """Row and mask bool [H,W] where it was found again, and what was said of it before, until that
+    is confirmed."""
 
 
 class FlowPass:
@@ -76,6 +91,7 @@ class FlowPass:
         self._clicks, self._again = clicks, again
         self._things: dict[str, _Followed] = {}
         self._grey: np.ndarray | None = None
+        self._kept: deque[tuple[int, np.ndarray]] = deque(maxlen=_KEPT)
         self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def __call__(self, view: View) -> None:
@@ -86,6 +102,7 @@ class FlowPass:
                 self._rows.state[row, thing.column] = HIDDEN
             return
         self._carry(picture.rgb)
+        self._kept.append((row, np.asarray(self._grey)))
         clicked = self._clicks.get(row, ())
         self._join(picture, row, clicked)
         here = {click.name for click in clicked}
@@ -93,6 +110,7 @@ class FlowPass:
         self._ask(picture, row, [t for t in others if self._is_due(t, row)])
         for thing in others:
             self._note(row, thing)
+            self._wait(picture.rgb, thing)
         if row % self._segmenter.every == 0 or clicked:
             self._measure(picture, row)
 
@@ -109,13 +127,8 @@ class FlowPass:
         if before is None or not moving:
             return
         flow = self._dis.calc(grey, before, None)
-        height, width = grey.shape
-        flow[..., 0] += np.arange(width, dtype=np.float32)
-        flow[..., 1] += np.arange(height, dtype=np.float32)[:, None]
         for thing in moving:
-            thing.mask = cv2.remap(
-                thing.mask, flow, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-            )
+            thing.mask = _moved(np.asarray(thing.mask), flow)
 
     def _join(self, picture: Picture, row: int, clicks: Sequence[Click]) -> None:
         """Begins with what is clicked in this frame."""
@@ -153,6 +166,11 @@ class FlowPass:
                     expected[thing.name] = mask
             elif thing.look is not None and row % self._segmenter.every == 0:
                 mask_again = expect(thing.look, picture.rgb)
+                if mask_again is None and thing.vacancy is not None:
+                    others = self._others(thing)
+                    mask_again = newcomer(
+                        thing.vacancy, picture.rgb, others, thing.look, thing.area
+                    )
                 if mask_again is not None and mask_again.sum() >= LEAST:
                     expected[thing.name] = mask_again
         asked = [thing for thing in things if thing.name in expected]
@@ -191,9 +209,15 @@ class FlowPass:
         if iou >= AGREES and mask.sum() >= LEAST:
             if again and not (thing.look and is_alike(thing.look, picture.rgb, mask)):
                 return
-            thing.gone, thing.urgent = thing.state if again else "", again
+            before = thing.state
+            thing.gone, thing.urgent = before if again else "", again
             thing.doubted, thing.state = [row] if again else [], SEEN
             self._settle(thing, mask, picture.rgb, sure=not again)
+            if again:
+                thing.back = row, mask, before
+            elif thing.back is not None:
+                self._fill_back(thing, *thing.back)
+                thing.back = None
         elif again:
             return
         elif thing.gone:
@@ -210,6 +234,46 @@ class FlowPass:
         for doubted in thing.doubted:
             self._rows.state[doubted, thing.column] = state
         thing.mask, thing.state, thing.doubted, thing.gone = None, state, [], ""
+        thing.hidden_for, thing.back = 0, None
+
+    def _others(self, thing: _Followed) -> np.ndarray:
+        """Where other things are, grown a little, bool [H,W]."""
+        mask = np.zeros(np.asarray(self._grey).shape, np.uint8)
+        for other in self._things.values():
+            if other is not thing and other.mask is not None:
+                mask |= (other.mask > 0.5).astype(np.uint8)
+        return cv2.dilate(mask, np.ones((15, 15), np.uint8)) > 0
+
+    def _wait(self, rgb: np.ndarray, thing: _Followed) -> None:
+        """Remembers the place without a thing that has left."""
+        if thing.mask is not None or thing.state != HIDDEN:
+            return
+        thing.hidden_for += 1
+        if thing.hidden_for == _EMPTY_AFTER:
+            thing.vacancy = Vacancy(rgb, self._others(thing))
+
+    def _fill_back(self, thing: _Followed, row: int, mask: np.ndarray, state: str) -> None:
+        """Follows a thing that is found again back to where it came in, or a short way back to
+        where its track broke, through the frames kept.
+        """
+        carried, later = mask.astype(np.float32), None
+        states = [self._rows.state[kept, thing.column] for kept, _ in self._kept]
+        if state == LOST and states.count(LOST) > _BRIDGED:
+            return
+        for earlier, grey in reversed(self._kept):
+            if later is not None:
+                if self._rows.state[earlier, thing.column] != state:
+                    return
+                flow = self._dis.calc(grey, later, None)
+                carried = _moved(carried, flow)
+                there = carried > 0.5
+                # Flow holds a sliver of it at the border: that is not followed on.
+                if there.sum() < max(LEAST, SLIVER * thing.area):
+                    return
+                self._rows.state[earlier, thing.column] = SEEN
+                self._keep(earlier, thing.name, there)
+            if later is not None or earlier == row:
+                later = grey
 
     def _settle(
         self, thing: _Followed, mask: np.ndarray, rgb: np.ndarray, *, sure: bool = True
@@ -248,3 +312,10 @@ class FlowPass:
             mask = np.asarray(thing.mask) > 0.5
             if mask.any():
                 self._rows.depth[row, thing.column] = measure_depth(inv_depth, mask)
+
+
+def _moved(mask: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """A mask float32 [H,W] carried by a flow float32 [H,W,2] from its new frame to its old one."""
+    height, width = mask.shape
+    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
+    return cv2.remap(mask, grid + flow, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -74,25 +74,36 @@ def test_doubt_at_the_end_is_no_track():
     assert rows.state[:, 0].tolist() == ["seen"] * 8 + ["lost"] * 2
 
 
-def test_a_lost_thing_is_found_again():
-    shot = Moving(lambda row: 40, 40)
-    segmenter = Exact(shot)
+def failing_until(shot: Moving, last: int):
+    """A segmenter that finds nothing from its fourth call to the one before ``last``."""
     calls = {"n": 0}
-    answer: Callable = segmenter.__call__
+    answer: Callable = Exact(shot).__call__
 
     def failing(picture, prompts):
         calls["n"] += 1
-        if 4 <= calls["n"] < 16:
+        if 4 <= calls["n"] < last:
             return [Found(np.zeros((96, 144), bool), 0.0) for _ in prompts]
         return answer(picture, prompts)
 
     failing.every, failing.name = 4, "failing"
-    states = follow(shot, failing, 0)[0].state[:, 0].tolist()
+    return failing
+
+
+def test_a_lost_thing_is_found_again():
+    shot = Moving(lambda row: 40, 40)
+    states = follow(shot, failing_until(shot, 18), 0)[0].state[:, 0].tolist()
     assert "lost" in states and states[-1] == "seen"
     first = states.index("lost")
     assert states == ["seen"] * first + ["lost"] * states.count("lost") + ["seen"] * (
         40 - first - states.count("lost")
     )
+
+
+def test_a_short_break_is_mended_from_where_the_thing_is_found_again():
+    shot = Moving(lambda row: 40 + row // 2, 40)
+    rows, masks = follow(shot, failing_until(shot, 16), 0)
+    assert rows.state[:, 0].tolist() == ["seen"] * 40
+    assert min(overlap(masks[row], shot.truth[row]) for row in range(40)) > 0.8
 
 
 def test_another_thing_in_its_place_is_not_taken_for_it():
@@ -120,6 +131,31 @@ def test_what_comes_back_is_found():
     states = rows.state[:, 0].tolist()
     assert states[30] == "hidden" and states[-1] == "seen" and "lost" not in states
     assert overlap(masks[69], shot.truth[69]) > 0.9
+
+
+def test_what_comes_back_without_a_feature_is_found_by_what_has_changed():
+    def course(row: int) -> int:
+        return 60 - 4 * row if row < 30 else max(60, 150 - 4 * (row - 34))
+
+    shot = Moving(course, 80)
+    shot.box[:] = (210, 180, 140)  # plain: there is nothing to match
+    rows, masks = follow(shot, Exact(shot), 0)
+    states = rows.state[:, 0].tolist()
+    back = [row for row in range(30, 80) if shot.truth[row].sum() > 0.3 * 40 * 36]
+    assert states[28] == states[33] == "hidden" and "lost" not in states
+    assert all(states[row] == "seen" for row in back)
+    assert min(overlap(masks[row], shot.truth[row]) for row in back) > 0.7
+
+
+def test_a_newcomer_of_other_colours_is_not_taken_for_it():
+    shot = Moving(lambda row: 60 - 4 * row if row < 30 else max(60, 150 - 4 * (row - 34)), 80)
+    shot.box[:] = (210, 180, 140)
+    other = Moving(shot.x, 80)
+    other.box[:] = (140, 60, 220)
+    view = shot.view
+    shot.view = lambda row: view(row) if row < 30 else other.view(row)
+    rows, _ = follow(shot, Exact(shot), 0)
+    assert set(rows.state[30:, 0]) == {"hidden"}
 
 
 def test_a_later_click_begins_anew():
