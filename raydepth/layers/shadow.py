@@ -16,6 +16,11 @@ _REACH = 0.6
 """How far a shadow reaches from the thing at most, as a part of its size."""
 _FRINGE = 0.15
 """Area up to which what else differs beside the thing is its own fringe, as a part of its area."""
+_APART = 16.0
+"""Grey levels by which a pixel differs from the bare ground, where that is known."""
+_LARGEST = 1.0
+"""Area of what differs and hangs on the thing, as a part of its own, above which it is something
+else."""
 _UNSURE = 0.85
 """The ratio that takes the place of ``_DARKER`` where the bare ground is only guessed."""
 
@@ -68,7 +73,8 @@ def cast_shadow(
         return nothing
     light, bare_light = frame.sum(axis=2), bare.sum(axis=2)
     ratio = light / bare_light
-    ratio /= max(float(np.median(ratio[around])), 1e-3)
+    gain = max(float(np.median(ratio[around])), 1e-3)
+    ratio /= gain
     tint = np.abs(frame / light[..., None] - bare / bare_light[..., None]).max(axis=2)
     same = tint <= _TINT
     fringe = np.zeros_like(place)
@@ -88,6 +94,11 @@ def cast_shadow(
     found = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
     shadow = nothing.copy()
     shadow[window] = ((found > 0) & lower | _hanging(fringe, touching)) & ~inner
+    if ground is not None:
+        free = ~inner & ~shadow[window]  # what only touches the shadow is something else
+        if stays is not None:
+            free &= ~_grown(stays[window])
+        shadow[window] |= _missed(np.abs(frame / gain - bare).max(axis=2), inner, free)
     return shadow if stays is None else shadow & ~stays
 
 
@@ -99,6 +110,33 @@ def grown_down(mask: np.ndarray, share: float) -> np.ndarray:
     kernel = np.zeros((2 * round((np.ptp(rows) + 1) * share) + 1, 1), np.uint8)
     kernel[: len(kernel) // 2 + 1] = 1
     return cv2.dilate(mask.astype(np.uint8), kernel).astype(bool)
+
+
+def _missed(apart: np.ndarray, mask: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """What differs from the known ground and hangs on the thing: parts that its mask has missed.
+
+    What goes on beyond the window, or is larger than the thing, is something else.
+
+    Args:
+        apart: float32 [h,w], grey levels of difference.
+        mask: bool [h,w], the thing.
+        free: bool [h,w], where parts may be.
+    """
+    parts = ((apart > _APART) & free).astype(np.uint8)
+    parts = cv2.morphologyEx(parts, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(parts)
+    kept = stats[:, cv2.CC_STAT_AREA] <= _LARGEST * np.count_nonzero(mask)
+    for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        kept[np.unique(edge)] = False
+    beside = np.zeros(len(kept), bool)
+    beside[np.unique(labels[cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0])] = 1
+    kept &= beside
+    kept[0] = False
+    return kept[labels]
+
+
+def _grown(mask: np.ndarray) -> np.ndarray:
+    return cv2.dilate(mask.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
 
 
 def _hanging(parts: np.ndarray, seeds: np.ndarray) -> np.ndarray:
