@@ -8,6 +8,10 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("raydepth", deadline=None)  # machines are shared, and may be slow
+settings.load_profile("raydepth")
 
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = (
     "0"  # as raydepth.run.cluster sets it, but before a test module imports ray

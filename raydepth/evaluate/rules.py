@@ -180,6 +180,16 @@ RULES = (
         ),
     ),
     Rule(
+        "things_hidden",
+        MOSTLY,
+        _above("things_hidden", 0),
+        _named("hidden", "{} is out of the picture, as far as its track knows"),
+        lambda asked: (
+            "if it is there, click it again where it comes back (one more entry of layers.things "
+            "with the same name and at_s)"
+        ),
+    ),
+    Rule(
         "near_everywhere",
         SOME,
         _near_everywhere,

@@ -98,6 +98,14 @@ LOST = {
             {"things_absent": 1.0, "thing_names": ["dog"], "thing_state": ["absent"]},
             "dog was not said or found", "click it in that shot",
         ),
+        (
+            "things_hidden", DOG,
+            {
+                "things_hidden": 1.0, "region_share": 0.0,
+                "thing_names": ["dog"], "thing_state": ["hidden"],
+            },
+            "dog is out of the picture", "where it comes back",
+        ),
         ("hole_over_half", REMOVE, {"hole_share": 0.61}, "61 % of the frame", "plate"),
         ("depth_wavers", REMOVE, {"depth_waver": 0.09}, "wavers by 0.09", "depth.stabilise"),
         (
@@ -133,6 +141,13 @@ def test_each_fault_is_amber_with_its_reason_count_place_and_advice(
     assert words in said and "in 30 frames" in said and "first dog.mp4 at 0.40 s" in said
 
 
+def test_a_thing_may_leave_the_picture_for_less_than_half_of_the_shot() -> None:
+    gone = {"things_hidden": 1.0, "region_share": 0.0}
+    rows = [row(i, things_hidden=0.0) for i in range(12)]
+    rows += [row(i, **gone) for i in range(12, 20)]
+    assert verdict(rows, DOG).colour == "green"
+
+
 @pytest.mark.parametrize(
     ("job", "bad"),
     [
@@ -140,7 +155,6 @@ def test_each_fault_is_amber_with_its_reason_count_place_and_advice(
         (DOG, {"near_share": 0.0}),  # the dog is far away
         (DOG, {"depth_waver": 0.2}),  # a mask cuts it out, not depth
         (BACKGROUND, {"edit_flicker": 9.0}),  # another clip moves as it does
-        (DOG, {"things_hidden": 1.0, "region_share": 0.0}),  # it went out of the frame
         (INSERT, {"region_share": 0.0, "note": "the object is in shot 1 (edit.shot)"}),
     ],
 )
