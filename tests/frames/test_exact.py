@@ -323,6 +323,7 @@ def test_batches_carry_the_columns(folder: Path) -> None:
     assert dtypes == {
         "frame_index": "int64",
         "pts": "int64",
+        "shot": "int64",
         "time_s": "float64",
         "rgb": "uint8",
         "seconds_decode": "float32",

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from raydepth.errors import JobError
+from raydepth.layers.fill.bounded import BoundedFiller
 from raydepth.models.onnx_session import open_session
 from raydepth.run.load import load_worker
 from tests.depth.tiny import mean_model, onnx_model
@@ -45,6 +46,7 @@ def test_sessions_have_the_threads_of_the_worker(tmp_path: Path):
         run__threads=3,
     )
     models = load_worker(job, device="cpu", dtype="float32")
-    for holder in (models.estimator, models.filler):
+    assert isinstance(models.filler, BoundedFiller)
+    for holder in (models.estimator, models.filler.filler):
         options = holder.session.get_session_options()  # type: ignore[attr-defined]
         assert options.intra_op_num_threads == 3
