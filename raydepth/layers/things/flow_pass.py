@@ -40,6 +40,8 @@ _KEPT = 32
 """Frames that are kept, in which a thing that has come back is followed back to the border."""
 _BRIDGED = 12
 """Frames up to which a broken track is mended from where the thing is found again."""
+_MEETS = 0.5
+"""IoU with the last mask before the break that the mended track must end with."""
 
 
 @dataclass
@@ -63,6 +65,8 @@ class _Followed:
     """Found again a frame ago, which the next has to confirm; what was said of it before."""
     urgent: bool = False
     """To be asked for in this frame."""
+    sure: np.ndarray | None = None
+    """bool [H,W], the last mask that was found and not doubted."""
     hidden_for: int = 0
     """Frames since it has left."""
     vacancy: Vacancy | None = None
@@ -212,12 +216,12 @@ class FlowPass:
             before = thing.state
             thing.gone, thing.urgent = before if again else "", again
             thing.doubted, thing.state = [row] if again else [], SEEN
-            self._settle(thing, mask, picture.rgb, sure=not again)
             if again:
                 thing.back = row, mask, before
             elif thing.back is not None:
                 self._fill_back(thing, *thing.back)
                 thing.back = None
+            self._settle(thing, mask, picture.rgb, sure=not again)
         elif again:
             return
         elif thing.gone:
@@ -257,23 +261,30 @@ class FlowPass:
         where its track broke, through the frames kept.
         """
         carried, later = mask.astype(np.float32), None
-        states = [self._rows.state[kept, thing.column] for kept, _ in self._kept]
-        if state == LOST and states.count(LOST) > _BRIDGED:
-            return
+        found: list[tuple[int, np.ndarray]] = []
         for earlier, grey in reversed(self._kept):
             if later is not None:
                 if self._rows.state[earlier, thing.column] != state:
-                    return
-                flow = self._dis.calc(grey, later, None)
-                carried = _moved(carried, flow)
-                there = carried > 0.5
+                    break
+                carried = _moved(carried, self._dis.calc(grey, later, None))
                 # Flow holds a sliver of it at the border: that is not followed on.
-                if there.sum() < max(LEAST, SLIVER * thing.area):
-                    return
-                self._rows.state[earlier, thing.column] = SEEN
-                self._keep(earlier, thing.name, there)
+                if (carried > 0.5).sum() < max(LEAST, SLIVER * thing.area):
+                    break
+                found.append((earlier, carried > 0.5))
             if later is not None or earlier == row:
                 later = grey
+        if state == LOST and not self._meets(thing, found):
+            return
+        for earlier, there in found:
+            self._rows.state[earlier, thing.column] = SEEN
+            self._keep(earlier, thing.name, there)
+
+    def _meets(self, thing: _Followed, found: Sequence[tuple[int, np.ndarray]]) -> bool:
+        """Whether a track followed backward reaches the one that broke, soon and in its place."""
+        if not found or len(found) > _BRIDGED or found[-1][0] == self._kept[0][0]:
+            return False
+        _, there = found[-1]
+        return thing.sure is not None and overlap(there, thing.sure) >= _MEETS
 
     def _settle(
         self, thing: _Followed, mask: np.ndarray, rgb: np.ndarray, *, sure: bool = True
@@ -284,6 +295,8 @@ class FlowPass:
         thing.area = area if not thing.area else 0.8 * thing.area + 0.2 * max(area, thing.area / 2)
         thing.at_border = touches_border(mask)
         whole = thing.look is None or not thing.at_border or touches_border(thing.look.mask)
+        if sure:
+            thing.sure = mask
         if sure and whole and area >= LEAST:
             thing.look = remember(rgb, mask)
 

@@ -106,6 +106,12 @@ def test_a_short_break_is_mended_from_where_the_thing_is_found_again():
     assert min(overlap(masks[row], shot.truth[row]) for row in range(40)) > 0.8
 
 
+def test_a_break_whose_ends_do_not_meet_stays_lost():
+    shot = Moving(lambda row: 20 if row < 14 else 90, 40)  # it is elsewhere when it is found
+    states = follow(shot, failing_until(shot, 16), 0)[0].state[:, 0].tolist()
+    assert states.count("lost") >= 4 and states[-1] == "seen"
+
+
 def test_another_thing_in_its_place_is_not_taken_for_it():
     shot = Moving(right, 40)
     other = Moving(right, 40)
