@@ -24,6 +24,7 @@ def test_lifting_the_near_layer_out_of_cups(data: Path, tmp_path: Path):
             "input.size=128",
             "input.stride=75",
             "layers.at={point: [0.52, 0.55]}",
+            "layers.fill.max_hole=0.8",  # the slab of depth takes more than half of the frame
             "edit.kind=remove",
             "compose.steps=4",
             "run.batch=4",
