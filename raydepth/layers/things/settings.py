@@ -22,7 +22,8 @@ class Thing(Section):
     """An object, said by a click, a box, mask files or a word; its mask is found in every frame of
     its shot.
 
-    Several entries may have one name, where the same thing is clicked in several shots.
+    Several entries may have one name: where the same thing is clicked in several shots, or again
+    in one shot, at another ``at_s``, where its track has lost it.
     """
 
     name: Name
