@@ -62,6 +62,13 @@ Box = Annotated[
 """x0, y0, x1, y1 in a picture; mark the field with FRACTIONS."""
 
 
+Points = Annotated[list[Point], Field(min_length=1, max_length=32, examples=[[[0.4, 0.5]]])]
+"""Several points in a picture; mark the field with FRACTIONS."""
+
+Labels = Annotated[list[Literal[0, 1]], Field(min_length=1, max_length=32, examples=[[1, 0]])]
+"""One for each of several points: 1 on the thing, 0 off it."""
+
+
 class Section(BaseModel):
     """Base of all sections: frozen, strict, closed to unknown keys; numbers are finite."""
 

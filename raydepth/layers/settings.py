@@ -16,7 +16,7 @@ from raydepth.layers.things.settings import (
     said_things,
 )
 from raydepth.registry import chosen_from
-from raydepth.section import FRACTIONS, Box, Form, Point, Section, Unit
+from raydepth.section import FRACTIONS, Box, Form, Labels, Point, Points, Section, Unit
 
 
 class AtQuantile(Section):
@@ -148,14 +148,9 @@ class Segmentation(Section):
     point: Annotated[Point | None, FRACTIONS] = None
     """A point on the object, x, y as fractions of the picture's width and height; null, without
     ``points`` and ``box``: its middle."""
-    points: Annotated[
-        Annotated[list[Point], Field(min_length=1, max_length=32, examples=[[[0.4, 0.5]]])] | None,
-        FRACTIONS,
-    ] = None
+    points: Annotated[Points | None, FRACTIONS] = None
     """Several points, where one says too little: see ``labels``."""
-    labels: (
-        Annotated[list[Literal[0, 1]], Field(min_length=1, max_length=32, examples=[[1, 0]])] | None
-    ) = None
+    labels: Labels | None = None
     """One for each of ``points``: 1 on the object, 0 off it; null: all are on it."""
     box: Annotated[Box | None, FRACTIONS] = None
     """A box around the object, x0, y0, x1, y1 as fractions of the picture's width and height;

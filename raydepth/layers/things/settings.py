@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from raydepth.section import FRACTIONS, Box, Form, Names, Point, Section, Unit
+from raydepth.section import FRACTIONS, Box, Form, Labels, Names, Point, Points, Section, Unit
 
 Name = Annotated[
     str,
@@ -30,14 +30,9 @@ class Thing(Section):
     """By which edits speak of it."""
     point: Annotated[Point | None, FRACTIONS] = None
     """A point on the thing, x, y as fractions of width and height of the frame at ``at_s``."""
-    points: Annotated[
-        Annotated[list[Point], Field(min_length=1, max_length=32, examples=[[[0.4, 0.5]]])] | None,
-        FRACTIONS,
-    ] = None
+    points: Annotated[Points | None, FRACTIONS] = None
     """Several points, where one says too little: see ``labels``."""
-    labels: (
-        Annotated[list[Literal[0, 1]], Field(min_length=1, max_length=32, examples=[[1, 0]])] | None
-    ) = None
+    labels: Labels | None = None
     """One for each of ``points``: 1 on the thing, 0 off it; null: all are on it."""
     box: Annotated[Box | None, FRACTIONS] = None
     """A box around the thing, x0, y0, x1, y1 as fractions; points may stand beside it."""
